@@ -1,0 +1,1 @@
+//! Shapes and runners shared by the benchmarks.
