@@ -1,1 +1,17 @@
 #![doc = include_str!("../README.md")]
+
+mod check;
+mod describe;
+mod error;
+mod key_rng;
+mod load;
+mod permutation;
+mod seed;
+
+pub use check::{Check, Fault, Validate};
+pub use describe::{KeyDoc, describe};
+pub use error::{ConfigError, Place, Problem};
+pub use key_rng::KeyRng;
+pub use load::{load, parse, to_toml};
+pub use permutation::Permutation;
+pub use seed::{Seed, Stream, stable_hash};
