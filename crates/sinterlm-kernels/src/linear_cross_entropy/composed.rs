@@ -1,0 +1,160 @@
+//! Linear and cross-entropy of burn's own operations, in chunks of rows, for every backend. The
+//! reference of the native form.
+
+use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor};
+
+use super::CrossEntropyOptions;
+
+/// Loss, and on demand its gradients, in the computing dtype.
+struct Parts {
+    loss: Tensor<1>,
+    gradients: Option<(Tensor<2>, Tensor<2>)>,
+}
+
+/// One chunk of rows up to its softmax.
+struct Chunk {
+    logits: Tensor<2>, // [rows, valid_vocab]
+    exponentials: Tensor<2>,
+    partition: Tensor<2>, // [rows, 1], their sum
+    log_sum: Tensor<2>,   // [rows, 1]
+    index: Tensor<2, Int>,
+    target_logits: Tensor<2>, // [rows, 1], NaN where the target is outside the vocabulary
+}
+
+pub(super) fn linear_cross_entropy(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    token_weights: Tensor<1>,
+    options: &CrossEntropyOptions,
+) -> Tensor<1> {
+    let tracked = hidden.is_autodiff() || weight.is_autodiff();
+    let parts = forward(
+        hidden.clone().without_autodiff(),
+        weight.clone().without_autodiff(),
+        targets.without_autodiff(),
+        token_weights.without_autodiff(),
+        options,
+        tracked,
+    );
+    let Some((dh, dw)) = parts.gradients else {
+        return parts.loss;
+    };
+    // A scalar whose value is the loss and whose derivatives are the gradients just computed.
+    let dtype = computing_dtype(hidden.dtype());
+    let carrier = (hidden.cast(dtype) * dh).sum() + (weight.cast(dtype) * dw).sum();
+    carrier.clone() - carrier.detach() + parts.loss
+}
+
+pub(super) fn linear_logprobs(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    options: &CrossEntropyOptions,
+) -> Tensor<1> {
+    let ([n, _], [vocab, _]) = (hidden.dims(), weight.dims());
+    let valid = options.valid_vocab(vocab);
+    let weight = weight.slice([0..valid]);
+    let rows = options.chunk_rows(valid);
+    let logprobs = (0..n)
+        .step_by(rows)
+        .map(|start| {
+            let range = start..(start + rows).min(n);
+            let hidden = hidden.clone().slice([range.clone()]);
+            let chunk = Chunk::new(hidden, &weight, targets.clone().slice([range]));
+            (chunk.target_logits - chunk.log_sum).squeeze_dim(1)
+        })
+        .collect::<Vec<_>>();
+    if logprobs.is_empty() {
+        let dtype = computing_dtype(hidden.dtype());
+        return Tensor::zeros([0], (&hidden.device(), dtype));
+    }
+    Tensor::cat(logprobs, 0)
+}
+
+fn forward(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    token_weights: Tensor<1>,
+    options: &CrossEntropyOptions,
+    with_gradients: bool,
+) -> Parts {
+    let ([n, d_model], [vocab, _]) = (hidden.dims(), weight.dims());
+    let valid = options.valid_vocab(vocab);
+    let (device, stored) = (hidden.device(), hidden.dtype());
+    let dtype = computing_dtype(stored);
+    let weight = weight.slice([0..valid]);
+    let smoothing = f64::from(options.label_smoothing);
+    let z_loss = f64::from(options.z_loss);
+    let rows = options.chunk_rows(valid);
+
+    let mut loss = Tensor::zeros([1], (&device, dtype));
+    let mut dh = Vec::new();
+    let mut dw = Tensor::<2>::zeros([valid, d_model], (&device, dtype));
+    for start in (0..n).step_by(rows) {
+        let range = start..(start + rows).min(n);
+        let h = hidden.clone().slice([range.clone()]);
+        let w = token_weights.clone().slice([range.clone()]).cast(dtype).unsqueeze_dim(1);
+        let ignored = w.clone().equal_scalar(0.0);
+        let chunk = Chunk::new(h.clone(), &weight, targets.clone().slice([range]));
+
+        let mut row_loss = chunk.log_sum.clone() - chunk.target_logits * (1.0 - smoothing);
+        if smoothing > 0.0 {
+            row_loss = row_loss - chunk.logits.mean_dim(1) * smoothing;
+        }
+        row_loss = row_loss + chunk.log_sum.clone().square() * z_loss;
+        loss = loss + (row_loss * w.clone()).mask_fill(ignored, 0.0).sum();
+
+        if with_gradients {
+            let factor = (chunk.log_sum * (2.0 * z_loss) + 1.0) / chunk.partition;
+            let target_mass = chunk.index.zeros_like().float().cast(dtype) - (1.0 - smoothing);
+            let dlogits = (chunk.exponentials * factor - smoothing / valid as f64).scatter(
+                1,
+                chunk.index,
+                target_mass,
+                IndexingUpdateOp::Add,
+            );
+            let dlogits = (dlogits * w).cast(stored);
+            dh.push(dlogits.clone().matmul(weight.clone()).cast(dtype));
+            dw = dw + dlogits.transpose().matmul(h).cast(dtype);
+        }
+    }
+    let gradients = with_gradients.then(|| {
+        let dh = if dh.is_empty() {
+            Tensor::zeros([0, d_model], (&device, dtype))
+        } else {
+            Tensor::cat(dh, 0)
+        };
+        let dw = if valid < vocab {
+            Tensor::cat(vec![dw, Tensor::zeros([vocab - valid, d_model], (&device, dtype))], 0)
+        } else {
+            dw
+        };
+        (dh, dw)
+    });
+    Parts { loss, gradients }
+}
+
+impl Chunk {
+    fn new(hidden: Tensor<2>, weight: &Tensor<2>, targets: Tensor<1, Int>) -> Self {
+        let dtype = computing_dtype(hidden.dtype());
+        let valid = weight.dims()[0] as i64;
+        let targets = targets.unsqueeze_dim::<2>(1);
+        let outside = targets.clone().lower_scalar(0).bool_or(targets.clone().greater_equal_scalar(valid));
+        let index = targets.clamp(0, valid - 1);
+
+        let logits = hidden.matmul(weight.clone().transpose()).cast(dtype);
+        let highest = logits.clone().max_dim(1);
+        let exponentials = (logits.clone() - highest.clone()).exp();
+        let partition = exponentials.clone().sum_dim(1);
+        let log_sum = partition.clone().log() + highest;
+        let target_logits = logits.clone().gather(1, index.clone()).mask_fill(outside, f64::NAN);
+        Self { logits, exponentials, partition, log_sum, index, target_logits }
+    }
+}
+
+/// Softmax and loss in f32 at least.
+fn computing_dtype(stored: DType) -> DType {
+    if stored == DType::F64 { DType::F64 } else { DType::F32 }
+}

@@ -1,0 +1,157 @@
+//! The output layer and its loss in one operation, so that the logits of a batch never exist as a
+//! whole: public functions and options. The forms stand in `composed` and `native`.
+
+mod composed;
+#[cfg(any())]
+mod native;
+
+use burn::tensor::{DType, Int, Tensor};
+
+use crate::Route;
+
+/// Logits held at a time when [`CrossEntropyOptions::chunk_rows`] is unset: 64 MiB in f32, measured
+/// as fast as larger chunks.
+const CHUNK_LOGITS: usize = 1 << 24;
+
+/// How [`linear_cross_entropy`] and [`linear_logprobs`] compute.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CrossEntropyOptions {
+    /// Share ε of the target mass spread evenly over the valid vocabulary, in `[0, 1)`
+    /// (Szegedy et al. 2016, <https://arxiv.org/abs/1512.00567>, section 7).
+    pub label_smoothing: f32,
+    /// Weight of `(ln Σ exp logits)²`, which keeps logits near zero
+    /// (Chowdhery et al. 2022, <https://arxiv.org/abs/2204.02311>, section 5: 1e-4).
+    pub z_loss: f32,
+    /// Columns of the vocabulary that exist; those beyond are padding and take no part.
+    pub valid_vocab: Option<usize>,
+    /// Rows computed at a time; by default as many as give 64 MiB of f32 logits, at least 64.
+    pub chunk_rows: Option<usize>,
+}
+
+impl CrossEntropyOptions {
+    fn valid_vocab(&self, vocab: usize) -> usize {
+        let valid = self.valid_vocab.unwrap_or(vocab);
+        assert!(
+            0 < valid && valid <= vocab,
+            "cross_entropy: valid_vocab is {valid}; it must be in 1..={vocab}, the rows of the weight"
+        );
+        valid
+    }
+
+    fn chunk_rows(&self, valid_vocab: usize) -> usize {
+        let chunk = self.chunk_rows.unwrap_or((CHUNK_LOGITS / valid_vocab).max(64));
+        assert!(chunk > 0, "cross_entropy: chunk_rows must be above 0");
+        chunk
+    }
+}
+
+/// Weighted sum over rows of the cross-entropy of `hidden·weightᵀ`, nats.
+///
+/// `Σᵢ wᵢ·(lseᵢ − (1 − ε)·xᵢ,target − ε·mean(xᵢ) + ζ·lseᵢ²)` with the logits `x`, their log-sum-exp
+/// `lse`, smoothing ε and z-loss ζ. Computed in f32 (in f64 for f64 input), in chunks of rows; never
+/// holds `[n, vocab]`. The gradients of `hidden` and `weight` are formed together with the loss when
+/// they are tracked, and only scaled in the backward pass; token weights get none.
+///
+/// A row of token weight 0 is ignored, whatever its target; natively it costs nothing.
+///
+/// # Shapes
+/// - `hidden`: `[n, d_model]`, float
+/// - `weight`: `[vocab, d_model]`, dtype of `hidden`
+/// - `targets`: `[n]`, in `0..valid_vocab` where the token weight is not 0
+/// - `token_weights`: `[n]`, float
+/// - returns `[1]`, f32 (f64 for f64 input)
+///
+/// # Panics
+/// If shapes do not fit, or options are out of range. A target outside the vocabulary in a row of
+/// weight other than 0 panics natively; the composed form, which does not read back from the device,
+/// returns NaN.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Int, Tensor};
+/// use sinterlm_kernels::{CrossEntropyOptions, linear_cross_entropy};
+///
+/// let device = Device::flex();
+/// let (hidden, weight) = (Tensor::ones([2, 4], &device), Tensor::zeros([10, 4], &device));
+/// let targets = Tensor::<1, Int>::from_data([3, 7], &device);
+/// let options = CrossEntropyOptions::default();
+/// let sum = linear_cross_entropy(hidden, weight, targets, Tensor::ones([2], &device), &options);
+/// assert!((sum.into_scalar::<f32>() - 2.0 * 10f32.ln()).abs() < 1e-6);
+/// ```
+pub fn linear_cross_entropy(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    token_weights: Tensor<1>,
+    options: &CrossEntropyOptions,
+) -> Tensor<1> {
+    check_shapes(&hidden, &weight, &targets);
+    assert_eq!(
+        token_weights.dims(),
+        targets.dims(),
+        "linear_cross_entropy: token_weights must be [n] like targets"
+    );
+    assert!(
+        (0.0..1.0).contains(&options.label_smoothing),
+        "linear_cross_entropy: label_smoothing is {}; it must be in [0, 1)",
+        options.label_smoothing
+    );
+    match Route::of(&hidden.device(), hidden.dtype()) {
+        #[cfg(any())]
+        Route::Native => {
+            let token_weights = token_weights.cast(DType::F32);
+            native::linear_cross_entropy(hidden, weight, targets, token_weights, *options)
+        }
+        _ => composed::linear_cross_entropy(hidden, weight, targets, token_weights, options),
+    }
+}
+
+/// Log-probability of each row's target under `softmax(hidden·weightᵀ)`, nats, without autodiff.
+///
+/// Computed in chunks like [`linear_cross_entropy`]; label smoothing and z-loss play no part.
+///
+/// # Shapes
+/// - `hidden`: `[n, d_model]`, float
+/// - `weight`: `[vocab, d_model]`, dtype of `hidden`
+/// - `targets`: `[n]`, in `0..valid_vocab`
+/// - returns `[n]`, f32 (f64 for f64 input), not on the tape
+///
+/// # Panics
+/// If shapes do not fit, or options are out of range. A target outside the vocabulary panics
+/// natively and gives NaN in the composed form.
+pub fn linear_logprobs(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    options: &CrossEntropyOptions,
+) -> Tensor<1> {
+    check_shapes(&hidden, &weight, &targets);
+    let (hidden, weight) = (hidden.without_autodiff(), weight.without_autodiff());
+    let targets = targets.without_autodiff();
+    match Route::of(&hidden.device(), hidden.dtype()) {
+        #[cfg(any())]
+        Route::Native => native::linear_logprobs(hidden, weight, targets, *options),
+        _ => composed::linear_logprobs(hidden, weight, targets, options),
+    }
+}
+
+fn check_shapes(hidden: &Tensor<2>, weight: &Tensor<2>, targets: &Tensor<1, Int>) {
+    let ([n, d_model], [_, width]) = (hidden.dims(), weight.dims());
+    assert_eq!(
+        d_model, width,
+        "cross_entropy: weight must be [vocab, d_model] with the d_model of hidden"
+    );
+    assert_eq!(
+        targets.dims(),
+        [n],
+        "cross_entropy: targets must be [n] like the rows of hidden"
+    );
+    assert_eq!(
+        hidden.dtype(),
+        weight.dtype(),
+        "cross_entropy: weight must have the dtype of hidden"
+    );
+}
+
+#[cfg(test)]
+mod tests;
