@@ -1,0 +1,198 @@
+//! The crate's one error: every fault names its file, its tensor where there is one, and a way out.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::Dtype;
+
+/// What can go wrong while reading or writing a container.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// The operating system refused a file operation; `action` says which, as in "cannot open".
+    #[error("{path}: cannot {action}; check that the path exists and may be used", path = .path.display())]
+    Io {
+        /// The file or folder worked on.
+        path: PathBuf,
+        /// What was tried, as a verb: "open", "write".
+        action: &'static str,
+        /// The operating system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The disk or the user's quota is full.
+    #[error("{path}: no space left on the disk; free space or choose another --out", path = .path.display())]
+    DiskFull {
+        /// The file that was being written.
+        path: PathBuf,
+        /// The operating system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The final path of a staged folder is taken.
+    #[error("{path}: already exists; remove it or choose another path", path = .path.display())]
+    AlreadyExists {
+        /// The taken path.
+        path: PathBuf,
+    },
+    /// The path to write has no file name, as `/` or `..`.
+    #[error("{path}: names no file; give a path that ends in a file or folder name", path = .path.display())]
+    NoFileName {
+        /// The unusable path.
+        path: PathBuf,
+    },
+    /// The file is shorter than what it says it holds.
+    #[error(
+        "{path}: the file has {found} bytes, its header needs {needed}; \
+         it is cut off or no safetensors file, fetch or write it again",
+        path = .path.display()
+    )]
+    Truncated {
+        /// The file read.
+        path: PathBuf,
+        /// Bytes that the file has.
+        found: u64,
+        /// Bytes that it would need.
+        needed: u64,
+    },
+    /// The file goes on past the data that its header describes.
+    #[error(
+        "{path}: {extra} bytes follow the last tensor; the file is damaged, fetch or write it again",
+        path = .path.display()
+    )]
+    TrailingBytes {
+        /// The file read.
+        path: PathBuf,
+        /// Bytes that no tensor covers.
+        extra: u64,
+    },
+    /// The header's length is beyond what the format allows.
+    #[error(
+        "{path}: the header claims {found} bytes, at most {limit} are allowed; \
+         this is no safetensors file, check the path",
+        path = .path.display()
+    )]
+    HeaderTooLarge {
+        /// The file read.
+        path: PathBuf,
+        /// Length that the first eight bytes claim.
+        found: u64,
+        /// The format's limit.
+        limit: u64,
+    },
+    /// The header is not the JSON object it must be.
+    #[error("{path}: the header cannot be read ({fault}); fetch or write the file again", path = .path.display())]
+    Header {
+        /// The file read.
+        path: PathBuf,
+        /// What the parser found, with its position.
+        fault: String,
+    },
+    /// Two tensors have one name.
+    #[error("{path}: tensor `{name}` stands twice in the file; write it again with unique names", path = .path.display())]
+    DuplicateTensor {
+        /// The file read or to be written.
+        path: PathBuf,
+        /// The name used twice.
+        name: String,
+    },
+    /// A tensor's element type is not one of [`Dtype`].
+    #[error(
+        "{path}: tensor `{name}` has dtype `{dtype}`, which is not supported; \
+         convert the file to F32, F16 or BF16",
+        path = .path.display()
+    )]
+    UnknownDtype {
+        /// The file read.
+        path: PathBuf,
+        /// The tensor at fault.
+        name: String,
+        /// The dtype as written in the file.
+        dtype: String,
+    },
+    /// A tensor's place in the file leaves a gap, overlaps another or lies outside.
+    #[error(
+        "{path}: tensor `{name}` claims bytes {start}..{end} of the data, expected to start at \
+         {expected} and to end by {limit}; the file is damaged, fetch or write it again",
+        path = .path.display()
+    )]
+    TensorOffsets {
+        /// The file read.
+        path: PathBuf,
+        /// The tensor at fault.
+        name: String,
+        /// First byte claimed, from the start of the data.
+        start: u64,
+        /// One past the last byte claimed.
+        end: u64,
+        /// Where the tensor before it ends.
+        expected: u64,
+        /// Bytes of data in the file.
+        limit: u64,
+    },
+    /// A tensor's byte count differs from what its shape and dtype give.
+    #[error(
+        "{path}: tensor `{name}` of shape {shape:?} and dtype {dtype} has {found} bytes, \
+         which does not fit the shape; the file is damaged, fetch or write it again",
+        path = .path.display()
+    )]
+    TensorSize {
+        /// The file read or to be written.
+        path: PathBuf,
+        /// The tensor at fault.
+        name: String,
+        /// Its shape as given.
+        shape: Vec<u64>,
+        /// Its dtype.
+        dtype: Dtype,
+        /// Its bytes.
+        found: u64,
+    },
+    /// No tensor has this name.
+    #[error("{path}: no tensor is named `{name}`, the file holds {known}; check that it belongs to this model", path = .path.display())]
+    MissingTensor {
+        /// The file read.
+        path: PathBuf,
+        /// The name asked for.
+        name: String,
+        /// The first few names in the file, for the message.
+        known: String,
+    },
+    /// A tensor that is no float was asked for as floats.
+    #[error("{path}: tensor `{name}` holds {dtype}, not floats; read its bytes instead", path = .path.display())]
+    NotFloat {
+        /// The file read.
+        path: PathBuf,
+        /// The tensor at fault.
+        name: String,
+        /// Its dtype.
+        dtype: Dtype,
+    },
+    /// A tensor to be written has a name that the format keeps for itself.
+    #[error("{path}: no tensor may be named `{name}`, the format keeps that name; rename it", path = .path.display())]
+    ReservedName {
+        /// The file to be written.
+        path: PathBuf,
+        /// The reserved name.
+        name: String,
+    },
+}
+
+impl FormatError {
+    /// The error for a failed `action` on `path`; a full disk gets its own variant.
+    pub(crate) fn io(path: &Path, action: &'static str, source: io::Error) -> Self {
+        let path = path.to_path_buf();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::DiskFull { path, source }
+            }
+            _ => Self::Io {
+                path,
+                action,
+                source,
+            },
+        }
+    }
+}
