@@ -1,15 +1,33 @@
 #![doc = include_str!("../README.md")]
 
+mod adamw;
+mod attention;
+#[cfg(feature = "flex")]
+mod buffer;
 mod dropout;
+mod embedding;
 mod gelu;
+mod isa;
 mod layer_norm;
+mod layout;
 mod linear;
 mod linear_cross_entropy;
+mod orthogonalize;
+#[cfg(feature = "flex")]
+mod product;
+mod reduce;
 mod route;
 
+pub use adamw::{AdamWStep, adamw};
+pub use attention::{AttentionOptions, causal_attention};
 pub use dropout::dropout;
+pub use embedding::embedding;
 pub use gelu::{GeluKind, gelu};
+pub use isa::{Isa, set_max_isa};
 pub use layer_norm::layer_norm;
+pub use layout::RowLayout;
 pub use linear::linear;
 pub use linear_cross_entropy::{CrossEntropyOptions, linear_cross_entropy, linear_logprobs};
+pub use orthogonalize::orthogonalize;
+pub use reduce::{add_in_place, sum_of_squares};
 pub use route::{Route, with_route};

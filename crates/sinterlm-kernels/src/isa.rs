@@ -1,0 +1,80 @@
+//! The choice of instruction set for loops that the compiler vectorises: the same Rust code,
+//! compiled once per set and chosen at run time. Holds no kernel.
+#![allow(unsafe_code)] // calling a function compiled for an instruction set the CPU was asked for
+#![allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Instruction sets with a compiled form of their own, narrow to wide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    /// What the target always has (SSE2 on x86-64, NEON on aarch64).
+    Baseline,
+    /// 256-bit vectors with fused multiply-add.
+    Avx2,
+    /// 512-bit vectors: AVX-512 F, VL, BW and DQ.
+    Avx512,
+}
+
+static MAX: AtomicU8 = AtomicU8::new(Isa::Avx512 as u8);
+
+/// Caps the instruction set of this crate's own loops for the whole process; for tests.
+pub fn set_max_isa(max: Isa) {
+    MAX.store(max as u8, Ordering::Relaxed);
+}
+
+/// Work that [`vectorized`] compiles once per instruction set. `run` must be `#[inline(always)]`
+/// and call nothing else: what is not inlined keeps the baseline's instructions.
+///
+/// A closure is a kernel too, but one that the compiler may decline to inline when it is large.
+pub(crate) trait Kernel {
+    type Output;
+    fn run(self) -> Self::Output;
+}
+
+impl<R, F: FnOnce() -> R> Kernel for F {
+    type Output = R;
+    #[inline(always)]
+    fn run(self) -> R {
+        self()
+    }
+}
+
+/// Runs `kernel` compiled for the widest allowed instruction set.
+#[inline]
+pub(crate) fn vectorized<K: Kernel>(kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let max = MAX.load(Ordering::Relaxed);
+        if max >= Isa::Avx512 as u8
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("fma")
+        {
+            // SAFETY: the CPU has just been found to have every enabled feature.
+            return unsafe { with_avx512(kernel) };
+        }
+        if max >= Isa::Avx2 as u8
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+        {
+            // SAFETY: the CPU has just been found to have every enabled feature.
+            return unsafe { with_avx2(kernel) };
+        }
+    }
+    kernel.run()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+fn with_avx512<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn with_avx2<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run()
+}

@@ -1,0 +1,138 @@
+//! The orthogonalisation of the Muon optimizer. Momentum, scaling and the update itself are left
+//! to the optimizer.
+
+use burn::tensor::Tensor;
+
+use crate::{Route, sum_of_squares};
+
+/// Coefficients of the quintic of Jordan et al. 2024: steep at 0, so that five steps suffice, at
+/// the price of singular values that end between about 0.7 and 1.2 in place of 1.
+const QUINTIC: [f32; 3] = [3.4445, -4.7750, 2.0315];
+
+/// Keeps a zero matrix zero; the value of the reference implementation.
+const NORM_FLOOR: f64 = 1e-7;
+
+/// Pushes the singular values of a plain matrix (without autodiff) towards 1: for `g = U Σ Vᵀ`
+/// about `U Vᵀ`.
+///
+/// Newton-Schulz iteration of Jordan et al. 2024, <https://kellerjordan.github.io/posts/muon/>:
+/// with `X = g / ‖g‖` on its smaller side and `A = X Xᵀ`, each step is
+/// `X ← (a I + b A + c A²) X`, `(a, b, c) = (3.4445, −4.7750, 2.0315)`; five steps are usual.
+///
+/// The native form iterates the small square matrices alone: with `Q = a I + b A + c A²` it keeps
+/// `P ← Q P` and `A ← Q A Q`, and multiplies `P X` once at the end. All these matrices are
+/// polynomials of the first `A`, hence symmetric, and half of each product is enough.
+///
+/// # Shapes
+/// - `g`: `[rows, cols]`, returns the same
+pub fn orthogonalize(g: Tensor<2>, steps: usize) -> Tensor<2> {
+    let norm = sum_of_squares(g.clone()).sqrt() + NORM_FLOOR;
+    match Route::of(&g.device(), g.dtype()) {
+        #[cfg(feature = "flex")]
+        Route::Native if steps > 0 => native::orthogonalize(g, steps, norm),
+        _ => composed(g.div_scalar(norm), steps),
+    }
+}
+
+fn composed(mut x: Tensor<2>, steps: usize) -> Tensor<2> {
+    let [rows, cols] = x.dims();
+    if rows > cols {
+        x = x.transpose();
+    }
+    let [a, b, c] = QUINTIC;
+    for _ in 0..steps {
+        let gram = x.clone().matmul(x.clone().transpose());
+        let mix = gram.clone().mul_scalar(b) + gram.clone().matmul(gram).mul_scalar(c);
+        x = x.clone().mul_scalar(a) + mix.matmul(x);
+    }
+    if rows > cols { x.transpose() } else { x }
+}
+
+#[cfg(feature = "flex")]
+mod native {
+    use burn::tensor::Tensor;
+    use rayon::prelude::*;
+
+    use super::QUINTIC;
+    use crate::{
+        buffer,
+        product::{Matrix, product},
+    };
+
+    /// Rows per task; a multiple of the products' register tiles.
+    const BLOCK: usize = 48;
+
+    pub(super) fn orthogonalize(g: Tensor<2>, steps: usize, norm: f64) -> Tensor<2> {
+        let [rows, cols] = g.dims();
+        let g = buffer::whole(g);
+        let values: &[f32] = g.storage();
+        let whole = Matrix::new(values, rows, cols, cols);
+        let size = rows.min(cols);
+        let inverse = (1.0 / norm) as f32;
+
+        let mut gram = vec![0.0; size * size];
+        if rows <= cols {
+            symmetric(&mut gram, size, whole, whole.transposed(), inverse * inverse);
+        } else {
+            symmetric(&mut gram, size, whole.transposed(), whole, inverse * inverse);
+        }
+        let mut factor = vec![0.0; size * size];
+        let mut total: Vec<f32> = Vec::new();
+        let mut spare = vec![0.0; size * size];
+        let [a, b, c] = QUINTIC;
+        for step in 0..steps {
+            symmetric(&mut factor, size, square(&gram, size), square(&gram, size), c);
+            for (at, (factor, gram)) in factor.iter_mut().zip(&gram).enumerate() {
+                *factor += b * gram + if at % (size + 1) == 0 { a } else { 0.0 };
+            }
+            if step == 0 {
+                total.clone_from(&factor);
+            } else {
+                symmetric(&mut spare, size, square(&factor, size), square(&total, size), 1.0);
+                std::mem::swap(&mut spare, &mut total);
+            }
+            if step + 1 < steps {
+                symmetric(&mut spare, size, square(&factor, size), square(&gram, size), 1.0);
+                symmetric(&mut gram, size, square(&spare, size), square(&factor, size), 1.0);
+            }
+        }
+
+        let mut out = vec![0.0; rows * cols];
+        out.par_chunks_mut(BLOCK * cols).enumerate().for_each(|(block, out)| {
+            let (first, count) = (block * BLOCK, out.len() / cols);
+            if rows <= cols {
+                let total = Matrix::new(&total[first * size..], count, size, size);
+                product(out, cols, false, total, whole, inverse);
+            } else {
+                let x = Matrix::new(&values[first * cols..], count, cols, cols);
+                product(out, cols, false, x, square(&total, size), inverse);
+            }
+        });
+        buffer::tensor(buffer::from_vec(out, [rows, cols]))
+    }
+
+    fn square(values: &[f32], size: usize) -> Matrix<'_> {
+        Matrix::new(values, size, size, size)
+    }
+
+    /// `out = factor · a b` for a product known to be symmetric: computes from the diagonal on
+    /// and mirrors.
+    fn symmetric(out: &mut [f32], size: usize, a: Matrix, b: Matrix, factor: f32) {
+        out.par_chunks_mut(BLOCK * size).enumerate().for_each(|(block, out)| {
+            let first = block * BLOCK;
+            let rows = out.len() / size;
+            let (a, b) = (a.row_range(first, rows), b.col_range(first, size - first));
+            product(&mut out[first..], size, false, a, b, factor);
+        });
+        const TILE: usize = 16; // both sides of a mirrored tile stay in the first-level cache
+        for top in (0..size).step_by(TILE) {
+            for left in (0..=top).step_by(TILE) {
+                for row in top..(top + TILE).min(size) {
+                    for col in left..(left + TILE).min(row) {
+                        out[row * size + col] = out[col * size + row];
+                    }
+                }
+            }
+        }
+    }
+}

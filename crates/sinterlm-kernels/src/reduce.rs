@@ -1,0 +1,90 @@
+//! Sums over whole tensors that have the same bits for any thread count, and in-place addition.
+//! Norms of groups of tensors, clipping and accumulation itself are left to the trainer.
+
+use burn::tensor::{DType, FloatDType, Tensor};
+
+use crate::Route;
+
+/// `Σ x²` of a plain tensor (without autodiff); not finite if an element is not.
+///
+/// The native form squares and adds in f64, in fixed blocks combined in a fixed order: the same
+/// bits for any thread count and instruction set. Elsewhere one reduction on the device in f32
+/// (f64 for f64 tensors) and one sync.
+///
+/// # Example
+/// ```
+/// # use burn::tensor::{Device, Tensor};
+/// let x = Tensor::<1>::from_data([3.0, 4.0], &Device::flex());
+/// assert_eq!(sinterlm_kernels::sum_of_squares(x), 25.0);
+/// ```
+pub fn sum_of_squares<const D: usize>(x: Tensor<D>) -> f64 {
+    match Route::of(&x.device(), x.dtype()) {
+        #[cfg(feature = "flex")]
+        Route::Native => native::sum_of_squares(x),
+        _ => {
+            let wide = if x.dtype() == DType::F64 { x } else { x.cast(FloatDType::F32) };
+            wide.square().sum().into_scalar::<f64>()
+        }
+    }
+}
+
+/// `a + b` of plain tensors, written into the buffer of `a` if nothing else holds it.
+///
+/// # Panics
+/// If the shapes differ.
+pub fn add_in_place<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
+    assert_eq!(a.dims(), b.dims(), "add_in_place: both tensors must have one shape");
+    match Route::of(&a.device(), a.dtype()) {
+        #[cfg(feature = "flex")]
+        Route::Native if b.dtype() == DType::F32 => native::add_in_place(a, b),
+        _ => a + b,
+    }
+}
+
+#[cfg(feature = "flex")]
+mod native {
+    use burn::tensor::Tensor;
+    use rayon::prelude::*;
+
+    use crate::{buffer, isa::vectorized};
+
+    /// Values per partial sum, and per task.
+    const BLOCK: usize = 1 << 14;
+    /// Sums kept side by side within a block.
+    const LANES: usize = 16;
+
+    pub(super) fn sum_of_squares<const D: usize>(x: Tensor<D>) -> f64 {
+        let x = buffer::whole(x);
+        let blocks = x.storage::<f32>().par_chunks(BLOCK);
+        let partial: Vec<f64> = blocks.map(|block| vectorized(|| block_sum(block))).collect();
+        partial.iter().sum()
+    }
+
+    /// The square of an f32 is exact in f64, so a fused multiply-add changes no bit.
+    #[inline(always)]
+    fn block_sum(block: &[f32]) -> f64 {
+        let mut sums = [0.0f64; LANES];
+        for values in block.chunks(LANES) {
+            for (sum, &value) in sums.iter_mut().zip(values) {
+                *sum += f64::from(value) * f64::from(value);
+            }
+        }
+        sums.iter().sum()
+    }
+
+    pub(super) fn add_in_place<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
+        let (mut a, b) = (buffer::whole(a), buffer::whole(b));
+        let blocks = a.storage_mut::<f32>().par_chunks_mut(BLOCK);
+        blocks.zip(b.storage::<f32>().par_chunks(BLOCK)).for_each(|(a, b)| {
+            vectorized(|| add(a, b));
+        });
+        buffer::tensor(a)
+    }
+
+    #[inline(always)]
+    fn add(a: &mut [f32], b: &[f32]) {
+        for (a, b) in a.iter_mut().zip(b) {
+            *a += b;
+        }
+    }
+}
