@@ -9,7 +9,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum DataError {
     /// A file or folder could not be read or written.
-    #[error("{path}: cannot {action}; check that it exists and that its permissions allow it", path = path.display())]
+    #[error("{path}: cannot {action}; {remedy}", path = path.display(), remedy = io_remedy(source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -19,6 +19,9 @@ pub enum DataError {
         #[source]
         source: std::io::Error,
     },
+    /// A file of crate `sinterlm-formats` could not be written or mapped.
+    #[error(transparent)]
+    Format(#[from] sinterlm_formats::FormatError),
     /// A `tokenizer.json` could not be used.
     #[error("{path}: {reason}; give a Hugging Face tokenizer.json that has an end-of-text token", path = path.display())]
     Tokenizer {
@@ -60,7 +63,7 @@ pub enum DataError {
     },
     /// A text is too short for what is asked of it.
     #[error(
-        "the {split} text has {tokens} tokens, one window of max_seq_len {seq_len} needs {seq_len} more than the first; add text or lower model.max_seq_len"
+        "the {split} text has {tokens} tokens to predict, one window needs model.max_seq_len = {seq_len}; add text or lower model.max_seq_len to {tokens} or less"
     )]
     TooShort {
         /// `training` or `validation`.
@@ -88,4 +91,186 @@ pub enum DataError {
         /// Fingerprint in the configuration.
         expected: String,
     },
+    /// A text source names no file.
+    #[error("no path of a text is given; name at least one file or folder")]
+    NoPaths,
+    /// A path of a text source does not exist.
+    #[error("{path}: no such file or folder; check the spelling, relative paths start at the working directory", path = path.display())]
+    SourceMissing {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A file or folder of a text source cannot be read.
+    #[error("{path}: cannot be read; check what it is and that its permissions allow it", path = path.display())]
+    SourceRead {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A path of a text source has no document.
+    #[error("{path}: holds no document; give a file or folder with text in it", path = path.display())]
+    NoDocuments {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A file that should hold text has a zero byte.
+    #[error(
+        "{path}: byte {offset} is zero, so this is not UTF-8 text; convert it (from UTF-16, Parquet, zip, ...) or take it out",
+        path = path.display()
+    )]
+    BinaryText {
+        /// The file.
+        path: PathBuf,
+        /// Offset in the decompressed text, in bytes from 0.
+        offset: u64,
+    },
+    /// A text is not UTF-8.
+    #[error(
+        "{path}: byte {offset} (0x{byte:02x}) is not UTF-8; convert the file or set data.invalid_utf8 = \"replace\"",
+        path = path.display()
+    )]
+    InvalidUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// Offset in the decompressed text, in bytes from 0.
+        offset: u64,
+        /// The byte found there.
+        byte: u8,
+    },
+    /// A compressed file cannot be decompressed to its end.
+    #[error(
+        "{path}: the {format} data is cut off or damaged after {offset} bytes of text; fetch or compress the file again",
+        path = path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// `gzip` or `zstd`.
+        format: &'static str,
+        /// Bytes of decompressed text that were used before.
+        offset: u64,
+        /// The decoder's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A line is not JSON.
+    #[error("{path}: line {line} is not valid JSON; each line has to hold one object", path = path.display())]
+    JsonSyntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// The parser's reason.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A line holds JSON that is no object.
+    #[error(
+        "{path}: line {line} is {found}, not an object; each line has to be like {{\"text\": \"...\"}}",
+        path = path.display()
+    )]
+    JsonNotObject {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What it holds, such as `an array`.
+        found: &'static str,
+    },
+    /// A line's object has no such field.
+    #[error("{path}: line {line} has no field `{field}`, {hint}; set data.text_field to the field of the text", path = path.display())]
+    JsonField {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// The field asked for.
+        field: String,
+        /// The nearest field, or the fields that there are.
+        hint: String,
+    },
+    /// A line's text field is no string.
+    #[error("{path}: line {line}, field `{field}` is {found}, not a string; mend the line or choose another data.text_field", path = path.display())]
+    JsonFieldType {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// The field.
+        field: String,
+        /// What it holds, such as `a number`.
+        found: &'static str,
+    },
+    /// A name cannot be one of the Hub.
+    #[error("hub {what} `{name}`: not a usable name; write it as on the Hub, like `owner/name`, without `..` or empty parts")]
+    HubName {
+        /// `repo`, `revision` or `file`.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A Hub file is not cached and the network is to be left alone.
+    #[error("{file}: not in the local Hub cache and this run is offline; run once without --offline and HF_HUB_OFFLINE, or give a local file")]
+    HubOffline {
+        /// The file.
+        file: String,
+    },
+    /// A Hub file is larger than may be downloaded.
+    #[error("{file}: {size_bytes} bytes to download, the limit is {max_bytes}; raise data.max_download_bytes or give a local file")]
+    HubTooLarge {
+        /// The file.
+        file: String,
+        /// Its size in bytes.
+        size_bytes: u64,
+        /// The limit in bytes.
+        max_bytes: u64,
+    },
+    /// The Hub refuses a file.
+    #[error("{url}: refused with status {status}; check repo, revision and file (private and gated ones are to be downloaded by hand)")]
+    HubRefused {
+        /// The address.
+        url: String,
+        /// HTTP status.
+        status: u16,
+    },
+    /// A transfer from the Hub kept failing.
+    #[error("{url}: failed {attempts} times in a row; check the network and HF_ENDPOINT and run again, what has come is kept")]
+    HubTransfer {
+        /// The address.
+        url: String,
+        /// Failures in a row.
+        attempts: u32,
+        /// The last failure.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A server's answer is not a Hub's.
+    #[error("{url}: the server {fault}; check that HF_ENDPOINT is a Hub, or give a local file")]
+    HubAnswer {
+        /// The address.
+        url: String,
+        /// What the server does.
+        fault: String,
+    },
+    /// A downloaded file has another hash than announced; it was deleted.
+    #[error("{url}: the bytes received hash to {found}, the server announced {expected}; they were deleted, run again or use another HF_ENDPOINT")]
+    HubCorrupt {
+        /// The address.
+        url: String,
+        /// Hash announced, in hexadecimal.
+        expected: String,
+        /// Hash of what came.
+        found: String,
+    },
+}
+
+fn io_remedy(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::StorageFull => "free space or choose another data.cache_dir",
+        std::io::ErrorKind::NotFound => "check that the path exists",
+        std::io::ErrorKind::PermissionDenied => "check the permissions",
+        _ => "check the path and the disk",
+    }
 }

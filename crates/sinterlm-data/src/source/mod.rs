@@ -1,0 +1,131 @@
+//! Documents from text files, folders and JSON lines, plain or compressed. Fetching the files
+//! belongs to `hub`, tokens to `tokenizer`.
+
+mod files;
+mod fingerprint;
+mod json_line;
+mod reader;
+mod zstd;
+
+use std::path::PathBuf;
+
+use crate::{DataError, InvalidUtf8};
+use files::Entry;
+use reader::FileDocuments;
+
+pub use fingerprint::fingerprint;
+pub(crate) use fingerprint::hex;
+
+/// One document of a text source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// The text, without surrounding whitespace; never empty.
+    pub text: String,
+}
+
+/// Where text lies and how it is cut into documents.
+///
+/// Each path is a file or a folder. A folder gives all files below it, sorted by name, without
+/// hidden ones and without following links to folders. A file whose name ends in `.jsonl`,
+/// `.ndjson` or `.json` holds one JSON object a line, each one document; any other file holds
+/// text. Gzip (`.gz`) and zstd (`.zst`) are recognised by their first bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextSource {
+    /// Files and folders, read in this order.
+    pub paths: Vec<PathBuf>,
+    /// The field of a JSON line that holds the document; `text` by default.
+    pub text_field: String,
+    /// What stands between two documents of a text file; `<|endoftext|>` by default. A file
+    /// without any is one document, as is every file where this is empty.
+    pub separator: String,
+    /// What to do with bytes that are not UTF-8; an error by default.
+    pub invalid_utf8: InvalidUtf8,
+}
+
+impl TextSource {
+    /// A source of the given files and folders with the defaults of every other field.
+    pub fn new(paths: Vec<PathBuf>) -> Self {
+        Self {
+            paths,
+            text_field: "text".to_owned(),
+            separator: "<|endoftext|>".to_owned(),
+            invalid_utf8: InvalidUtf8::default(),
+        }
+    }
+}
+
+/// The documents of a source, in the order of its paths; made by [`read_documents`].
+///
+/// After the first error it ends.
+#[derive(Debug)]
+pub struct Documents {
+    source: TextSource,
+    waiting: std::vec::IntoIter<Entry>,
+    entry: Option<Entry>,
+    file: Option<FileDocuments>,
+    entry_has_documents: bool,
+    is_over: bool,
+}
+
+/// Opens a source and reads its documents one after another, in a fixed order.
+///
+/// Folders are listed now, files are opened when their turn comes. Memory holds one document at a
+/// time, so a file may be larger than memory where its documents are not.
+///
+/// # Errors
+/// - [`DataError::NoPaths`], [`DataError::SourceMissing`], [`DataError::SourceRead`] at once
+/// - from the iterator: [`DataError::NoDocuments`] for a path of the source that yields none,
+///   [`DataError::BinaryText`], [`DataError::InvalidUtf8`], [`DataError::Damaged`] for a
+///   compressed file that is cut off or altered, and [`DataError::JsonSyntax`],
+///   [`DataError::JsonNotObject`], [`DataError::JsonField`], [`DataError::JsonFieldType`] with
+///   the line's number
+pub fn read_documents(source: &TextSource) -> Result<Documents, DataError> {
+    Ok(Documents {
+        waiting: files::list(&source.paths)?.into_iter(),
+        source: source.clone(),
+        entry: None,
+        file: None,
+        entry_has_documents: false,
+        is_over: false,
+    })
+}
+
+impl Documents {
+    fn advance(&mut self) -> Result<Option<Document>, DataError> {
+        loop {
+            if let Some(file) = &mut self.file {
+                if let Some(text) = file.next_document(&self.source)? {
+                    self.entry_has_documents = true;
+                    return Ok(Some(Document { text }));
+                }
+                self.file = None;
+            } else if let Some(path) = self.entry.as_mut().and_then(|entry| entry.files.next()) {
+                self.file = Some(FileDocuments::open(path)?);
+            } else {
+                if let Some(entry) = self.entry.take()
+                    && !self.entry_has_documents
+                {
+                    return Err(DataError::NoDocuments { path: entry.path });
+                }
+                self.entry = self.waiting.next();
+                self.entry_has_documents = false;
+                if self.entry.is_none() {
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}
+
+impl Iterator for Documents {
+    type Item = Result<Document, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let item = self.advance().transpose();
+        self.is_over = !matches!(item, Some(Ok(_)));
+        item
+    }
+}
