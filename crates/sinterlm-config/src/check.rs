@@ -54,7 +54,10 @@ impl Check {
             (false, true) => self.section.join("."),
             (false, false) => format!("{}.{field}", self.section.join(".")),
         };
-        self.faults.push(Fault { path, message: message.into() });
+        self.faults.push(Fault {
+            path,
+            message: message.into(),
+        });
     }
 
     /// Reports a fault of `field` unless `ok`.

@@ -88,7 +88,10 @@ impl fmt::Display for Place {
         match self {
             Place::TopLevel => f.write_str("top level"),
             Place::Line { line, column: None } => write!(f, "line {line}"),
-            Place::Line { line, column: Some(column) } => write!(f, "line {line} column {column}"),
+            Place::Line {
+                line,
+                column: Some(column),
+            } => write!(f, "line {line} column {column}"),
             Place::Default => f.write_str("default"),
             Place::Set(option) => write!(f, "--set {option}"),
         }

@@ -37,7 +37,11 @@ impl KeyRng {
     /// Stream of `key` from word `position` on, in constant time.
     #[must_use]
     pub fn at(key: u64, position: u64) -> Self {
-        Self { key, second_key: mix(key ^ GOLDEN), position }
+        Self {
+            key,
+            second_key: mix(key ^ GOLDEN),
+            position,
+        }
     }
 
     /// Number of 64-bit words drawn before the next one; [`KeyRng::at`] goes back to it.
@@ -107,10 +111,15 @@ mod tests {
         }
         // Five standard errors: of the mean 1/√n, of the others √(15 - 1)/√n and the like.
         for (moment, (expected, error)) in
-            moments.into_iter().zip([(0.0, 1.0), (1.0, 1.5), (0.0, 3.9), (3.0, 9.8)])
+            moments
+                .into_iter()
+                .zip([(0.0, 1.0), (1.0, 1.5), (0.0, 3.9), (3.0, 9.8)])
         {
             let tolerance = 5.0 * error / f64::from(count).sqrt();
-            assert!((moment - expected).abs() < tolerance, "{moment} is not near {expected}");
+            assert!(
+                (moment - expected).abs() < tolerance,
+                "{moment} is not near {expected}"
+            );
         }
     }
 
@@ -124,7 +133,10 @@ mod tests {
             bins[(draw * 16.0) as usize] += 1;
         }
         // Five standard deviations of a binomial count.
-        assert!(bins.iter().all(|&bin| bin.abs_diff(10_000) < 500), "{bins:?}");
+        assert!(
+            bins.iter().all(|&bin| bin.abs_diff(10_000) < 500),
+            "{bins:?}"
+        );
     }
 
     #[test]

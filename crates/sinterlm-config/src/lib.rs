@@ -2,11 +2,14 @@
 
 mod check;
 mod describe;
+mod document;
 mod error;
 mod key_rng;
 mod load;
 mod permutation;
+mod rules;
 mod seed;
+mod walk;
 
 pub use check::{Check, Fault, Validate};
 pub use describe::{KeyDoc, describe};

@@ -1,56 +1,159 @@
 //! From a TOML text and overrides to a checked value, and back to TOML.
+//! Puts together what `document`, `rules`, `walk` and `check` do.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use toml::Spanned;
 
-use crate::check::{Check, Validate};
+use crate::check::{Check, Fault, Validate};
+use crate::document::Document;
 use crate::error::{ConfigError, Place, Problem};
+use crate::rules::Kind;
+use crate::walk::{Findings, walk};
 
 /// Reads a config file, applies overrides and checks everything.
+///
+/// Each override is `KEY=VALUE` with a dotted key (`model.n_heads=8`, `data.sources.0.path=x`);
+/// the value is TOML, or a plain string where it is no TOML. Overrides apply in order and are
+/// checked like the file. Keys that the schema of `T` lacks are refused even where serde would let
+/// them pass. `Validate` never sees a value outside the ranges of the schema.
+///
+/// # Errors
+/// - [`ConfigError::Read`]: the file is missing or unreadable
+/// - [`ConfigError::Syntax`]: the text is no TOML
+/// - [`ConfigError::Invalid`]: unknown, missing or repeated keys, wrong types, values out of range,
+///   faults that [`Validate`] finds; all of them at once, with line or option
 pub fn load<T>(path: &Path, overrides: &[String]) -> Result<T, ConfigError>
 where
     T: DeserializeOwned + JsonSchema + Validate,
 {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
         path: path.to_owned(),
-        hint: "check the path".to_owned(),
+        hint: read_hint(path, &source),
         source,
     })?;
     parse(&text, &path.display().to_string(), overrides)
 }
 
-/// Like [`load`], from memory.
+/// Like [`load`], from a text in memory that errors call `name`.
+///
+/// # Errors
+/// As [`load`], but for [`ConfigError::Read`].
 pub fn parse<T>(text: &str, name: &str, overrides: &[String]) -> Result<T, ConfigError>
 where
     T: DeserializeOwned + JsonSchema + Validate,
 {
-    let _ = overrides;
-    let value: T = toml::from_str(text).map_err(|error| ConfigError::Syntax {
-        name: name.to_owned(),
-        problems: vec![Problem {
-            place: Place::TopLevel,
-            path: String::new(),
-            message: error.to_string(),
-        }],
-    })?;
-    let faults = Check::of(&value);
-    if faults.is_empty() {
-        return Ok(value);
+    let mut document =
+        Document::parse(text, overrides).map_err(|problems| ConfigError::Syntax {
+            name: name.to_owned(),
+            problems,
+        })?;
+    let mut problems = document.apply_overrides();
+    let Findings {
+        problems: found,
+        unusable,
+    } = walk(&document, &Kind::of::<T>());
+    problems.extend(found);
+
+    // What is left without the values at fault often still makes a config, whose own checks can
+    // then be shown in the same list.
+    let mut usable = document.clone();
+    unusable.iter().for_each(|path| usable.remove(path));
+    let root = Spanned::new(0..0, usable.root);
+    match T::deserialize(toml::Deserializer::from(root)) {
+        Ok(value) => {
+            let faults = Check::of(&value);
+            if faults.is_empty() && problems.is_empty() {
+                return Ok(value);
+            }
+            problems.extend(
+                faults
+                    .into_iter()
+                    .filter(|fault| !follows(fault, &unusable))
+                    .map(|fault| Problem {
+                        place: document.place_of_path(&fault.path),
+                        path: fault.path,
+                        message: fault.message,
+                    }),
+            );
+        }
+        Err(error) if problems.is_empty() => {
+            let offset = error.span().map(|span| span.start);
+            problems.push(Problem {
+                place: offset.map_or(Place::TopLevel, |offset| document.place(offset)),
+                path: offset
+                    .and_then(|offset| document.path_at(offset))
+                    .unwrap_or_default(),
+                message: format!("{}; correct the value", error.message()),
+            });
+        }
+        Err(_) => {}
     }
-    let problems = faults
-        .into_iter()
-        .map(|f| Problem { place: Place::Default, path: f.path, message: f.message })
-        .collect();
-    Err(ConfigError::Invalid { name: name.to_owned(), problems })
+    problems.sort_by(|a, b| a.place.cmp(&b.place));
+    Err(ConfigError::Invalid {
+        name: name.to_owned(),
+        problems,
+    })
 }
 
-/// Deterministic TOML.
+/// Writes a value as TOML, its keys in the order of declaration; [`parse`] gives the value back.
+///
+/// # Errors
+/// [`ConfigError::Write`] if a field has no TOML form.
 pub fn to_toml<T: Serialize>(value: &T) -> Result<String, ConfigError> {
     toml::to_string(value).map_err(|source| ConfigError::Write {
         type_name: std::any::type_name::<T>(),
         source,
     })
+}
+
+/// Whether a fault may come of the default that stands for a value at fault: one of its table.
+fn follows(fault: &Fault, unusable: &[Vec<String>]) -> bool {
+    let table = fault.path.rsplit_once('.').map_or("", |(table, _)| table);
+    unusable.iter().any(|path| {
+        let path = path.join(".");
+        let parent = path.rsplit_once('.').map_or("", |(parent, _)| parent);
+        parent == table || fault.path.starts_with(&format!("{path}."))
+    })
+}
+
+/// What to do about a file that cannot be read; names a near neighbour of a missing one.
+fn read_hint(path: &Path, error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => {
+            let wanted = path.file_name().unwrap_or_default().to_string_lossy();
+            let neighbour = path
+                .parent()
+                .map(|folder| {
+                    if folder.as_os_str().is_empty() {
+                        Path::new(".")
+                    } else {
+                        folder
+                    }
+                })
+                .and_then(|folder| std::fs::read_dir(folder).ok())
+                .into_iter()
+                .flatten()
+                .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+                .filter(|name| Path::new(name).extension().is_some_and(|end| end == "toml"))
+                .map(|name| (strsim::osa_distance(&name, &wanted), name))
+                .filter(|(distance, name)| *distance <= name.len() / 3)
+                .min();
+            match neighbour {
+                Some((_, name)) => {
+                    format!(
+                        "there is no such file, did you mean {}?",
+                        path.with_file_name(name).display()
+                    )
+                }
+                None => "there is no such file, check the path".to_owned(),
+            }
+        }
+        ErrorKind::InvalidData => "it is not UTF-8, save it as such".to_owned(),
+        _ => "check that it is a file you may read".to_owned(),
+    }
 }

@@ -40,7 +40,11 @@ impl Permutation {
             round_key = mix(round_key.wrapping_add(GOLDEN));
             round_key
         });
-        Self { round_keys, half_bits: bits.div_ceil(2).max(1), len }
+        Self {
+            round_keys,
+            half_bits: bits.div_ceil(2).max(1),
+            len,
+        }
     }
 
     /// Number of elements.
@@ -84,8 +88,10 @@ mod tests {
     fn the_largest_lengths_stay_in_range_and_distinct() {
         for len in [u64::MAX, u64::MAX - 1, (1 << 63) + 1, 1 << 62] {
             let order = Permutation::new(1, len);
-            let mut images: Vec<u64> =
-                (0..500).chain(len - 500..len).map(|i| order.index(i)).collect();
+            let mut images: Vec<u64> = (0..500)
+                .chain(len - 500..len)
+                .map(|i| order.index(i))
+                .collect();
             assert!(images.iter().all(|&image| image < len));
             images.sort_unstable();
             images.dedup();
@@ -103,7 +109,13 @@ mod tests {
             }
         }
         // Five standard deviations of a binomial count with mean 1000.
-        assert!(counts.iter().flatten().all(|count| count.abs_diff(1000) < 150), "{counts:?}");
+        assert!(
+            counts
+                .iter()
+                .flatten()
+                .all(|count| count.abs_diff(1000) < 150),
+            "{counts:?}"
+        );
     }
 
     #[test]

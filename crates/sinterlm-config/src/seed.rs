@@ -15,9 +15,7 @@ pub(crate) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 /// assert_eq!(key, Seed(1).key(Stream::Dropout, 10, 0, 3));
 /// assert!(KeyRng::new(key).next_f32() < 1.0);
 /// ```
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Seed(pub u64);
 
 impl Seed {
@@ -34,7 +32,12 @@ impl Seed {
         [stream as u64, step, micro, site].into_iter().fold(
             mix(self.0.wrapping_add(GOLDEN)),
             // The odd factor keeps `hash + word` of one round apart from those of the next.
-            |hash, word| mix(hash.wrapping_mul(GOLDEN).wrapping_add(word).wrapping_add(GOLDEN)),
+            |hash, word| {
+                mix(hash
+                    .wrapping_mul(GOLDEN)
+                    .wrapping_add(word)
+                    .wrapping_add(GOLDEN))
+            },
         )
     }
 }
