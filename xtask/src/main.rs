@@ -1,2 +1,86 @@
-//! The project's own commands.
-fn main() {}
+//! The project's own commands, one file each; this one only picks. `cargo xtask help` lists them.
+#![allow(
+    clippy::print_stdout,
+    reason = "a command-line tool prints its results"
+)]
+
+mod bench;
+mod check;
+mod ci;
+mod docs;
+mod doctor;
+mod fixtures;
+mod interop;
+mod machine;
+mod metadata;
+mod process;
+mod report;
+mod repository;
+mod smoke;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+cargo xtask COMMAND, from anywhere in the repository
+
+before a commit
+  check                     fmt, tidy, clippy, unit tests
+  tidy                      rules that no compiler checks: crate edges, file sizes, backends, unsafe, configs
+before a change is done
+  ci [--keep-going]         everything, cheapest first, and a closing line `N passed, N failed`
+generated files
+  docs [--check]            docs/config.md from the config types
+  fixtures [--check]        golden files from their Python scripts
+measuring
+  bench [ARGS]              cargo bench with ARGS passed on
+  bench --record [ARGS]     and write benches/baselines/<machine>.json
+  bench --compare [ARGS]    and print ratios to that file
+  bench --peers [NAME]      ours and benches/peers/NAME.py by turns, with ratios
+  interop --run DIR         load a run's files in other libraries; says what it skips
+bug reports
+  doctor                    versions, processor, memory, GPUs, caches
+";
+
+fn main() -> ExitCode {
+    match dispatch() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((command, rest)) = arguments.split_first() else {
+        print!("{HELP}");
+        return Ok(());
+    };
+    let flag = |name: &str| -> Result<bool> {
+        match rest {
+            [] => Ok(false),
+            [only] if only == name => Ok(true),
+            _ => bail!("`{command}` takes {name} only, not {rest:?}; see cargo xtask help"),
+        }
+    };
+    std::env::set_current_dir(repository::root())?;
+    match command.as_str() {
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        "check" => check::run(),
+        "tidy" => tidy::run(),
+        "ci" => ci::run(flag("--keep-going")?),
+        "docs" => docs::run(flag("--check")?),
+        "fixtures" => fixtures::run(flag("--check")?),
+        "bench" => bench::run(rest),
+        "interop" => interop::run(rest),
+        "doctor" => doctor::run(),
+        other => bail!("no command `{other}`; see cargo xtask help"),
+    }
+}

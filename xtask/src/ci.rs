@@ -1,0 +1,88 @@
+//! `cargo xtask ci`: everything that must hold before a change is done, cheapest first.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::process::{self, cargo};
+use crate::report::Report;
+use crate::{check, docs, machine, smoke};
+
+/// Runs all steps. The last line alone says `N passed, N failed`, the sums over all tests.
+pub(crate) fn run(keep_going: bool) -> Result<()> {
+    let mut report = Report::new(keep_going);
+    let ended = steps(&mut report, keep_going);
+    report.close(ended)
+}
+
+fn steps(report: &mut Report, keep_going: bool) -> Result<()> {
+    check::static_steps(report)?;
+    let mut tests = cargo(&["test", "--release", "--workspace"]); // with integration and doctests
+    if keep_going {
+        tests.arg("--no-fail-fast");
+    }
+    report.tests("tests and doctests", &mut tests)?;
+    report.step("examples", smoke::run)?;
+    report.step("rustdoc", || {
+        let mut doc = cargo(&["doc", "--release", "--workspace", "--no-deps"]);
+        process::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
+    report.step("docs --check", || docs::run(true))?;
+    for feature in ["flex", "wgpu"] {
+        report.step(&format!("feature {feature} alone"), || {
+            process::run(&mut check_alone(feature))
+        })?;
+    }
+    // Without DOCS_RS the build of the CUDA compiler's bindings downloads a prebuilt LLVM.
+    report.step("feature cuda alone", || {
+        process::run(check_alone("cuda").env("DOCS_RS", "1"))
+    })?;
+    gpu_tests(report)?;
+    report.step("deny", deny)
+}
+
+fn check_alone(feature: &str) -> Command {
+    let arguments = [
+        "check",
+        "--release",
+        "-p",
+        "sinterlm",
+        "--no-default-features",
+    ];
+    let mut command = cargo(&arguments);
+    command.args(["--features", feature]);
+    command
+}
+
+/// The tests that compare backends; a software driver is enough.
+fn gpu_tests(report: &mut Report) -> Result<()> {
+    const TESTS: &[&str] = &[
+        "test",
+        "--release",
+        "-p",
+        "sinterlm-examples",
+        "--features",
+        "wgpu",
+        "--test",
+        "backends",
+        "--",
+        "--include-ignored",
+    ];
+    let reason = match machine::vulkan_driver() {
+        _ if !std::fs::exists("examples/tests/backends.rs")? => "there are no such tests yet",
+        None => "no Vulkan driver; install mesa-vulkan-drivers for a software one",
+        Some(_) => return report.tests("tests on wgpu", &mut cargo(TESTS)),
+    };
+    println!("skipped: tests on wgpu: {reason}");
+    Ok(())
+}
+
+fn deny() -> Result<()> {
+    if process::first_line("cargo-deny", &["--version"]).is_none() {
+        println!("skipped: cargo-deny is not installed; cargo install cargo-deny");
+        return Ok(());
+    }
+    process::run(&mut cargo(&[
+        "deny", "check", "bans", "licenses", "sources",
+    ]))
+}

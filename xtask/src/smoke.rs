@@ -1,0 +1,66 @@
+//! Runs each example in its 30-second form, into a folder that is removed afterwards.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+use std::{env, fs};
+
+use anyhow::{Result, bail};
+
+use crate::{metadata, process, repository};
+
+/// Builds all examples and runs each; those that need a model get the one that `pretrain` made.
+pub(crate) fn run() -> Result<()> {
+    // The workspace's features, so that what the tests built is used again.
+    process::run(&mut process::cargo(&[
+        "build",
+        "--release",
+        "--workspace",
+        "--examples",
+    ]))?;
+    let runs = env::temp_dir().join(format!("sinterlm-smoke-{}", std::process::id()));
+    fs::create_dir_all(&runs)?;
+    let result = run_all(&runs);
+    fs::remove_dir_all(&runs)?;
+    result
+}
+
+fn run_all(runs: &Path) -> Result<()> {
+    let mut examples = metadata::examples()?;
+    examples.sort_by_key(|name| name != "pretrain"); // stable: the others stay in order
+    if examples.is_empty() {
+        println!("skipped: there are no examples");
+    }
+    for name in &examples {
+        let Some(arguments) = arguments(name, runs) else {
+            bail!(
+                "example `{name}` has no smoke run; add configs/smoke/{name}.toml, or its arguments to xtask/src/smoke.rs"
+            );
+        };
+        let start = Instant::now();
+        let program = repository::target_dir().join("release/examples").join(name);
+        process::run(Command::new(program).args(arguments))?;
+        println!("example {name}: {} s", start.elapsed().as_secs());
+    }
+    Ok(())
+}
+
+/// The command line of one example's smoke run; none if nobody has said what it is.
+fn arguments(name: &str, runs: &Path) -> Option<Vec<String>> {
+    let path = |name: &str| runs.join(name).display().to_string();
+    let config = format!("configs/smoke/{name}.toml");
+    let mut arguments = if name == "generate" {
+        vec!["--model".to_owned(), path("pretrain")]
+    } else {
+        fs::exists(&config).ok().filter(|&there| there)?;
+        vec![
+            "--config".to_owned(),
+            config,
+            "--quiet".to_owned(),
+            "--offline".to_owned(),
+        ]
+    };
+    arguments.extend(["--device", "flex", "--out"].map(str::to_owned));
+    arguments.push(path(name));
+    Some(arguments)
+}
