@@ -79,7 +79,11 @@ pub fn adamw<const D: usize>(
     step: &AdamWStep,
 ) -> (Tensor<D>, Tensor<D>, Tensor<D>) {
     for (name, tensor) in [("grad", &grad), ("m", &m), ("v", &v)] {
-        assert_eq!(tensor.dims(), weight.dims(), "adamw: {name} must have the weight's shape");
+        assert_eq!(
+            tensor.dims(),
+            weight.dims(),
+            "adamw: {name} must have the weight's shape"
+        );
     }
     assert!(step.step > 0, "adamw: step counts from 1");
     let factors = Factors::new(step);
@@ -102,7 +106,11 @@ fn composed<const D: usize>(
     let grad = grad.mul_scalar(f.grad_scale);
     let m = m.mul_scalar(f.beta1) + grad.clone().mul_scalar(f.rest1);
     let v = v.mul_scalar(f.beta2) + grad.square().mul_scalar(f.rest2);
-    let denominator = v.clone().sqrt().mul_scalar(f.inv_root_correction).add_scalar(f.eps);
+    let denominator = v
+        .clone()
+        .sqrt()
+        .mul_scalar(f.inv_root_correction)
+        .add_scalar(f.eps);
     let weight = weight.mul_scalar(f.decay) - (m.clone() / denominator).mul_scalar(f.step_size);
     (weight, m, v)
 }
@@ -147,5 +155,97 @@ mod native {
             let denominator = v.sqrt() * f.inv_root_correction + f.eps;
             *weight = f.decay * *weight - f.step_size * (*m / denominator);
         }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::tensor::{Device, Tensor, TensorData};
+
+    use super::*;
+    use crate::with_route;
+
+    const STEP: AdamWStep = AdamWStep {
+        lr: 3e-3,
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-8,
+        weight_decay: 0.1,
+        step: 1,
+        grad_scale: 0.5,
+    };
+
+    /// Ten updates with gradients from a formula; weights, first and second moments.
+    fn ten_steps(route: Route, size: usize) -> [Vec<f32>; 3] {
+        let device = Device::flex();
+        let of = |x: Vec<f32>| Tensor::<1>::from_data(TensorData::new(x, [size]), &device);
+        let start: Vec<f32> = (0..size).map(|i| (i as f32 * 0.37).sin()).collect();
+        let mut state = (of(start), of(vec![0.0; size]), of(vec![0.0; size]));
+        for step in 1..=10 {
+            let grad = of((0..size).map(|i| grad(i, step)).collect());
+            let step = AdamWStep { step, ..STEP };
+            state = with_route(route, || adamw(state.0, grad, state.1, state.2, &step));
+        }
+        [state.0, state.1, state.2].map(|x| x.into_data().try_into_vec().unwrap())
+    }
+
+    fn grad(i: usize, step: u64) -> f32 {
+        (i as f32 * 0.11 + step as f32 * 0.7).cos() * 0.2
+    }
+
+    /// `torch.optim.AdamW`'s single-tensor update, in f64.
+    fn reference(i: usize) -> [f64; 3] {
+        let (mut w, mut m, mut v) = (f64::from((i as f32 * 0.37).sin()), 0.0, 0.0);
+        for t in 1..=10u64 {
+            let g = f64::from(grad(i, t)) * f64::from(STEP.grad_scale);
+            w *= 1.0 - STEP.lr * STEP.weight_decay;
+            m += (g - m) * (1.0 - STEP.beta1);
+            v = v * STEP.beta2 + g * g * (1.0 - STEP.beta2);
+            let (c1, c2) = (
+                1.0 - STEP.beta1.powi(t as i32),
+                1.0 - STEP.beta2.powi(t as i32),
+            );
+            w -= STEP.lr / c1 * m / (v.sqrt() / c2.sqrt() + STEP.eps);
+        }
+        [w, m, v]
+    }
+
+    #[test]
+    fn ten_steps_follow_the_formula_on_both_routes() {
+        for route in [Route::Native, Route::Composed] {
+            let found = ten_steps(route, 100);
+            for i in 0..100 {
+                for (found, wanted) in found.iter().zip(reference(i)) {
+                    let distance = (f64::from(found[i]) - wanted).abs();
+                    assert!(
+                        distance < 1e-6,
+                        "{route:?}, {i}: {} is not {wanted}",
+                        found[i]
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_thread_count_leaves_every_bit() {
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            pool.install(|| ten_steps(Route::Native, 50_001))
+        };
+        assert_eq!(run(1), run(2));
+    }
+
+    #[test]
+    fn a_shared_weight_keeps_its_old_values() {
+        let device = Device::flex();
+        let ones = || Tensor::<1>::ones([3], &device);
+        let weight = ones();
+        let (updated, ..) = adamw(weight.clone(), ones(), ones(), ones(), &STEP);
+        assert_eq!(weight.into_data(), ones().into_data());
+        assert_ne!(updated.into_data(), ones().into_data());
     }
 }

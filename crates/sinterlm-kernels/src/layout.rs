@@ -41,7 +41,11 @@ impl RowLayout {
     /// If `segments` does not hold `rows * seq` numbers, `lengths` not `rows`, or a length is
     /// above `seq`.
     pub fn from_segments(rows: usize, seq: usize, segments: &[u32], lengths: &[u32]) -> Self {
-        assert_eq!(segments.len(), rows * seq, "row layout: segments must be [rows, seq]");
+        assert_eq!(
+            segments.len(),
+            rows * seq,
+            "row layout: segments must be [rows, seq]"
+        );
         assert_eq!(lengths.len(), rows, "row layout: one length per row");
         assert!(
             lengths.iter().all(|&length| length as usize <= seq),
@@ -50,7 +54,9 @@ impl RowLayout {
         let starts_of = |row: usize| {
             let numbers = &segments[row * seq..(row + 1) * seq];
             let changes = (1..seq).filter(|&at| numbers[at] != numbers[at - 1]);
-            std::iter::once(0).chain(changes.map(|at| at as u32)).collect()
+            std::iter::once(0)
+                .chain(changes.map(|at| at as u32))
+                .collect()
         };
         Self {
             rows,
@@ -63,7 +69,10 @@ impl RowLayout {
     /// Whether every row is one segment without padding.
     pub fn is_dense(&self) -> bool {
         self.segment_starts.iter().all(|starts| starts.len() <= 1)
-            && self.lengths.iter().all(|&length| length as usize == self.seq)
+            && self
+                .lengths
+                .iter()
+                .all(|&length| length as usize == self.seq)
     }
 
     /// The positions that the token at `position` of `row` sees: from the start of its segment to
@@ -71,9 +80,15 @@ impl RowLayout {
     pub fn visible(&self, row: usize, position: usize) -> Range<usize> {
         let starts = &self.segment_starts[row];
         let before = starts.partition_point(|&start| start as usize <= position);
-        let start = before.checked_sub(1).map_or(0, |last| starts[last] as usize);
+        let start = before
+            .checked_sub(1)
+            .map_or(0, |last| starts[last] as usize);
         let length = self.lengths[row] as usize;
-        let start = if position >= length { start.max(length) } else { start };
+        let start = if position >= length {
+            start.max(length)
+        } else {
+            start
+        };
         start..position + 1
     }
 
@@ -89,7 +104,10 @@ impl RowLayout {
                 hidden[line + visible.start..line + visible.end].fill(false);
             }
         }
-        Tensor::from_data(TensorData::new(hidden, [self.rows, self.seq, self.seq]), device)
+        Tensor::from_data(
+            TensorData::new(hidden, [self.rows, self.seq, self.seq]),
+            device,
+        )
     }
 }
 

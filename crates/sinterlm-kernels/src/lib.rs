@@ -6,8 +6,12 @@ mod attention;
 mod buffer;
 mod dropout;
 mod embedding;
+#[cfg(feature = "flex")]
+mod exp;
 mod gelu;
 mod isa;
+#[cfg(feature = "flex")]
+mod lanes;
 mod layer_norm;
 mod layout;
 mod linear;

@@ -16,7 +16,13 @@ impl<'a> Matrix<'a> {
     /// The first `rows` and `cols` of a row-major matrix whose rows are `row_stride` apart.
     pub(crate) fn new(values: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
         assert!(rows > 0 && cols > 0 && (rows - 1) * row_stride + cols <= values.len());
-        Self { values, rows, cols, row_stride, col_stride: 1 }
+        Self {
+            values,
+            rows,
+            cols,
+            row_stride,
+            col_stride: 1,
+        }
     }
 
     /// A matrix with any strides.
@@ -27,13 +33,23 @@ impl<'a> Matrix<'a> {
     ) -> Self {
         let last = (rows - 1) * row_stride + (cols - 1) * col_stride;
         assert!(rows > 0 && cols > 0 && last < values.len());
-        Self { values, rows, cols, row_stride, col_stride }
+        Self {
+            values,
+            rows,
+            cols,
+            row_stride,
+            col_stride,
+        }
     }
 
     /// `count` rows from `first`.
     pub(crate) fn row_range(self, first: usize, count: usize) -> Self {
         assert!(count > 0 && first + count <= self.rows);
-        Self { values: &self.values[first * self.row_stride..], rows: count, ..self }
+        Self {
+            values: &self.values[first * self.row_stride..],
+            rows: count,
+            ..self
+        }
     }
 
     /// `count` columns from `first`.
@@ -105,7 +121,11 @@ const THREADED_FROM: usize = 1 << 20;
 /// # Panics
 /// If the matrices do not fit each other or `out`.
 pub(crate) fn threaded_product(out: &mut [f32], accumulate: bool, a: Matrix, b: Matrix) {
-    assert_eq!(out.len(), a.rows * b.cols, "product: out must be [rows, cols]");
+    assert_eq!(
+        out.len(),
+        a.rows * b.cols,
+        "product: out must be [rows, cols]"
+    );
     // SAFETY: `out` is borrowed exclusively and has the length that is asked for.
     unsafe { threaded(out.as_mut_ptr(), accumulate, a, b) };
 }

@@ -22,7 +22,11 @@ pub fn sum_of_squares<const D: usize>(x: Tensor<D>) -> f64 {
         #[cfg(feature = "flex")]
         Route::Native => native::sum_of_squares(x),
         _ => {
-            let wide = if x.dtype() == DType::F64 { x } else { x.cast(FloatDType::F32) };
+            let wide = if x.dtype() == DType::F64 {
+                x
+            } else {
+                x.cast(FloatDType::F32)
+            };
             wide.square().sum().into_scalar::<f64>()
         }
     }
@@ -33,7 +37,11 @@ pub fn sum_of_squares<const D: usize>(x: Tensor<D>) -> f64 {
 /// # Panics
 /// If the shapes differ.
 pub fn add_in_place<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
-    assert_eq!(a.dims(), b.dims(), "add_in_place: both tensors must have one shape");
+    assert_eq!(
+        a.dims(),
+        b.dims(),
+        "add_in_place: both tensors must have one shape"
+    );
     match Route::of(&a.device(), a.dtype()) {
         #[cfg(feature = "flex")]
         Route::Native if b.dtype() == DType::F32 => native::add_in_place(a, b),
@@ -56,7 +64,9 @@ mod native {
     pub(super) fn sum_of_squares<const D: usize>(x: Tensor<D>) -> f64 {
         let x = buffer::whole(x);
         let blocks = x.storage::<f32>().par_chunks(BLOCK);
-        let partial: Vec<f64> = blocks.map(|block| vectorized(|| block_sum(block))).collect();
+        let partial: Vec<f64> = blocks
+            .map(|block| vectorized(|| block_sum(block)))
+            .collect();
         partial.iter().sum()
     }
 
@@ -75,9 +85,11 @@ mod native {
     pub(super) fn add_in_place<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
         let (mut a, b) = (buffer::whole(a), buffer::whole(b));
         let blocks = a.storage_mut::<f32>().par_chunks_mut(BLOCK);
-        blocks.zip(b.storage::<f32>().par_chunks(BLOCK)).for_each(|(a, b)| {
-            vectorized(|| add(a, b));
-        });
+        blocks
+            .zip(b.storage::<f32>().par_chunks(BLOCK))
+            .for_each(|(a, b)| {
+                vectorized(|| add(a, b));
+            });
         buffer::tensor(a)
     }
 
@@ -86,5 +98,52 @@ mod native {
         for (a, b) in a.iter_mut().zip(b) {
             *a += b;
         }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::tensor::{Device, Tensor, TensorData};
+
+    use super::*;
+    use crate::with_route;
+
+    fn fill(count: usize) -> Tensor<1> {
+        let values: Vec<f32> = (0..count).map(|i| (i as f32 * 0.713).sin()).collect();
+        Tensor::from_data(TensorData::new(values, [count]), &Device::flex())
+    }
+
+    #[test]
+    fn the_thread_count_leaves_every_bit() {
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            pool.install(|| sum_of_squares(fill(100_003))).to_bits()
+        };
+        assert_eq!(run(1), run(2));
+    }
+
+    #[test]
+    fn both_routes_agree_and_show_what_is_not_finite() {
+        let native = sum_of_squares(fill(5000));
+        let composed = with_route(Route::Composed, || sum_of_squares(fill(5000)));
+        assert!(
+            (native / composed - 1.0).abs() < 1e-5,
+            "{native} is not {composed}"
+        );
+        for bad in [f32::NAN, f32::INFINITY] {
+            let x = Tensor::<1>::from_data([1.0, bad], &Device::flex());
+            assert!(!sum_of_squares(x).is_finite());
+        }
+    }
+
+    #[test]
+    fn adding_in_place_spares_other_handles() {
+        let a = fill(40_000);
+        let sum = add_in_place(a.clone(), fill(40_000));
+        assert_eq!(a.clone().into_data(), fill(40_000).into_data());
+        assert_eq!(sum.into_data(), (a * 2.0).into_data());
     }
 }

@@ -6,6 +6,12 @@ use burn::tensor::{Bool, Tensor, TensorData, activation::softmax};
 use crate::{Route, RowLayout};
 
 mod dropout_mask;
+#[cfg(feature = "flex")]
+mod head;
+#[cfg(feature = "flex")]
+mod native;
+#[cfg(feature = "flex")]
+mod tile;
 
 /// Choices of [`causal_attention`]; the default is plain scaled attention.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -53,7 +59,11 @@ pub fn causal_attention(
         [batch, kv_heads, seq, head_dim],
         "causal_attention: k must be [batch, kv_heads, seq, head_dim] like q"
     );
-    assert_eq!(v.dims(), k.dims(), "causal_attention: v must have the shape of k");
+    assert_eq!(
+        v.dims(),
+        k.dims(),
+        "causal_attention: v must have the shape of k"
+    );
     assert!(
         kv_heads > 0 && heads.is_multiple_of(kv_heads),
         "causal_attention: kv_heads {kv_heads} must divide heads {heads}"
@@ -64,13 +74,18 @@ pub fn causal_attention(
         "causal_attention: the layout must describe [batch, seq]"
     );
     if let Some((p, _)) = options.dropout {
-        assert!((0.0..1.0).contains(&p), "causal_attention: dropout {p} is not in [0, 1)");
+        assert!(
+            (0.0..1.0).contains(&p),
+            "causal_attention: dropout {p} is not in [0, 1)"
+        );
     }
     if let Some(cap) = options.softcap {
         assert!(cap > 0.0, "causal_attention: softcap {cap} must be above 0");
     }
     match Route::of(&q.device(), q.dtype()) {
-        Route::Native | Route::Composed => composed(q, k, v, layout, options),
+        #[cfg(feature = "flex")]
+        Route::Native => native::causal_attention(q, k, v, layout, options),
+        _ => composed(q, k, v, layout, options),
     }
 }
 
@@ -84,7 +99,9 @@ fn composed(
     let [batch, heads, seq, head_dim] = q.dims();
     let device = q.device();
     let scale = options.scale.unwrap_or_else(|| default_scale(head_dim));
-    let mut scores = q.mul_scalar(scale).matmul(repeat_heads(k, heads).swap_dims(2, 3));
+    let mut scores = q
+        .mul_scalar(scale)
+        .matmul(repeat_heads(k, heads).swap_dims(2, 3));
     if let Some(cap) = options.softcap {
         scores = scores.div_scalar(cap).tanh().mul_scalar(cap);
     }
@@ -109,9 +126,13 @@ fn repeat_heads(x: Tensor<4>, heads: usize) -> Tensor<4> {
     }
     let group = heads / kv_heads;
     let x: Tensor<5> = x.unsqueeze_dim(2); // [batch, kv_heads, 1, seq, head_dim]
-    x.expand([batch, kv_heads, group, seq, head_dim]).reshape([batch, heads, seq, head_dim])
+    x.expand([batch, kv_heads, group, seq, head_dim])
+        .reshape([batch, heads, seq, head_dim])
 }
 
 fn default_scale(head_dim: usize) -> f64 {
     1.0 / (head_dim as f64).sqrt()
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests;
