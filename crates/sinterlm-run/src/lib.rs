@@ -1,1 +1,39 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "unwrap is for tests"))]
+
+mod atomic;
+mod error;
+mod event;
+mod exit;
+mod fields;
+mod memory;
+mod metrics;
+#[cfg(feature = "cli")]
+mod options;
+#[cfg(feature = "progress")]
+mod progress_bar;
+mod progress_lines;
+mod provenance;
+mod readable;
+mod run_dir;
+mod samples;
+mod stop;
+mod summary;
+mod utc;
+
+pub use error::RunError;
+pub use event::{EvalRecord, Event, Observer, Observers, SampleText, StepRecord};
+pub use exit::ExitStatus;
+pub use memory::{peak_memory_bytes, resident_bytes};
+pub use metrics::MetricsFile;
+#[cfg(feature = "cli")]
+pub use options::Options;
+#[cfg(feature = "progress")]
+pub use progress_bar::ProgressBar;
+pub use progress_lines::ProgressLines;
+pub use provenance::Provenance;
+pub use run_dir::{RunDir, default_out};
+pub use samples::SampleFile;
+pub use stop::{StopFlag, StopReason};
+pub use summary::{Gate, Summary, ValidFigures};
+pub use utc::utc_now;

@@ -1,0 +1,132 @@
+//! `samples.md`: what the model wrote, by step.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::{Event, Observer, RunError, SampleText, atomic::write_atomic, readable::thousands};
+
+const HEADING: &str = "## Step ";
+
+/// Appends generated texts to a Markdown file, one section a step.
+#[derive(Debug)]
+pub struct SampleFile {
+    path: PathBuf,
+}
+
+impl SampleFile {
+    /// Writes to `path`, which is made when the first texts come.
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        Self {
+            path: path.as_ref().to_path_buf(),
+        }
+    }
+
+    /// Removes the sections of steps after `step`, as a resumed run will write them again.
+    ///
+    /// # Errors
+    /// [`RunError::Io`] if the file cannot be read or written; a missing file is none.
+    pub fn cut_back(path: impl AsRef<Path>, step: u64) -> Result<(), RunError> {
+        let path = path.as_ref();
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(RunError::io(path, "read", e)),
+        };
+        match first_section_after(&text, step) {
+            Some(end) => write_atomic(path, &text.as_bytes()[..end]),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Observer for SampleFile {
+    fn on_event(&mut self, event: &Event<'_>) -> Result<(), RunError> {
+        let Event::Sampled {
+            step,
+            tokens,
+            samples,
+        } = event
+        else {
+            return Ok(());
+        };
+        let text = render(*step, *tokens, samples);
+        let append = || {
+            let mut file = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&self.path)?;
+            file.write_all(text.as_bytes())
+        };
+        append().map_err(|e| RunError::io(&self.path, "write", e))
+    }
+}
+
+fn render(step: u64, tokens: u64, samples: &[SampleText]) -> String {
+    let mut text = format!("{HEADING}{step}, {} tokens\n\n", thousands(tokens));
+    for sample in samples {
+        for (title, part) in [("Prompt", &sample.prompt), ("Written", &sample.text)] {
+            text.push_str(title);
+            text.push_str(":\n\n");
+            for line in part.lines() {
+                // Indented, no line can be taken for a heading, whatever the model writes.
+                text.push_str("    ");
+                text.push_str(line);
+                text.push('\n');
+            }
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// Where the first section of a step beyond `step` begins.
+fn first_section_after(text: &str, step: u64) -> Option<usize> {
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let number = line
+            .strip_prefix(HEADING)
+            .and_then(|rest| rest.split(',').next());
+        if number
+            .and_then(|n| n.parse::<u64>().ok())
+            .is_some_and(|found| found > step)
+        {
+            return Some(start);
+        }
+        start += line.len();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_after_the_checkpoint_are_cut_whatever_the_model_wrote() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("samples.md");
+        let samples = [SampleText {
+            prompt: "Once".into(),
+            text: " upon\n## Step 9, 1 tokens\n".into(),
+        }];
+        let mut file = SampleFile::new(&path);
+        let mut write = |step| {
+            file.on_event(&Event::Sampled {
+                step,
+                tokens: 1000 * step,
+                samples: &samples,
+            })
+            .unwrap();
+        };
+        write(5);
+        let at_checkpoint = fs::read_to_string(&path).unwrap();
+        write(10);
+        SampleFile::cut_back(&path, 5).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), at_checkpoint);
+        assert!(at_checkpoint.starts_with("## Step 5, 5,000 tokens\n\nPrompt:\n\n    Once\n"));
+        SampleFile::cut_back(dir.path().join("absent"), 5).unwrap();
+    }
+}
