@@ -1,7 +1,7 @@
 //! Inverted dropout with a mask that is a function of a key: the public function, the mask and the
 //! composed form. The CPU form stands in `native`.
 
-#[cfg(any())]
+#[cfg(feature = "flex")]
 mod native;
 
 use burn::tensor::{Tensor, TensorData};
@@ -36,7 +36,7 @@ pub fn dropout<const D: usize>(x: Tensor<D>, p: f64, key: u64) -> Tensor<D> {
         return x;
     }
     match Route::of(&x.device(), x.dtype()) {
-        #[cfg(any())]
+        #[cfg(feature = "flex")]
         Route::Native => native::dropout(x, p, key),
         _ => composed(x, p, key),
     }

@@ -1,7 +1,7 @@
 //! The Gaussian error linear unit: the public function and its composed form. The CPU form stands
 //! in `native`.
 
-#[cfg(any())]
+#[cfg(feature = "flex")]
 mod native;
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI};
@@ -42,7 +42,7 @@ pub enum GeluKind {
 /// ```
 pub fn gelu<const D: usize>(x: Tensor<D>, kind: GeluKind) -> Tensor<D> {
     match Route::of(&x.device(), x.dtype()) {
-        #[cfg(any())]
+        #[cfg(feature = "flex")]
         Route::Native => native::gelu(x, kind),
         _ => composed(x, kind),
     }

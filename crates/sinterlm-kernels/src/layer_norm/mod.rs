@@ -1,7 +1,7 @@
 //! Layer normalisation over the last axis: the public function and its composed form. The CPU form
 //! stands in `native`.
 
-#[cfg(any())]
+#[cfg(feature = "flex")]
 mod native;
 
 use burn::tensor::{DType, Tensor};
@@ -50,7 +50,7 @@ pub fn layer_norm<const D: usize>(
         );
     }
     match Route::of(&x.device(), x.dtype()) {
-        #[cfg(any())]
+        #[cfg(feature = "flex")]
         Route::Native if weight.dtype() == DType::F32 => native::layer_norm(x, weight, bias, eps),
         _ => composed(x, weight, bias, eps),
     }

@@ -1,7 +1,7 @@
 //! The affine map of every projection, `y = x Wᵀ + b`: the public function and its composed form.
 //! The CPU form stands in `native`.
 
-#[cfg(any())]
+#[cfg(feature = "flex")]
 mod native;
 
 use burn::tensor::Tensor;
@@ -51,7 +51,7 @@ pub fn linear<const D: usize>(
     let rows = dims[..D - 1].iter().product::<usize>();
     let x = x.reshape([rows, d_in]);
     let y = match Route::of(&x.device(), x.dtype()) {
-        #[cfg(any())]
+        #[cfg(feature = "flex")]
         Route::Native => native::linear(x, weight, bias),
         _ => composed(x, weight, bias),
     };

@@ -2,7 +2,7 @@
 //! whole: public functions and options. The forms stand in `composed` and `native`.
 
 mod composed;
-#[cfg(any())]
+#[cfg(feature = "flex")]
 mod native;
 
 use burn::tensor::{DType, Int, Tensor};
@@ -97,7 +97,7 @@ pub fn linear_cross_entropy(
         options.label_smoothing
     );
     match Route::of(&hidden.device(), hidden.dtype()) {
-        #[cfg(any())]
+        #[cfg(feature = "flex")]
         Route::Native => {
             let token_weights = token_weights.cast(DType::F32);
             native::linear_cross_entropy(hidden, weight, targets, token_weights, *options)
@@ -129,7 +129,7 @@ pub fn linear_logprobs(
     let (hidden, weight) = (hidden.without_autodiff(), weight.without_autodiff());
     let targets = targets.without_autodiff();
     match Route::of(&hidden.device(), hidden.dtype()) {
-        #[cfg(any())]
+        #[cfg(feature = "flex")]
         Route::Native => native::linear_logprobs(hidden, weight, targets, *options),
         _ => composed::linear_logprobs(hidden, weight, targets, options),
     }

@@ -1,0 +1,263 @@
+//! Layer normalisation on flex: the forward pass keeps each row's mean and reciprocal deviation,
+//! the backward pass forms all three gradients in one sweep.
+#![allow(unsafe_code)] // the output is written once, not zeroed first
+#![allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
+
+use std::{mem::MaybeUninit, sync::Arc};
+
+use burn::{
+    backend::{
+        Backend, Dispatch, Flex, TensorMetadata,
+        autodiff::{
+            Autodiff,
+            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+            grads::Gradients,
+            ops::{Backward, Ops, OpsKind},
+        },
+        backend_extension,
+        flex::FlexTensor,
+        tensor::FloatTensor,
+    },
+    tensor::{Tensor, TensorData},
+};
+use rayon::prelude::*;
+
+use crate::{
+    buffer::{filled, for_writing, from_vec},
+    lanes::lane_sum,
+    isa::{Kernel, vectorized},
+};
+
+/// Rows of one task. Fixed, so that the gradients of weight and bias, summed block by block, have
+/// the same bits for any number of threads.
+const BLOCK_ROWS: usize = 32;
+
+#[backend_extension(Flex, Autodiff)]
+pub(crate) trait LayerNormOp: Backend {
+    fn layer_norm_op(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64)
+    -> FloatTensor<Self>;
+    fn layer_norm_bias_op(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self>;
+}
+
+pub(super) fn layer_norm<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<1>,
+    bias: Option<Tensor<1>>,
+    eps: f64,
+) -> Tensor<D> {
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(match bias {
+        Some(bias) => Dispatch::layer_norm_bias_op(x, weight, bias.into_dispatch(), eps),
+        None => Dispatch::layer_norm_op(x, weight, eps),
+    })
+}
+
+impl LayerNormOp for Flex {
+    fn layer_norm_op(x: FlexTensor, weight: FlexTensor, eps: f64) -> FlexTensor {
+        forward(x, weight, None, eps).0
+    }
+    fn layer_norm_bias_op(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        eps: f64,
+    ) -> FlexTensor {
+        forward(x, weight, Some(bias), eps).0
+    }
+}
+
+impl<C: CheckpointStrategy> LayerNormOp for Autodiff<Flex, C> {
+    fn layer_norm_op(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self> {
+        let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
+        let (y, kept) = forward(x, weight, None, eps);
+        match LayerNormBackward.prepare::<C>([x_node, weight_node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(kept, y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn layer_norm_bias_op(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self> {
+        let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
+        let (bias, bias_node) = bias.into_parts();
+        let (y, kept) = forward(x, weight, Some(bias), eps);
+        let nodes = [x_node, weight_node, bias_node];
+        match LayerNormBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(kept, y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+}
+
+/// What the backward pass needs.
+#[derive(Clone, Debug)]
+struct Kept {
+    x: FlexTensor,
+    weight: FlexTensor,
+    rows: Arc<Vec<RowStatistics>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct RowStatistics {
+    mean: f32,
+    /// `1/√(var + eps)`
+    scale: f32,
+}
+
+#[derive(Debug)]
+struct LayerNormBackward;
+
+/// Parents are `x`, `weight` and, where there is one, the bias.
+impl<const N: usize> Backward<Flex, N> for LayerNormBackward {
+    type State = Kept;
+
+    fn backward(self, ops: Ops<Kept, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<Flex>(&ops.node);
+        let (dx, dweight, dbias) = backward(dy, &ops.state);
+        if let Some(node) = &ops.parents[0] {
+            grads.register::<Flex>(node.id, dx);
+        }
+        let d_model = dweight.len();
+        if let Some(node) = &ops.parents[1] {
+            grads.register::<Flex>(node.id, from_vec(dweight, [d_model]));
+        }
+        if let Some(Some(node)) = ops.parents.get(2) {
+            grads.register::<Flex>(node.id, from_vec(dbias, [d_model]));
+        }
+    }
+}
+
+fn forward(
+    x: FlexTensor,
+    weight: FlexTensor,
+    bias: Option<FlexTensor>,
+    eps: f64,
+) -> (FlexTensor, Kept) {
+    let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
+    let values = x.as_slice::<f32>().expect("x is contiguous f32");
+    let weights = weight.as_slice::<f32>().expect("weight is contiguous f32");
+    let d_model = weights.len();
+    let bias = match bias {
+        Some(bias) => bias.to_contiguous(),
+        None => from_vec(vec![0.0; d_model], [d_model]),
+    };
+    let bias = bias.as_slice::<f32>().expect("bias is contiguous f32");
+    let block = BLOCK_ROWS * d_model.max(1);
+    let mut rows = vec![RowStatistics::default(); values.len() / d_model.max(1)];
+    // SAFETY: `Normalize` writes each whole row of its block, and whole rows cover the buffer.
+    let y = unsafe {
+        filled(values.len(), |y| {
+            y.par_chunks_mut(block)
+                .zip(values.par_chunks(block))
+                .zip(rows.par_chunks_mut(BLOCK_ROWS))
+                .for_each(|((y, x), rows)| {
+                    vectorized(Normalize { x, weights, bias, eps, y, rows });
+                });
+        })
+    };
+    let y = FlexTensor::from_data(TensorData::new(y, x.shape()));
+    let rows = Arc::new(rows);
+    (y, Kept { x, weight, rows })
+}
+
+struct Normalize<'a> {
+    x: &'a [f32],
+    weights: &'a [f32],
+    bias: &'a [f32],
+    eps: f64,
+    y: &'a mut [MaybeUninit<f32>],
+    rows: &'a mut [RowStatistics],
+}
+
+impl Kernel for Normalize<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run(self) {
+        let Self { weights, bias, eps, .. } = self;
+        let d_model = weights.len();
+        let pairs = self.x.chunks_exact(d_model).zip(self.y.chunks_exact_mut(d_model));
+        for ((x, y), statistics) in pairs.zip(self.rows) {
+            let mean = lane_sum(d_model, |i| x[i]) / d_model as f32;
+            let squares = lane_sum(d_model, |i| (x[i] - mean) * (x[i] - mean));
+            let variance = f64::from(squares) / d_model as f64;
+            let scale = (1.0 / (variance + eps).sqrt()) as f32;
+            for i in 0..d_model {
+                y[i].write((x[i] - mean) * scale * weights[i] + bias[i]);
+            }
+            *statistics = RowStatistics { mean, scale };
+        }
+    }
+}
+
+/// Gradients of `x` (in the buffer of `dy` where no one else holds it), weight and bias.
+fn backward(dy: FlexTensor, kept: &Kept) -> (FlexTensor, Vec<f32>, Vec<f32>) {
+    let x = kept.x.as_slice::<f32>().expect("x was kept contiguous");
+    let weights = kept.weight.as_slice::<f32>().expect("weight was kept contiguous");
+    let d_model = weights.len();
+    let block = BLOCK_ROWS * d_model.max(1);
+    let mut gradient = for_writing(dy);
+    let partial = gradient
+        .storage_mut::<f32>()
+        .par_chunks_mut(block)
+        .zip(x.par_chunks(block))
+        .zip(kept.rows.par_chunks(BLOCK_ROWS))
+        .map(|((gradient, x), rows)| {
+            let mut sums = vec![0.0; 2 * d_model];
+            let (dweight, dbias) = sums.split_at_mut(d_model);
+            vectorized(Derive { x, rows, weights, gradient, dweight, dbias });
+            sums
+        })
+        .collect::<Vec<_>>();
+    let mut dweight = vec![0.0; 2 * d_model];
+    for sums in partial {
+        dweight.iter_mut().zip(&sums).for_each(|(total, sum)| *total += sum);
+    }
+    let dbias = dweight.split_off(d_model);
+    (gradient, dweight, dbias)
+}
+
+/// With `n = (x − mean)·scale` and `g = dy·weight`: `dx = scale·(g − mean(g) − n·mean(g·n))`.
+struct Derive<'a> {
+    x: &'a [f32],
+    rows: &'a [RowStatistics],
+    weights: &'a [f32],
+    /// `dy`, overwritten by `dx`.
+    gradient: &'a mut [f32],
+    dweight: &'a mut [f32],
+    dbias: &'a mut [f32],
+}
+
+impl Kernel for Derive<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run(self) {
+        let Self { weights, dweight, dbias, .. } = self;
+        let d_model = weights.len();
+        let pairs = self.x.chunks_exact(d_model).zip(self.gradient.chunks_exact_mut(d_model));
+        for ((x, gradient), &RowStatistics { mean, scale }) in pairs.zip(self.rows) {
+            let share = 1.0 / d_model as f32;
+            let mean_g = share * lane_sum(d_model, |i| gradient[i] * weights[i]);
+            let mean_gn = share
+                * lane_sum(d_model, |i| gradient[i] * weights[i] * ((x[i] - mean) * scale));
+            for i in 0..d_model {
+                let (dy, normal) = (gradient[i], (x[i] - mean) * scale);
+                dweight[i] += dy * normal;
+                dbias[i] += dy;
+                gradient[i] = scale * (dy * weights[i] - mean_g - normal * mean_gn);
+            }
+        }
+    }
+}

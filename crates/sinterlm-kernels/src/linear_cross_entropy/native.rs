@@ -1,0 +1,404 @@
+//! Linear and cross-entropy on flex: per chunk of rows one product for the logits, one pass that
+//! turns them into loss and gradient in place, two products for the gradients of the operands.
+#![allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
+
+use burn::{
+    backend::{
+        Backend, Dispatch, Flex,
+        autodiff::{
+            Autodiff,
+            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+            grads::Gradients,
+            ops::{Backward, Ops, OpsKind},
+        },
+        backend_extension,
+        flex::FlexTensor,
+        tensor::{FloatTensor, IntTensor},
+    },
+    tensor::{DType, Int, Tensor},
+};
+use rayon::prelude::*;
+
+use super::CrossEntropyOptions;
+use crate::{
+    buffer::from_vec,
+    exp::exp,
+    isa::{Kernel, vectorized},
+    lanes::{lane_max, lane_sum},
+    product::{Matrix, new_product, threaded_product},
+};
+
+/// Terms of a partition sum added in f32 before they are added to the rest in f64.
+const SUM_BLOCK: usize = 4096;
+
+/// Elements of one task when a finished gradient is scaled.
+const SCALE_BLOCK: usize = 1 << 16;
+
+#[backend_extension(Flex, Autodiff)]
+pub(crate) trait LinearCrossEntropyOp: Backend {
+    fn linear_cross_entropy_op(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        token_weights: FloatTensor<Self>,
+        options: CrossEntropyOptions,
+    ) -> FloatTensor<Self>;
+
+    fn linear_logprobs_op(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        options: CrossEntropyOptions,
+    ) -> FloatTensor<Self>;
+}
+
+pub(super) fn linear_cross_entropy(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    token_weights: Tensor<1>,
+    options: CrossEntropyOptions,
+) -> Tensor<1> {
+    Tensor::from_dispatch(Dispatch::linear_cross_entropy_op(
+        hidden.into_dispatch(),
+        weight.into_dispatch(),
+        targets.into_dispatch(),
+        token_weights.into_dispatch(),
+        options,
+    ))
+}
+
+pub(super) fn linear_logprobs(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    options: CrossEntropyOptions,
+) -> Tensor<1> {
+    Tensor::from_dispatch(Dispatch::linear_logprobs_op(
+        hidden.into_dispatch(),
+        weight.into_dispatch(),
+        targets.into_dispatch(),
+        options,
+    ))
+}
+
+impl LinearCrossEntropyOp for Flex {
+    fn linear_cross_entropy_op(
+        hidden: FlexTensor,
+        weight: FlexTensor,
+        targets: FlexTensor,
+        token_weights: FlexTensor,
+        options: CrossEntropyOptions,
+    ) -> FlexTensor {
+        let none = Wanted { hidden: false, weight: false };
+        forward(&hidden, &weight, &targets, &token_weights, &options, none).0
+    }
+
+    fn linear_logprobs_op(
+        hidden: FlexTensor,
+        weight: FlexTensor,
+        targets: FlexTensor,
+        options: CrossEntropyOptions,
+    ) -> FlexTensor {
+        logprobs(&hidden, &weight, &targets, &options)
+    }
+}
+
+impl<C: CheckpointStrategy> LinearCrossEntropyOp for Autodiff<Flex, C> {
+    fn linear_cross_entropy_op(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: FlexTensor,
+        token_weights: FloatTensor<Self>,
+        options: CrossEntropyOptions,
+    ) -> FloatTensor<Self> {
+        let wanted = Wanted { hidden: hidden.is_tracked(), weight: weight.is_tracked() };
+        let (loss, gradients) = forward(
+            hidden.primitive(),
+            weight.primitive(),
+            &targets,
+            token_weights.primitive(),
+            &options,
+            wanted,
+        );
+        let nodes = [hidden.node(), weight.node()];
+        match CrossEntropyBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(gradients, loss),
+            OpsKind::UnTracked(prep) => prep.finish(loss),
+        }
+    }
+
+    fn linear_logprobs_op(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: FlexTensor,
+        options: CrossEntropyOptions,
+    ) -> FloatTensor<Self> {
+        let logprobs = logprobs(hidden.primitive(), weight.primitive(), &targets, &options);
+        FloatTensor::<Self>::new(logprobs)
+    }
+}
+
+/// Which gradients are to be formed.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    hidden: bool,
+    weight: bool,
+}
+
+/// The gradients of the loss, formed in the forward pass where they are wanted.
+#[derive(Clone, Debug, Default)]
+struct Formed {
+    hidden: Option<FlexTensor>,
+    weight: Option<FlexTensor>,
+}
+
+#[derive(Debug)]
+struct CrossEntropyBackward;
+
+impl Backward<Flex, 2> for CrossEntropyBackward {
+    type State = Formed;
+
+    fn backward(self, ops: Ops<Formed, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let factor = gradient.as_slice::<f32>().expect("the loss is one f32")[0];
+        let [hidden, weight] = ops.parents;
+        if let (Some(node), Some(formed)) = (hidden, ops.state.hidden) {
+            grads.register::<Flex>(node.id, scaled(formed, factor));
+        }
+        if let (Some(node), Some(formed)) = (weight, ops.state.weight) {
+            grads.register::<Flex>(node.id, scaled(formed, factor));
+        }
+    }
+}
+
+#[allow(clippy::float_cmp)] // exactly 1, as where the loss is what backward starts from
+fn scaled(mut gradient: FlexTensor, factor: f32) -> FlexTensor {
+    if factor != 1.0 {
+        gradient
+            .storage_mut::<f32>()
+            .par_chunks_mut(SCALE_BLOCK)
+            .for_each(|values| values.iter_mut().for_each(|value| *value *= factor));
+    }
+    gradient
+}
+
+/// The rows that take part, one after the other, and the valid rows of the weight.
+struct Problem<'a> {
+    hidden: &'a [f32],
+    weight: &'a [f32],
+    targets: &'a [usize],
+    d_model: usize,
+    vocab: usize,
+    chunk_rows: usize,
+}
+
+impl<'a> Problem<'a> {
+    /// Calls `each` with the rows of every chunk and their logits, row-major, to write over.
+    fn for_each_chunk(&self, mut each: impl FnMut(std::ops::Range<usize>, Matrix, &mut [f32])) {
+        let n = self.targets.len();
+        let mut logits = vec![0.0; self.chunk_rows.min(n) * self.vocab];
+        for start in (0..n).step_by(self.chunk_rows) {
+            let rows = start..(start + self.chunk_rows).min(n);
+            let hidden = &self.hidden[start * self.d_model..];
+            let hidden = Matrix::new(hidden, rows.len(), self.d_model, self.d_model);
+            let logits = &mut logits[..rows.len() * self.vocab];
+            threaded_product(logits, false, hidden, self.weight().transposed());
+            each(rows, hidden, logits);
+        }
+    }
+
+    fn weight(&self) -> Matrix<'a> {
+        Matrix::new(self.weight, self.vocab, self.d_model, self.d_model)
+    }
+}
+
+fn forward(
+    hidden: &FlexTensor,
+    weight: &FlexTensor,
+    targets: &FlexTensor,
+    token_weights: &FlexTensor,
+    options: &CrossEntropyOptions,
+    wanted: Wanted,
+) -> (FlexTensor, Formed) {
+    let ([n, d_model], [full_vocab, _]) = (sizes(hidden), sizes(weight));
+    let vocab = options.valid_vocab(full_vocab);
+    let (hidden, weight) = (hidden.to_contiguous(), weight.to_contiguous());
+    let hidden = hidden.as_slice::<f32>().expect("hidden is contiguous f32");
+    let weight = weight.as_slice::<f32>().expect("weight is contiguous f32");
+    let token_weights = token_weights.to_contiguous();
+    let token_weights = token_weights.as_slice::<f32>().expect("token weights are cast to f32");
+
+    let active = (0..n).filter(|&row| token_weights[row] != 0.0).collect::<Vec<_>>();
+    let weights = active.iter().map(|&row| token_weights[row]).collect::<Vec<_>>();
+    let targets = checked_targets(targets, &active, vocab);
+    let gathered = (active.len() < n).then(|| gather(hidden, &active, d_model));
+    let problem = Problem {
+        hidden: gathered.as_deref().unwrap_or(hidden),
+        weight,
+        targets: &targets,
+        d_model,
+        vocab,
+        chunk_rows: options.chunk_rows(vocab),
+    };
+
+    let mut loss = 0.0f64;
+    let mut dh = Vec::with_capacity(if wanted.hidden { n * d_model } else { 0 });
+    let mut dw = Vec::new();
+    problem.for_each_chunk(|rows, hidden, logits| {
+        let row_losses = logits
+            .par_chunks_exact_mut(vocab)
+            .zip(&targets[rows.clone()])
+            .zip(&weights[rows.clone()])
+            .map(|((logits, &target), &weight)| {
+                let with_gradient = wanted.hidden || wanted.weight;
+                vectorized(RowLoss { logits, target, weight, options, with_gradient })
+            })
+            .collect::<Vec<f64>>();
+        loss += row_losses.iter().sum::<f64>();
+        let logits = Matrix::new(logits, rows.len(), vocab, vocab);
+        if wanted.hidden {
+            dh.extend_from_slice(&new_product(logits, problem.weight()));
+        }
+        if wanted.weight && dw.is_empty() {
+            dw = new_product(logits.transposed(), hidden);
+        } else if wanted.weight {
+            threaded_product(&mut dw, true, logits.transposed(), hidden);
+        }
+    });
+    if wanted.hidden && active.len() < n {
+        dh = scatter(&dh, &active, n, d_model);
+    }
+    if wanted.weight {
+        dw.resize(full_vocab * d_model, 0.0);
+    }
+    let formed = Formed {
+        hidden: wanted.hidden.then(|| from_vec(dh, [n, d_model])),
+        weight: wanted.weight.then(|| from_vec(dw, [full_vocab, d_model])),
+    };
+    (from_vec(vec![loss as f32], [1]), formed)
+}
+
+fn logprobs(
+    hidden: &FlexTensor,
+    weight: &FlexTensor,
+    targets: &FlexTensor,
+    options: &CrossEntropyOptions,
+) -> FlexTensor {
+    let ([n, d_model], [full_vocab, _]) = (sizes(hidden), sizes(weight));
+    let vocab = options.valid_vocab(full_vocab);
+    let (hidden, weight) = (hidden.to_contiguous(), weight.to_contiguous());
+    let targets = checked_targets(targets, &(0..n).collect::<Vec<_>>(), vocab);
+    let problem = Problem {
+        hidden: hidden.as_slice::<f32>().expect("hidden is contiguous f32"),
+        weight: weight.as_slice::<f32>().expect("weight is contiguous f32"),
+        targets: &targets,
+        d_model,
+        vocab,
+        chunk_rows: options.chunk_rows(vocab),
+    };
+    let plain = CrossEntropyOptions::default();
+    let mut logprobs = Vec::with_capacity(n);
+    problem.for_each_chunk(|rows, _, logits| {
+        let of_rows = logits.par_chunks_exact_mut(vocab).zip(&targets[rows]).map(
+            |(logits, &target)| {
+                let loss = RowLoss {
+                    logits,
+                    target,
+                    weight: 1.0,
+                    options: &plain,
+                    with_gradient: false,
+                };
+                -vectorized(loss) as f32
+            },
+        );
+        logprobs.extend(of_rows.collect::<Vec<f32>>());
+    });
+    from_vec(logprobs, [n])
+}
+
+/// The weighted loss of one row; the logits become its gradient if that is wanted.
+struct RowLoss<'a> {
+    logits: &'a mut [f32],
+    target: usize,
+    weight: f32,
+    options: &'a CrossEntropyOptions,
+    with_gradient: bool,
+}
+
+impl Kernel for RowLoss<'_> {
+    type Output = f64;
+    #[inline(always)]
+    fn run(self) -> f64 {
+        let Self { logits, target, weight, options, with_gradient } = self;
+        let vocab = logits.len();
+        let (smoothing, z_loss) = (f64::from(options.label_smoothing), f64::from(options.z_loss));
+        let target_logit = f64::from(logits[target]);
+        let mean = if smoothing > 0.0 {
+            f64::from(lane_sum(vocab, |i| logits[i])) / vocab as f64
+        } else {
+            0.0
+        };
+        let highest = lane_max(vocab, |i| logits[i]);
+        let mut partition = 0.0f64;
+        for block in logits.chunks_mut(SUM_BLOCK) {
+            if with_gradient {
+                block.iter_mut().for_each(|logit| *logit = exp(*logit - highest));
+                partition += f64::from(lane_sum(block.len(), |i| block[i]));
+            } else {
+                partition += f64::from(lane_sum(block.len(), |i| exp(block[i] - highest)));
+            }
+        }
+        let log_sum = f64::from(highest) + partition.ln();
+        if with_gradient {
+            let weight = f64::from(weight);
+            let factor = (weight * (1.0 + 2.0 * z_loss * log_sum) / partition) as f32;
+            let spread = (weight * smoothing / vocab as f64) as f32;
+            logits.iter_mut().for_each(|value| *value = *value * factor - spread);
+            logits[target] -= (weight * (1.0 - smoothing)) as f32;
+        }
+        let loss = log_sum - (1.0 - smoothing) * target_logit - smoothing * mean
+            + z_loss * log_sum * log_sum;
+        f64::from(weight) * loss
+    }
+}
+
+/// Targets of the given rows as indices.
+fn checked_targets(targets: &FlexTensor, rows: &[usize], vocab: usize) -> Vec<usize> {
+    let targets = targets.to_contiguous();
+    let target = |row: usize| match targets.dtype() {
+        DType::I32 => targets.as_slice::<i32>().map(|all| i64::from(all[row])),
+        DType::I64 => targets.as_slice::<i64>().map(|all| all[row]),
+        DType::U32 => targets.as_slice::<u32>().map(|all| i64::from(all[row])),
+        other => panic!("cross_entropy: targets are {other:?}; they must be i32, i64 or u32"),
+    };
+    rows.iter()
+        .map(|&row| {
+            let target = target(row).expect("targets are contiguous");
+            assert!(
+                (0..vocab as i64).contains(&target),
+                "cross_entropy: target {target} of row {row} is outside the vocabulary of {vocab}; \
+                 give ignored rows the token weight 0"
+            );
+            target as usize
+        })
+        .collect()
+}
+
+fn gather(values: &[f32], rows: &[usize], width: usize) -> Vec<f32> {
+    rows.iter().flat_map(|&row| &values[row * width..(row + 1) * width]).copied().collect()
+}
+
+/// `n` rows, zero but for those given.
+fn scatter(values: &[f32], rows: &[usize], n: usize, width: usize) -> Vec<f32> {
+    let mut all = vec![0.0; n * width];
+    for (values, &row) in values.chunks_exact(width).zip(rows) {
+        all[row * width..(row + 1) * width].copy_from_slice(values);
+    }
+    all
+}
+
+fn sizes(tensor: &FlexTensor) -> [usize; 2] {
+    let shape = tensor.layout().shape();
+    [shape[0], shape[1]]
+}
