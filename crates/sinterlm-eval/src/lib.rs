@@ -1,1 +1,7 @@
 #![doc = include_str!("../README.md")]
+
+mod device_batch;
+mod perplexity;
+
+pub use device_batch::DeviceBatch;
+pub use perplexity::{Perplexity, TextSize, loss_over};

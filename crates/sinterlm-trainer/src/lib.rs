@@ -1,1 +1,26 @@
 #![doc = include_str!("../README.md")]
+
+mod checkpoint;
+mod config;
+mod ema;
+mod error;
+mod gradients;
+mod hooks;
+mod next_token;
+mod objective;
+mod optimizer;
+mod run_loop;
+mod schedule;
+mod state;
+mod trainer;
+
+pub use checkpoint::{Checkpoint, find_checkpoint, list_checkpoints};
+pub use config::{CheckpointConfig, EvalConfig, LogConfig, MicroBatch, TrainerConfig, Trigger};
+pub use error::TrainError;
+pub use hooks::{Evaluate, Hooks, OnSave, Outcome, Sample, SaveModel, StopCause};
+pub use next_token::NextToken;
+pub use objective::{At, Next, Objective};
+pub use optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
+pub use schedule::{ScheduleConfig, ScheduleKind};
+pub use state::{HostTensor, TrainState};
+pub use trainer::{StepReport, Trainer};

@@ -1,0 +1,59 @@
+//! Token ids on a device, with the host-side layout of their rows.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use sinterlm_kernels::RowLayout;
+
+/// The input of a forward pass.
+#[derive(Clone, Debug)]
+pub struct TokenBatch {
+    /// `[batch, seq]`, each below the vocabulary size.
+    pub ids: Tensor<2, Int>,
+    /// `[batch, seq]`, each below `max_seq_len`; restarts at each segment.
+    pub positions: Tensor<2, Int>,
+    /// Where segments start and rows end; masks derive from it and are never passed around.
+    pub layout: RowLayout,
+}
+
+impl TokenBatch {
+    /// Puts rows of one segment each on the device; `ids` is row-major `[rows, seq]`.
+    ///
+    /// # Panics
+    /// If `ids` does not hold `rows * seq` entries.
+    pub fn dense(ids: &[u32], rows: usize, device: &Device) -> Self {
+        assert!(
+            rows > 0 && ids.len().is_multiple_of(rows),
+            "ids must fill {rows} equal rows"
+        );
+        let seq = ids.len() / rows;
+        let positions: Vec<u32> = (0..rows).flat_map(|_| 0..seq as u32).collect();
+        Self::new(ids, &positions, RowLayout::dense(rows, seq), device)
+    }
+
+    /// Puts rows with any layout on the device; both lists are row-major `[rows, seq]`.
+    ///
+    /// # Panics
+    /// If a list does not fill the layout.
+    pub fn new(ids: &[u32], positions: &[u32], layout: RowLayout, device: &Device) -> Self {
+        let shape = [layout.rows, layout.seq];
+        Self {
+            ids: ints(ids, shape, device),
+            positions: ints(positions, shape, device),
+            layout,
+        }
+    }
+
+    /// `[batch, seq]`.
+    pub fn dims(&self) -> [usize; 2] {
+        self.ids.dims()
+    }
+}
+
+fn ints(values: &[u32], shape: [usize; 2], device: &Device) -> Tensor<2, Int> {
+    assert_eq!(
+        values.len(),
+        shape[0] * shape[1],
+        "the list must fill [rows, seq]"
+    );
+    let values: Vec<i32> = values.iter().map(|&v| v as i32).collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}

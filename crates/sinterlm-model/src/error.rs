@@ -1,0 +1,56 @@
+//! The crate's error type.
+
+use std::path::PathBuf;
+
+use sinterlm_formats::FormatError;
+
+/// What can go wrong when a model is described, loaded or saved.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// A container could not be read or written.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A folder's description could not be read.
+    #[error("{path}: {fault}; point --model at a folder with config.json and model.safetensors")]
+    Folder {
+        /// The file at fault.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// A tensor that the model needs is not in the file.
+    #[error("{path}: tensor `{name}` is missing{nearest}; load it with the config saved beside it")]
+    MissingTensor {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor's name in that file's layout.
+        name: String,
+        /// The nearest name there, as text to append, or empty.
+        nearest: String,
+    },
+    /// Tensors of the file that no parameter took.
+    #[error(
+        "{path}: no parameter of the model takes {names:?}; these are weights of another architecture"
+    )]
+    UnusedTensors {
+        /// The weights file.
+        path: PathBuf,
+        /// The first few names.
+        names: Vec<String>,
+    },
+    /// A tensor has another shape than the model needs.
+    #[error(
+        "{path}: tensor `{name}` is {found:?}, the model needs {expected:?}; load it with the config saved beside it"
+    )]
+    ShapeMismatch {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor's name in that file's layout.
+        name: String,
+        /// The shape in the file.
+        found: Vec<usize>,
+        /// The shape that the config asks for.
+        expected: Vec<usize>,
+    },
+}

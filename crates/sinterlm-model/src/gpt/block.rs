@@ -1,0 +1,72 @@
+//! One pre-norm transformer block.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use sinterlm_kernels::RowLayout;
+
+use super::attention::Attention;
+use super::config::GptConfig;
+use super::dropout;
+use super::mlp::Mlp;
+use crate::context::ForwardCtx;
+use crate::init::Maker;
+use crate::kv_cache::KvCache;
+use crate::linear::LayerNorm;
+
+/// What every block of one forward pass shares.
+pub(super) struct BlockCtx<'a> {
+    pub(super) forward: &'a ForwardCtx,
+    pub(super) layout: &'a RowLayout,
+    pub(super) config: &'a GptConfig,
+}
+
+#[derive(Module, Debug)]
+pub(super) struct Block {
+    norm_1: LayerNorm,
+    attn: Attention,
+    norm_2: LayerNorm,
+    mlp: Mlp,
+}
+
+impl Block {
+    pub(super) fn make<E>(
+        maker: &mut Maker<'_, E>,
+        config: &GptConfig,
+        path: &str,
+        std: f64,
+    ) -> Result<Self, E> {
+        let norm = |maker: &mut Maker<'_, E>, name: &str| {
+            LayerNorm::make(
+                maker,
+                &format!("{path}.{name}"),
+                config.d_model,
+                config.norm_eps,
+            )
+        };
+        Ok(Self {
+            norm_1: norm(maker, "norm_1")?,
+            attn: Attention::make(maker, config, &format!("{path}.attn"), std)?,
+            norm_2: norm(maker, "norm_2")?,
+            mlp: Mlp::make(maker, config, &format!("{path}.mlp"), std)?,
+        })
+    }
+
+    pub(super) fn forward(
+        &self,
+        x: Tensor<3>,
+        layer: usize,
+        ctx: &BlockCtx<'_>,
+        cache: Option<&mut KvCache>,
+    ) -> Tensor<3> {
+        let p = ctx.config.dropout;
+        let site = |n: u64| ctx.forward.site_key(1 + 3 * layer as u64 + n);
+        let attended =
+            self.attn
+                .forward(self.norm_1.forward(x.clone()), layer, site(0), ctx, cache);
+        let x = x + dropout(attended, p, site(1));
+        let fed = self
+            .mlp
+            .forward(self.norm_2.forward(x.clone()), ctx.forward);
+        x + dropout(fed, p, site(2))
+    }
+}

@@ -1,0 +1,116 @@
+//! Parameter, FLOP and memory counts, known before anything is allocated.
+
+use super::config::GptConfig;
+
+/// Parameter counts of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    /// All trainable values.
+    pub total: u64,
+    /// Values of the token and position tables (the tied head counts once, here).
+    pub embedding: u64,
+}
+
+/// Bytes that a training step needs at once, by part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryEstimate {
+    /// Master weights, f32.
+    pub weights: u64,
+    /// Gradients, f32; twice that while micro-batches accumulate.
+    pub gradients: u64,
+    /// Optimizer state.
+    pub optimizer: u64,
+    /// Activations kept for the backward pass of one micro-batch.
+    pub activations: u64,
+}
+
+impl MemoryEstimate {
+    /// Sum of all parts in bytes.
+    pub fn total(&self) -> u64 {
+        self.weights + self.gradients + self.optimizer + self.activations
+    }
+}
+
+impl GptConfig {
+    /// Counts the parameters.
+    pub fn parameters(&self) -> Parameters {
+        let (d, d_ff) = (self.d_model as u64, self.d_ff() as u64);
+        let table = self.vocab_size as u64 * d;
+        let embedding = table + self.max_seq_len as u64 * d;
+        let qkv = 3 * d * d + if self.qkv_bias { 3 * d } else { 0 };
+        let attention = qkv + d * d + d;
+        let mlp = 2 * d * d_ff + d_ff + d;
+        let norms = 4 * d;
+        let head = if self.tied_head { 0 } else { table };
+        let total = embedding + self.n_layers as u64 * (attention + mlp + norms) + 2 * d + head;
+        Parameters { total, embedding }
+    }
+
+    /// Floating-point operations of one training step per token at rows of `seq` tokens: six per
+    /// weight of the matrix products (two forward, four backward; Kaplan et al. 2020,
+    /// <https://arxiv.org/abs/2001.08361>, table 1) and the causal half of the attention products.
+    pub fn train_flops_per_token(&self, seq: usize) -> u64 {
+        let (d, d_ff) = (self.d_model as u64, self.d_ff() as u64);
+        let block = 4 * d * d + 2 * d * d_ff;
+        let products = self.n_layers as u64 * block + self.vocab_size as u64 * d;
+        // QKᵀ and PV: 2·seq·d each per token, half of it under the causal mask, times three.
+        let attention = self.n_layers as u64 * 3 * 2 * seq as u64 * d;
+        6 * products + attention
+    }
+
+    /// Estimates the memory of a training step with `micro_batch_size` rows of `seq` tokens and
+    /// `optimizer_values` f32 values of optimizer state per parameter (two for AdamW).
+    ///
+    /// Activations are counted for fused attention, norms and loss (nothing of the size of
+    /// `seq × seq` or of the whole logits is kept).
+    pub fn training_memory(
+        &self,
+        micro_batch_size: usize,
+        seq: usize,
+        optimizer_values: u64,
+    ) -> MemoryEstimate {
+        let bytes = 4;
+        let total = self.parameters().total;
+        let tokens = (micro_batch_size * seq) as u64;
+        let (d, d_ff) = (self.d_model as u64, self.d_ff() as u64);
+        // Per block: two norm outputs, q, k, v, the attended values and two residual sums (8 d),
+        // the feed-forward layer before and after its activation.
+        let block = 8 * d + 2 * d_ff;
+        // Beside the blocks: embeddings, final norm, loss gradients and one chunk of logits.
+        let rest = 4 * d;
+        let chunk = 2 * 128 * self.vocab_size as u64;
+        let activations = bytes * (tokens * (self.n_layers as u64 * block + rest) + chunk);
+        MemoryEstimate {
+            weights: bytes * total,
+            gradients: bytes * total,
+            optimizer: bytes * total * optimizer_values,
+            activations,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::presets::Preset;
+
+    #[test]
+    fn gpt2_family_has_the_published_sizes() {
+        // Sizes of the published checkpoints, as `transformers` counts them.
+        let expected =
+            [124_439_808, 354_823_168, 774_030_080, 1_557_611_200].map(|total: u64| total);
+        let presets = [
+            Preset::Gpt2,
+            Preset::Gpt2Medium,
+            Preset::Gpt2Large,
+            Preset::Gpt2Xl,
+        ];
+        for (preset, expected) in presets.into_iter().zip(expected) {
+            assert_eq!(
+                preset.config().parameters().total,
+                expected,
+                "{}",
+                preset.name()
+            );
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Where a new parameter's values come from: the initialisers, drawn on the host by path.
+
+use burn::module::Param;
+use burn::tensor::{Device, Tensor, TensorData};
+use sinterlm_config::{KeyRng, Seed, Stream, stable_hash};
+
+use crate::params::param_id;
+
+/// How a parameter starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// Independent normal draws with mean 0.
+    Normal {
+        /// Standard deviation.
+        std: f64,
+    },
+    /// All zero.
+    Zeros,
+    /// All one.
+    Ones,
+}
+
+/// A parameter that a model is about to make.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParamSpec {
+    /// Path through the modules, for example `blocks.0.attn.q.weight`.
+    pub path: String,
+    /// Shape; matrices are `[d_out, d_in]`.
+    pub shape: Vec<usize>,
+    /// How it starts when it isn't loaded.
+    pub init: Init,
+}
+
+impl ParamSpec {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether the parameter holds no value.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The initial values, row-major: a function of the seed and the path alone, so that neither
+    /// the order of construction nor the backend matters.
+    pub fn draw(&self, seed: Seed) -> Vec<f32> {
+        match self.init {
+            Init::Zeros => vec![0.0; self.len()],
+            Init::Ones => vec![1.0; self.len()],
+            Init::Normal { std } => {
+                let site = stable_hash(self.path.as_bytes());
+                let mut rng = KeyRng::new(seed.key(Stream::Init, 0, 0, site));
+                (0..self.len())
+                    .map(|_| (f64::from(rng.normal()) * std) as f32)
+                    .collect()
+            }
+        }
+    }
+}
+
+/// Makes parameters from a source of values, either drawn or loaded.
+pub(crate) struct Maker<'a, E> {
+    pub(crate) device: &'a Device,
+    pub(crate) values: &'a mut dyn FnMut(&ParamSpec) -> Result<Vec<f32>, E>,
+}
+
+impl<E> Maker<'_, E> {
+    pub(crate) fn param<const D: usize>(
+        &mut self,
+        path: String,
+        shape: [usize; D],
+        init: Init,
+    ) -> Result<Param<Tensor<D>>, E> {
+        let spec = ParamSpec {
+            path,
+            shape: shape.to_vec(),
+            init,
+        };
+        let values = (self.values)(&spec)?;
+        assert_eq!(
+            values.len(),
+            spec.len(),
+            "{}: wrong number of values",
+            spec.path
+        );
+        let tensor = Tensor::from_data(TensorData::new(values, shape), self.device);
+        Ok(Param::initialized(param_id(&spec.path), tensor).set_require_grad(true))
+    }
+}

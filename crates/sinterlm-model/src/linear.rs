@@ -1,0 +1,108 @@
+//! The layers that hold weights: linear, embedding and layer norm.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Int, Tensor};
+use sinterlm_kernels as kernels;
+
+use crate::context::ForwardCtx;
+use crate::init::{Init, Maker};
+
+/// `y = x Wᵀ + b`, with the weight stored `[d_out, d_in]` as in published model files.
+///
+/// Every matrix product of a model's blocks goes through this one type, so that adapters and
+/// packed weights have one place to act.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[d_out, d_in]`.
+    pub weight: Param<Tensor<2>>,
+    /// `[d_out]`, if any.
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+impl Linear {
+    pub(crate) fn make<E>(
+        maker: &mut Maker<'_, E>,
+        path: &str,
+        [d_out, d_in]: [usize; 2],
+        std: f64,
+        bias: bool,
+    ) -> Result<Self, E> {
+        let weight = maker.param(
+            format!("{path}.weight"),
+            [d_out, d_in],
+            Init::Normal { std },
+        )?;
+        let bias = bias
+            .then(|| maker.param(format!("{path}.bias"), [d_out], Init::Zeros))
+            .transpose()?;
+        Ok(Self { weight, bias })
+    }
+
+    /// Applies the layer: `[.., d_in]` to `[.., d_out]`, in the dtype of `x`.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>, ctx: &ForwardCtx) -> Tensor<D> {
+        let bias = self.bias.as_ref().map(Param::val);
+        let Some(product) = ctx.precision.product_dtype() else {
+            return kernels::linear(x, self.weight.val(), bias);
+        };
+        // The master weight stays in f32; only the product sees the rounded copies.
+        let stored = x.dtype();
+        let y = kernels::linear(x.cast(product), self.weight.val().cast(product), None);
+        let y = y.cast(stored);
+        match bias {
+            Some(bias) => y + bias.unsqueeze(),
+            None => y,
+        }
+    }
+}
+
+/// A table with one row per token or position, `[rows, d_model]`.
+#[derive(Module, Debug)]
+pub struct Embedding {
+    /// `[rows, d_model]`.
+    pub weight: Param<Tensor<2>>,
+}
+
+impl Embedding {
+    pub(crate) fn make<E>(
+        maker: &mut Maker<'_, E>,
+        path: &str,
+        shape: [usize; 2],
+        std: f64,
+    ) -> Result<Self, E> {
+        let weight = maker.param(format!("{path}.weight"), shape, Init::Normal { std })?;
+        Ok(Self { weight })
+    }
+
+    /// Looks up rows: `[batch, seq]` to `[batch, seq, d_model]`.
+    pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        kernels::embedding(self.weight.val(), ids)
+    }
+}
+
+/// Layer normalisation over the last axis (Ba et al. 2016, <https://arxiv.org/abs/1607.06450>).
+#[derive(Module, Debug)]
+pub struct LayerNorm {
+    /// `[d_model]`.
+    pub weight: Param<Tensor<1>>,
+    /// `[d_model]`.
+    pub bias: Param<Tensor<1>>,
+    eps: f64,
+}
+
+impl LayerNorm {
+    pub(crate) fn make<E>(
+        maker: &mut Maker<'_, E>,
+        path: &str,
+        d_model: usize,
+        eps: f64,
+    ) -> Result<Self, E> {
+        let weight = maker.param(format!("{path}.weight"), [d_model], Init::Ones)?;
+        let bias = maker.param(format!("{path}.bias"), [d_model], Init::Zeros)?;
+        Ok(Self { weight, bias, eps })
+    }
+
+    /// Normalises `[.., d_model]`, computed in f32.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        kernels::layer_norm(x, self.weight.val(), Some(self.bias.val()), self.eps)
+    }
+}

@@ -1,0 +1,354 @@
+//! The `[trainer]`, `[eval]`, `[checkpoint]` and `[log]` tables of a run config.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sinterlm_config::{Check, Validate};
+use sinterlm_model::{GptConfig, Precision};
+
+use crate::error::TrainError;
+
+/// Rows of one forward and backward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum MicroBatch {
+    /// That many rows.
+    Rows(u64),
+    /// As many as the memory holds, see [`TrainerConfig::fit_micro_batch`].
+    Auto(Auto),
+}
+
+/// The word `auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Auto {
+    /// Chosen at the start of the run.
+    Auto,
+}
+
+/// The step loop: how much, in which pieces, in which precision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainerConfig {
+    /// Optimizer steps of the whole run.
+    #[schemars(range(min = 1))]
+    pub max_steps: u64,
+    /// Rows of one forward and backward pass; `"auto"` fits the memory and needs `rows_per_step`.
+    pub micro_batch_size: MicroBatch,
+    /// Micro-batches of one optimizer step; exact by tokens. With `"auto"` it follows.
+    #[schemars(range(min = 1))]
+    pub grad_accum_steps: u64,
+    /// Rows of one optimizer step, for `micro_batch_size = "auto"`; 0 otherwise.
+    pub rows_per_step: u64,
+    /// Number format of the matrix products, `f32` or `bf16`; master weights stay in f32.
+    pub precision: Precision,
+    /// Largest norm of all gradients together; 0 switches clipping off. GPT-3: 1.0.
+    #[schemars(range(min = 0.0))]
+    pub max_grad_norm: f64,
+    /// Decay of the moving average of the weights, which is then evaluated and exported; 0 = off.
+    #[schemars(range(min = 0.0, max = 0.9999999))]
+    pub ema_decay: f64,
+    /// Share of the target probability spread over the vocabulary, 0 to 0.5.
+    #[schemars(range(min = 0.0, max = 0.5))]
+    pub label_smoothing: f64,
+    /// Weight of the squared log of the softmax denominator; PaLM: 1e-4.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub z_loss: f64,
+    /// Evaluations without a new lowest validation loss before the run ends; 0 = never.
+    pub early_stopping_patience: u64,
+}
+
+impl Default for TrainerConfig {
+    fn default() -> Self {
+        Self {
+            max_steps: 1000,
+            micro_batch_size: MicroBatch::Rows(4),
+            grad_accum_steps: 1,
+            rows_per_step: 0,
+            precision: Precision::F32,
+            max_grad_norm: 1.0,
+            ema_decay: 0.0,
+            label_smoothing: 0.0,
+            z_loss: 0.0,
+            early_stopping_patience: 0,
+        }
+    }
+}
+
+impl Validate for TrainerConfig {
+    fn validate(&self, check: &mut Check) {
+        match self.micro_batch_size {
+            MicroBatch::Rows(rows) => {
+                check.require(rows > 0, "micro_batch_size", || {
+                    "0 rows train nothing; use at least 1 or \"auto\"".to_owned()
+                });
+                let wanted = rows * self.grad_accum_steps;
+                let given = self.rows_per_step;
+                check.require(given == 0 || given == wanted, "rows_per_step", || {
+                    format!(
+                        "{given} is not micro_batch_size {rows} times grad_accum_steps {}; leave it out",
+                        self.grad_accum_steps
+                    )
+                });
+            }
+            MicroBatch::Auto(_) => {
+                check.require(self.rows_per_step > 0, "rows_per_step", || {
+                    "micro_batch_size \"auto\" needs the rows of one optimizer step; set it to 32, say"
+                        .to_owned()
+                });
+            }
+        }
+    }
+}
+
+impl TrainerConfig {
+    /// Resolves `micro_batch_size = "auto"`: the largest divisor of `rows_per_step` whose training
+    /// memory is below four fifths of `available_bytes`; accumulation makes up the rest, so that
+    /// the rows of a step don't depend on the machine.
+    ///
+    /// # Errors
+    /// [`TrainError::NoMemory`] where not even one row fits.
+    pub fn fit_micro_batch(
+        &mut self,
+        model: &GptConfig,
+        optimizer_values: u64,
+        available_bytes: u64,
+    ) -> Result<(), TrainError> {
+        if let MicroBatch::Rows(_) = self.micro_batch_size {
+            return Ok(());
+        }
+        let budget = available_bytes / 5 * 4;
+        let need = |rows: u64| {
+            let estimate =
+                model.training_memory(rows as usize, model.max_seq_len, optimizer_values);
+            // Where one step takes several micro-batches, their sum is kept beside the new gradients.
+            let accumulator = if rows < self.rows_per_step {
+                estimate.gradients
+            } else {
+                0
+            };
+            estimate.total() + accumulator
+        };
+        let divisors = (1..=self.rows_per_step)
+            .rev()
+            .filter(|d| self.rows_per_step.is_multiple_of(*d));
+        let Some(rows) = divisors.into_iter().find(|rows| need(*rows) <= budget) else {
+            let (needed, available) = (need(1) >> 20, available_bytes >> 20);
+            return Err(TrainError::NoMemory { needed, available });
+        };
+        self.micro_batch_size = MicroBatch::Rows(rows);
+        self.grad_accum_steps = self.rows_per_step / rows;
+        Ok(())
+    }
+
+    /// Rows of one micro-batch.
+    ///
+    /// # Panics
+    /// If `"auto"` was not resolved.
+    pub fn micro_rows(&self) -> usize {
+        match self.micro_batch_size {
+            MicroBatch::Rows(rows) => rows as usize,
+            MicroBatch::Auto(_) => panic!("fit_micro_batch resolves \"auto\" before training"),
+        }
+    }
+}
+
+/// When something happens: whichever comes first; 0 switches a condition off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trigger {
+    /// After that many optimizer steps.
+    pub every_steps: u64,
+    /// After that many trained tokens.
+    pub every_tokens: u64,
+    /// After that much time, in seconds.
+    pub every_seconds: u64,
+}
+
+impl Trigger {
+    /// Whether the trigger fires between two points of the run, each `(steps, tokens, seconds)`.
+    pub fn fires(&self, before: (u64, u64, u64), now: (u64, u64, u64)) -> bool {
+        let crossed = |every: u64, before: u64, now: u64| every > 0 && before / every < now / every;
+        crossed(self.every_steps, before.0, now.0)
+            || crossed(self.every_tokens, before.1, now.1)
+            || crossed(self.every_seconds, before.2, now.2)
+    }
+}
+
+/// Evaluation and samples during the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvalConfig {
+    /// Evaluate every that many steps, and at the end; 0 = only at the end.
+    pub every_steps: u64,
+    /// Evaluate every that many trained tokens; 0 = by steps only.
+    pub every_tokens: u64,
+    /// Rows of one validation batch; 0 = as in training.
+    pub micro_batch_size: u64,
+    /// Most rows scored during the run (the end scores all of them); 0 = all.
+    pub max_rows: u64,
+    /// Beginnings that samples continue.
+    pub prompts: Vec<String>,
+    /// Write samples every that many steps, and at the end; 0 = only at the end.
+    pub samples_every_steps: u64,
+}
+
+impl Default for EvalConfig {
+    fn default() -> Self {
+        Self {
+            every_steps: 200,
+            every_tokens: 0,
+            micro_batch_size: 0,
+            max_rows: 0,
+            prompts: vec!["Once upon a time".to_owned()],
+            samples_every_steps: 0,
+        }
+    }
+}
+
+impl EvalConfig {
+    /// When to evaluate.
+    pub fn trigger(&self) -> Trigger {
+        Trigger {
+            every_steps: self.every_steps,
+            every_tokens: self.every_tokens,
+            every_seconds: 0,
+        }
+    }
+
+    /// When to write samples.
+    pub fn samples_trigger(&self) -> Trigger {
+        Trigger {
+            every_steps: self.samples_every_steps,
+            ..Trigger::default()
+        }
+    }
+}
+
+impl Validate for EvalConfig {
+    fn validate(&self, check: &mut Check) {
+        check.require(
+            self.prompts.iter().all(|prompt| !prompt.is_empty()),
+            "prompts",
+            || "holds an empty prompt; remove it".to_owned(),
+        );
+    }
+}
+
+/// Checkpoints during the run; one is always written at the end and on a signal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CheckpointConfig {
+    /// Save every that many steps; 0 = not by steps.
+    pub every_steps: u64,
+    /// Save every that many trained tokens; 0 = not by tokens.
+    pub every_tokens: u64,
+    /// Save every that many seconds; 0 = not by time.
+    pub every_seconds: u64,
+    /// Newest checkpoints kept; 0 = all.
+    pub keep_last: usize,
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self {
+            every_steps: 500,
+            every_tokens: 0,
+            every_seconds: 0,
+            keep_last: 2,
+        }
+    }
+}
+
+impl CheckpointConfig {
+    /// When to save.
+    pub fn trigger(&self) -> Trigger {
+        Trigger {
+            every_steps: self.every_steps,
+            every_tokens: self.every_tokens,
+            every_seconds: self.every_seconds,
+        }
+    }
+}
+
+impl Validate for CheckpointConfig {
+    fn validate(&self, _check: &mut Check) {}
+}
+
+/// Logging during the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// Write a line of metrics every that many steps.
+    #[schemars(range(min = 1))]
+    pub every_steps: u64,
+    /// Write a line of metrics every that many trained tokens too; 0 = by steps only.
+    pub every_tokens: u64,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            every_steps: 10,
+            every_tokens: 0,
+        }
+    }
+}
+
+impl LogConfig {
+    /// When to log.
+    pub fn trigger(&self) -> Trigger {
+        Trigger {
+            every_steps: self.every_steps,
+            every_tokens: self.every_tokens,
+            every_seconds: 0,
+        }
+    }
+}
+
+impl Validate for LogConfig {
+    fn validate(&self, _check: &mut Check) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sinterlm_model::Preset;
+
+    fn auto(rows_per_step: u64) -> TrainerConfig {
+        TrainerConfig {
+            micro_batch_size: MicroBatch::Auto(Auto::Auto),
+            rows_per_step,
+            ..TrainerConfig::default()
+        }
+    }
+
+    #[test]
+    fn auto_takes_all_rows_where_memory_allows_and_accumulates_where_not() {
+        let model = Preset::TinyStories.config();
+        let mut roomy = auto(12);
+        roomy.fit_micro_batch(&model, 2, 1 << 40).unwrap();
+        assert_eq!((roomy.micro_rows(), roomy.grad_accum_steps), (12, 1));
+
+        let one_row = model.training_memory(2, model.max_seq_len, 2);
+        let mut tight = auto(12);
+        let available = (one_row.total() + one_row.gradients) * 5 / 4 + 8;
+        tight.fit_micro_batch(&model, 2, available).unwrap();
+        assert_eq!((tight.micro_rows(), tight.grad_accum_steps), (2, 6));
+
+        let refused = auto(12).fit_micro_batch(&model, 2, 1 << 20).unwrap_err();
+        assert!(
+            refused.to_string().contains("lower model.max_seq_len"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_trigger_fires_once_per_interval_even_when_tokens_jump_over_it() {
+        let trigger = Trigger {
+            every_tokens: 1000,
+            ..Trigger::default()
+        };
+        assert!(!trigger.fires((0, 0, 0), (1, 900, 0)));
+        assert!(trigger.fires((1, 900, 0), (2, 1800, 0)));
+        assert!(!Trigger::default().fires((0, 0, 0), (9, 9, 9)));
+    }
+}

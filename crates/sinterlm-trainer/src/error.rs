@@ -1,0 +1,58 @@
+//! The crate's error type.
+
+use std::path::PathBuf;
+
+use sinterlm_formats::FormatError;
+use sinterlm_model::ModelError;
+use sinterlm_run::RunError;
+
+/// What can go wrong while training.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// Weights could not be read or written.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// An observer or the run directory failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The loss or a gradient is infinite or not a number.
+    #[error(
+        "step {step}: {what} is not finite; nothing was updated: lower optimizer.peak_lr, or look for broken text in the data"
+    )]
+    NotFinite {
+        /// The optimizer step in hand.
+        step: u64,
+        /// The loss, or the first parameter with a non-finite gradient.
+        what: String,
+    },
+    /// A step has no token to train on.
+    #[error("step {step}: the batch has no token with a loss weight above zero; check the data")]
+    NoTokens {
+        /// The optimizer step in hand.
+        step: u64,
+    },
+    /// A checkpoint cannot be used.
+    #[error("{path}: {fault}; {remedy}")]
+    Checkpoint {
+        /// The checkpoint or the file in it.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// No micro-batch fits the memory.
+    #[error(
+        "one row needs about {needed} MiB and {available} MiB are free; lower model.max_seq_len or model.d_model"
+    )]
+    NoMemory {
+        /// Estimated need of the smallest micro-batch, MiB.
+        needed: u64,
+        /// What is free, MiB.
+        available: u64,
+    },
+}

@@ -1,0 +1,86 @@
+//! Gradients by parameter: taken from the tape, summed over micro-batches, measured.
+
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::tensor::container::TensorContainer;
+use burn::tensor::{Gradients as Tape, Tensor};
+use sinterlm_kernels as kernels;
+use sinterlm_model::PathStack;
+
+/// The gradients of one step.
+#[derive(Debug, Default)]
+pub(crate) struct Gradients {
+    container: TensorContainer<ParamId>,
+}
+
+impl Gradients {
+    /// Adds what the tape holds for the model's parameters.
+    pub(crate) fn accumulate<M: Module>(&mut self, model: &M, tape: &mut Tape) {
+        model.visit(&mut Accumulate {
+            gradients: self,
+            tape,
+        });
+    }
+
+    /// Takes one parameter's gradient out.
+    pub(crate) fn remove<const D: usize>(&mut self, id: ParamId) -> Option<Tensor<D>> {
+        self.container.remove(&id)
+    }
+
+    /// Euclidean norm of all gradients together, and the first parameter whose part is not finite.
+    pub(crate) fn norm<M: Module>(&self, model: &M) -> (f64, Option<String>) {
+        let mut norm = Norm {
+            gradients: self,
+            squares: 0.0,
+            broken: None,
+            stack: PathStack::default(),
+        };
+        model.visit(&mut norm);
+        (norm.squares.sqrt(), norm.broken)
+    }
+}
+
+struct Accumulate<'a> {
+    gradients: &'a mut Gradients,
+    tape: &'a mut Tape,
+}
+
+impl ModuleVisitor for Accumulate<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(new) = param.val().grad_remove(self.tape) else {
+            return;
+        };
+        let sum = match self.gradients.container.remove::<Tensor<D>>(&param.id) {
+            Some(sum) => kernels::add_in_place(sum, new),
+            None => new,
+        };
+        self.gradients.container.register(param.id, sum);
+    }
+}
+
+struct Norm<'a> {
+    gradients: &'a Gradients,
+    squares: f64,
+    broken: Option<String>,
+    stack: PathStack,
+}
+
+impl ModuleVisitor for Norm<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(grad) = self.gradients.container.get::<Tensor<D>>(&param.id) else {
+            return;
+        };
+        let squares = kernels::sum_of_squares(grad);
+        if !squares.is_finite() && self.broken.is_none() {
+            self.broken = Some(self.stack.path());
+        }
+        self.squares += squares;
+    }
+
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.stack.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.stack.exit();
+    }
+}

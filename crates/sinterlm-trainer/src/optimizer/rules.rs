@@ -1,0 +1,149 @@
+//! The update rules, one tensor at a time.
+
+use burn::tensor::Tensor;
+use sinterlm_kernels::{self as kernels, AdamWStep};
+
+use super::{OptimizerConfig, OptimizerKind, ParamState, Update};
+
+/// The rule of one parameter with its rates, decided by its path and rank.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rule<'a> {
+    kind: OptimizerKind,
+    config: &'a OptimizerConfig,
+    weight_decay: f64,
+}
+
+impl<'a> Rule<'a> {
+    /// Muon takes the matrices inside the blocks; everything else of a Muon run follows AdamW.
+    /// Vectors (biases, norms) are never decayed.
+    pub(super) fn of(config: &'a OptimizerConfig, path: &str, rank: usize) -> Self {
+        let hidden_matrix = rank == 2 && path.starts_with("blocks.");
+        let kind = match config.kind {
+            OptimizerKind::Muon if !hidden_matrix => OptimizerKind::AdamW,
+            kind => kind,
+        };
+        let decay = match kind {
+            OptimizerKind::Muon => config.muon_weight_decay,
+            _ => config.weight_decay,
+        };
+        Self {
+            kind,
+            config,
+            weight_decay: if rank >= 2 { decay } else { 0.0 },
+        }
+    }
+
+    pub(super) fn update<const D: usize>(
+        self,
+        state: &mut ParamState<'_>,
+        weight: Tensor<D>,
+        grad: Tensor<D>,
+        update: &Update,
+    ) -> Tensor<D> {
+        match self.kind {
+            OptimizerKind::AdamW => self.adamw(state, weight, grad, update),
+            OptimizerKind::Muon => self.muon(state, weight, grad, update),
+            OptimizerKind::Adafactor => self.adafactor(state, weight, grad, update),
+            OptimizerKind::Lion => self.lion(state, weight, grad, update),
+        }
+    }
+
+    fn adamw<const D: usize>(
+        self,
+        state: &mut ParamState<'_>,
+        weight: Tensor<D>,
+        grad: Tensor<D>,
+        update: &Update,
+    ) -> Tensor<D> {
+        let m = state.take("m", &weight);
+        let v = state.take("v", &weight);
+        let step = AdamWStep {
+            lr: self.config.peak_lr * update.lr_factor,
+            beta1: self.config.beta1,
+            beta2: self.config.beta2,
+            eps: self.config.eps,
+            weight_decay: self.weight_decay,
+            step: update.step,
+            grad_scale: update.grad_scale,
+        };
+        let (weight, m, v) = kernels::adamw(weight, grad, m, v, &step);
+        state.put("m", m);
+        state.put("v", v);
+        weight
+    }
+
+    /// As `torch.optim.Muon`: momentum as a moving average, Nesterov, orthogonalised, scaled by
+    /// `√max(1, rows/cols)`.
+    fn muon<const D: usize>(
+        self,
+        state: &mut ParamState<'_>,
+        weight: Tensor<D>,
+        grad: Tensor<D>,
+        update: &Update,
+    ) -> Tensor<D> {
+        let lr = self.config.muon_lr * update.lr_factor;
+        let momentum = self.config.muon_momentum;
+        let dims = weight.dims();
+        let (rows, cols) = (dims[0], dims[1]);
+        let buffer = state.take("momentum", &weight).mul_scalar(momentum);
+        let grad = grad.mul_scalar(update.grad_scale);
+        let buffer = buffer + grad.clone().mul_scalar(1.0 - momentum);
+        let ahead = grad.mul_scalar(1.0 - momentum) + buffer.clone().mul_scalar(momentum);
+        state.put("momentum", buffer);
+        let direction = kernels::orthogonalize(ahead.reshape([rows, cols]), self.config.muon_steps);
+        let scale = (rows as f64 / cols as f64).max(1.0).sqrt();
+        let direction = direction.mul_scalar(lr * scale).reshape(dims);
+        weight.mul_scalar(1.0 - lr * self.weight_decay) - direction
+    }
+
+    fn lion<const D: usize>(
+        self,
+        state: &mut ParamState<'_>,
+        weight: Tensor<D>,
+        grad: Tensor<D>,
+        update: &Update,
+    ) -> Tensor<D> {
+        let lr = self.config.peak_lr * update.lr_factor;
+        let (beta1, beta2) = (self.config.beta1, self.config.beta2);
+        let m = state.take("m", &weight);
+        let grad = grad.mul_scalar(update.grad_scale);
+        let direction = (m.clone().mul_scalar(beta1) + grad.clone().mul_scalar(1.0 - beta1)).sign();
+        state.put("m", m.mul_scalar(beta2) + grad.mul_scalar(1.0 - beta2));
+        weight.mul_scalar(1.0 - lr * self.weight_decay) - direction.mul_scalar(lr)
+    }
+
+    /// Factored second moment over matrices, whole for vectors; decay `1 − t^−0.8`, update
+    /// clipped to root mean square 1 (sections 4 to 6 of the paper), the given learning rate.
+    fn adafactor<const D: usize>(
+        self,
+        state: &mut ParamState<'_>,
+        weight: Tensor<D>,
+        grad: Tensor<D>,
+        update: &Update,
+    ) -> Tensor<D> {
+        const TINY: f64 = 1e-30; // the paper's eps_1, keeps the square root's argument positive
+        let lr = self.config.peak_lr * update.lr_factor;
+        let beta2 = 1.0 - (update.step as f64).powf(-0.8);
+        let grad = grad.mul_scalar(update.grad_scale);
+        let squares = grad.clone().square().add_scalar(TINY);
+        let step = if D == 2 {
+            let rows = squares.clone().mean_dim(1);
+            let cols = squares.mean_dim(0);
+            let rows = state.take("row", &rows).mul_scalar(beta2) + rows.mul_scalar(1.0 - beta2);
+            let cols = state.take("col", &cols).mul_scalar(beta2) + cols.mul_scalar(1.0 - beta2);
+            state.put("row", rows.clone());
+            state.put("col", cols.clone());
+            // v ≈ rows · cols / mean(rows), here as two factors so that no product underflows.
+            let row_factor = (rows.clone() / rows.mean_dim(0)).sqrt();
+            grad / (row_factor * cols.sqrt())
+        } else {
+            let v = state.take("v", &squares).mul_scalar(beta2) + squares.mul_scalar(1.0 - beta2);
+            state.put("v", v.clone());
+            grad / v.sqrt()
+        };
+        let len = step.dims().iter().product::<usize>();
+        let rms = (kernels::sum_of_squares(step.clone()) / len as f64).sqrt();
+        let step = step.mul_scalar(lr / rms.max(1.0));
+        weight.mul_scalar(1.0 - lr * self.weight_decay) - step
+    }
+}

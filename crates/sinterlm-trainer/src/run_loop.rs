@@ -1,0 +1,217 @@
+//! The loop around the steps: logging, evaluation, samples, checkpoints, stopping.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use sinterlm_model::CausalLm;
+use sinterlm_run::{EvalRecord, Event, Observer, StepRecord};
+
+use crate::checkpoint::Checkpoint;
+use crate::error::TrainError;
+use crate::hooks::{Hooks, Outcome, StopCause};
+use crate::objective::{Next, Objective};
+use crate::trainer::{StepReport, Trainer};
+
+/// What has accumulated since the last line of metrics.
+struct Interval {
+    started: Instant,
+    tokens: f64,
+    nats: f64,
+}
+
+impl Interval {
+    fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            tokens: 0.0,
+            nats: 0.0,
+        }
+    }
+}
+
+impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
+    /// Trains until the last step, early stopping, or a signal; a checkpoint is written in each
+    /// case where a folder is given.
+    ///
+    /// # Errors
+    /// [`TrainError`]; checkpoints already written stay.
+    pub fn run(&mut self, hooks: &mut Hooks<'_, M>) -> Result<Outcome, TrainError> {
+        let before = self.meters.seconds;
+        let started = Instant::now();
+        hooks.observers.on_event(&Event::Started {
+            kind: hooks.kind,
+            max_steps: self.config.max_steps,
+            step: self.meters.steps,
+            tokens: self.tokens(),
+            parameters: hooks.parameters,
+        })?;
+        let mut evaluation = None;
+        let mut checkpoint = None;
+        let mut cause = StopCause::Done;
+        let mut interval = Interval::new();
+        let mut saved_at = None;
+        while self.meters.steps < self.config.max_steps {
+            if let Some(reason) = hooks.stop.as_ref().and_then(|stop| stop.requested()) {
+                cause = StopCause::Requested(reason);
+                break;
+            }
+            let earlier = self.progress();
+            let report = self.step()?;
+            self.meters.seconds = before + started.elapsed().as_secs_f64();
+            let now = self.progress();
+            self.log(hooks, &report, &mut interval, hooks.log.fires(earlier, now))?;
+
+            let last = self.meters.steps == self.config.max_steps;
+            if !last && hooks.evaluate_at.fires(earlier, now) {
+                evaluation = self.evaluate(hooks, false)?;
+                interval.started = Instant::now();
+            }
+            if !last && hooks.sample_at.fires(earlier, now) {
+                self.sample(hooks)?;
+                interval.started = Instant::now();
+            }
+            if hooks.checkpoint_at.fires(earlier, now) {
+                checkpoint = self.save(hooks)?.or(checkpoint);
+                saved_at = Some(self.meters.steps);
+                interval.started = Instant::now();
+            }
+            let patience = self.config.early_stopping_patience;
+            if patience > 0 && self.meters.since_best >= patience {
+                cause = StopCause::EarlyStopping;
+                break;
+            }
+            if report.next == Next::Stop {
+                cause = StopCause::Objective;
+                break;
+            }
+        }
+        let interrupted = matches!(cause, StopCause::Requested(_));
+        if !interrupted {
+            evaluation = self.evaluate(hooks, true)?.or(evaluation);
+            self.sample(hooks)?;
+        }
+        self.meters.seconds = before + started.elapsed().as_secs_f64();
+        if saved_at != Some(self.meters.steps) {
+            checkpoint = self.save(hooks)?.or(checkpoint);
+        }
+        let reason = match cause {
+            StopCause::Done => "all steps are done",
+            StopCause::EarlyStopping => "the validation loss stopped falling",
+            StopCause::Objective => "the objective ended the run",
+            StopCause::Requested(_) => "asked to stop",
+        };
+        hooks.observers.on_event(&Event::Finished {
+            step: self.meters.steps,
+            reason,
+        })?;
+        let (steps, tokens, seconds) = (self.meters.steps, self.tokens(), self.meters.seconds);
+        Ok(Outcome {
+            cause,
+            steps,
+            tokens,
+            seconds,
+            evaluation,
+            checkpoint,
+        })
+    }
+
+    /// Where the run is, as triggers count it.
+    fn progress(&self) -> (u64, u64, u64) {
+        (self.meters.steps, self.tokens(), self.meters.seconds as u64)
+    }
+
+    fn log(
+        &self,
+        hooks: &mut Hooks<'_, M>,
+        report: &StepReport,
+        interval: &mut Interval,
+        log: bool,
+    ) -> Result<(), TrainError> {
+        interval.tokens += report.tokens;
+        interval.nats += report.loss * report.tokens;
+        let mut extra = Vec::new();
+        if log && let Some(bytes) = sinterlm_run::resident_bytes() {
+            extra.push(("memory/resident_bytes".to_owned(), bytes as f64));
+        }
+        let record = StepRecord {
+            step: report.step,
+            tokens: self.tokens(),
+            // A logged line speaks for all tokens since the last one.
+            loss: if log {
+                interval.nats / interval.tokens
+            } else {
+                report.loss
+            },
+            lr: report.lr,
+            grad_norm: report.grad_norm,
+            tokens_per_second: interval.tokens / interval.started.elapsed().as_secs_f64().max(1e-9),
+            extra,
+            log,
+        };
+        tracing::debug!(
+            step = record.step,
+            loss = record.loss,
+            grad_norm = record.grad_norm
+        );
+        hooks.observers.on_event(&Event::Step(&record))?;
+        if log {
+            *interval = Interval::new();
+        }
+        Ok(())
+    }
+
+    fn evaluate(
+        &mut self,
+        hooks: &mut Hooks<'_, M>,
+        end: bool,
+    ) -> Result<Option<EvalRecord>, TrainError> {
+        let Some(evaluate) = &mut hooks.evaluate else {
+            return Ok(None);
+        };
+        let mut record = evaluate(&self.export(), end)?;
+        record.step = self.meters.steps;
+        record.tokens = self.tokens();
+        if self.meters.best_loss.is_none_or(|best| record.loss < best) {
+            self.meters.best_loss = Some(record.loss);
+            self.meters.since_best = 0;
+        } else {
+            self.meters.since_best += 1;
+        }
+        hooks.observers.on_event(&Event::Evaluated(&record))?;
+        Ok(Some(record))
+    }
+
+    fn sample(&self, hooks: &mut Hooks<'_, M>) -> Result<(), TrainError> {
+        let Some(sample) = &mut hooks.sample else {
+            return Ok(());
+        };
+        let samples = sample(&self.export());
+        let (step, tokens) = (self.meters.steps, self.tokens());
+        hooks.observers.on_event(&Event::Sampled {
+            step,
+            tokens,
+            samples: &samples,
+        })?;
+        Ok(())
+    }
+
+    fn save(&self, hooks: &mut Hooks<'_, M>) -> Result<Option<PathBuf>, TrainError> {
+        let Some((folder, save_model)) = &mut hooks.checkpoints else {
+            return Ok(None);
+        };
+        let mut state = self.state();
+        let path = Checkpoint::write(folder, self.meters.steps, |staged| {
+            save_model(staged, self.model())?;
+            if let Some(on_save) = &mut hooks.on_save {
+                on_save(staged, &mut state.scalars)?;
+            }
+            Ok(std::mem::take(&mut state))
+        })?;
+        Checkpoint::keep_last(folder, hooks.keep_last)?;
+        hooks.observers.on_event(&Event::Checkpoint {
+            step: self.meters.steps,
+            path: &path,
+        })?;
+        Ok(Some(path))
+    }
+}
