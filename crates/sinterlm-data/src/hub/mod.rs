@@ -2,6 +2,7 @@
 //! belongs to `source`.
 
 mod layout;
+mod part;
 mod transfer;
 
 use std::ffi::OsString;
