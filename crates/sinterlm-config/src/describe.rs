@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use crate::rules::{Key, Kind, Named, Variant};
-use crate::walk::expected;
+use crate::words::expected;
 
 /// One key of a config.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct KeyDoc {
 /// }
 /// let keys = sinterlm_config::describe::<Data>();
 /// assert_eq!((keys[0].path.as_str(), keys[0].doc.as_str()), ("seq", "Tokens per row."));
-/// assert_eq!(keys[0].kind, "an integer from 1 to 4294967295");
+/// assert_eq!(keys[0].kind, "an integer of at least 1");
 /// ```
 pub fn describe<T: JsonSchema>() -> Vec<KeyDoc> {
     let mut docs = Vec::new();
@@ -158,7 +158,7 @@ fn append_meanings<'n>(doc: &mut String, names: impl Iterator<Item = (&'n String
         if !doc.is_empty() {
             doc.push('\n');
         }
-        doc.push_str(&format!("- `{name}`: {meaning}"));
+        doc.extend(["- `", name, "`: ", meaning]);
     }
 }
 
@@ -175,9 +175,9 @@ fn as_toml(default: &Value, kind: &Kind) -> Option<String> {
     match (default, kind) {
         (Value::Null | Value::Object(_), _) => None,
         // An f32 of 0.1 became 0.10000000149011612 on its way through JSON.
-        (Value::Number(number), Kind::Number { single: true, .. }) => number
-            .as_f64()
-            .map(|number| toml::Value::from(number as f32).to_string()),
+        (Value::Number(number), Kind::Number { single: true, .. }) => {
+            number.as_f64().map(|number| format!("{:?}", number as f32))
+        }
         (value, _) => toml::Value::try_from(value)
             .ok()
             .map(|value| value.to_string()),

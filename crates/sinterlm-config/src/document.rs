@@ -38,12 +38,13 @@ impl<'t> Document<'t> {
                 message: format!("{}; correct the TOML", error.message()),
             })
             .collect();
-        problems.sort_by(|a, b| a.place.cmp(&b.place));
         // One slip often makes the parser stumble again later in the line.
-        problems.dedup_by_key(|problem| match problem.place {
+        let line = |problem: &Problem| match problem.place {
             Place::Line { line, .. } => line,
             _ => 0,
-        });
+        };
+        problems.sort_by_key(line);
+        problems.dedup_by_key(|problem| line(problem));
         Err(problems)
     }
 
@@ -274,10 +275,7 @@ pub(crate) fn article(value: &DeValue) -> &'static str {
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
-    1 + text.as_bytes()[..offset]
-        .iter()
-        .filter(|&&byte| byte == b'\n')
-        .count()
+    1 + text.get(..offset).unwrap_or(text).matches('\n').count()
 }
 
 fn line_and_column(text: &str, offset: usize) -> Place {

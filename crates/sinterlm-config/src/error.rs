@@ -64,8 +64,8 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Where a value comes from; ordered as problems are shown.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Place {
     /// The file as a whole: a key that is missing at its top level.

@@ -10,6 +10,7 @@ mod permutation;
 mod rules;
 mod seed;
 mod walk;
+mod words;
 
 pub use check::{Check, Fault, Validate};
 pub use describe::{KeyDoc, describe};

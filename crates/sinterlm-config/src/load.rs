@@ -19,7 +19,8 @@ use crate::walk::{Findings, walk};
 ///
 /// Each override is `KEY=VALUE` with a dotted key (`model.n_heads=8`, `data.sources.0.path=x`);
 /// the value is TOML, or a plain string where it is no TOML. Overrides apply in order and are
-/// checked like the file. Keys that the schema of `T` lacks are refused even where serde would let
+/// checked like the file; one into a table that the file lacks writes that table, whose other keys
+/// then have their own defaults. Keys that the schema of `T` lacks are refused even where serde would let
 /// them pass. `Validate` never sees a value outside the ranges of the schema.
 ///
 /// # Errors
@@ -62,7 +63,9 @@ where
     // What is left without the values at fault often still makes a config, whose own checks can
     // then be shown in the same list.
     let mut usable = document.clone();
-    unusable.iter().for_each(|path| usable.remove(path));
+    for path in &unusable {
+        usable.remove(path);
+    }
     let root = Spanned::new(0..0, usable.root);
     match T::deserialize(toml::Deserializer::from(root)) {
         Ok(value) => {
@@ -93,7 +96,15 @@ where
         }
         Err(_) => {}
     }
-    problems.sort_by(|a, b| a.place.cmp(&b.place));
+    problems.sort_by_key(|problem| match &problem.place {
+        Place::TopLevel => (0, 0),
+        Place::Line { line, .. } => (1, *line),
+        Place::Default => (2, 0),
+        Place::Set(option) => (
+            3,
+            overrides.iter().position(|one| one == option).unwrap_or(0),
+        ),
+    });
     Err(ConfigError::Invalid {
         name: name.to_owned(),
         problems,

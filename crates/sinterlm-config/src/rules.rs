@@ -15,6 +15,8 @@ pub(crate) enum Kind {
         /// Stored as f32, so that defaults are shown with its digits.
         single: bool,
         bounds: Bounds,
+        /// Smallest and largest value of the Rust type, for integers.
+        limits: (i128, i128),
     },
     /// One of the named texts, or any text if none is named.
     Text {
@@ -68,7 +70,7 @@ pub(crate) struct Variant {
     pub(crate) keys: Vec<Key>,
 }
 
-/// Range of a number; 64-bit limits are left to deserialisation.
+/// Range of a number as its field states it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Bounds {
     pub(crate) min: Option<f64>,
@@ -99,9 +101,8 @@ struct Compiler<'s> {
 impl Compiler<'_> {
     /// `open` holds the definitions being compiled, so that a recursive type ends.
     fn kind(&self, schema: &Value, open: &[String]) -> Kind {
-        let (schema, open) = match self.flat(schema, open) {
-            Some(flat) => flat,
-            None => return Kind::Any,
+        let Some((schema, open)) = self.flat(schema, open) else {
+            return Kind::Any;
         };
         let open = open.as_slice();
         for keyword in ["oneOf", "anyOf"] {
@@ -133,6 +134,7 @@ impl Compiler<'_> {
                 integer: name == "integer",
                 single: schema.get("format").is_some_and(|format| format == "float"),
                 bounds: bounds(schema),
+                limits: limits(schema),
             },
             "string" => Kind::Text {
                 allowed: Vec::new(),
@@ -229,6 +231,7 @@ impl Compiler<'_> {
                 let mut keys = self.keys(&flat, None, &inner_open);
                 for key in &mut keys {
                     key.doc = doc(&flat);
+                    key.required = false;
                 }
                 one_key.append(&mut keys);
             } else {
@@ -350,15 +353,27 @@ fn is_one_key(schema: &Map<String, Value>) -> bool {
 
 fn bounds(schema: &Map<String, Value>) -> Bounds {
     let number = |keyword: &str| schema.get(keyword).and_then(Value::as_f64);
-    let (type_min, type_max) = match schema.get("format").and_then(Value::as_str) {
-        Some("uint32") => (Some(0.0), Some(f64::from(u32::MAX))),
-        Some("int32") => (Some(f64::from(i32::MIN)), Some(f64::from(i32::MAX))),
-        _ => (None, None),
-    };
+    // schemars states the limits of 8 and 16 bits as a range, which says nothing about the field;
+    // the 0 of unsigned types does.
+    let (type_min, type_max) = limits(schema);
     Bounds {
-        min: number("minimum").or(type_min),
-        max: number("maximum").or(type_max),
+        min: number("minimum").filter(|min| *min >= 0.0 || *min > type_min as f64),
+        max: number("maximum").filter(|max| *max < type_max as f64),
         above: number("exclusiveMinimum"),
         below: number("exclusiveMaximum"),
+    }
+}
+
+fn limits(schema: &Map<String, Value>) -> (i128, i128) {
+    match schema.get("format").and_then(Value::as_str) {
+        Some("uint8") => (0, u8::MAX.into()),
+        Some("uint16") => (0, u16::MAX.into()),
+        Some("uint32") => (0, u32::MAX.into()),
+        Some("uint64" | "uint") => (0, u64::MAX.into()),
+        Some("int8") => (i8::MIN.into(), i8::MAX.into()),
+        Some("int16") => (i16::MIN.into(), i16::MAX.into()),
+        Some("int32") => (i32::MIN.into(), i32::MAX.into()),
+        Some("int64" | "int") => (i64::MIN.into(), i64::MAX.into()),
+        _ => (i128::MIN, i128::MAX),
     }
 }

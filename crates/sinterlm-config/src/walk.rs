@@ -1,11 +1,14 @@
-//! Holds a document against the rules of its config and words each problem found.
-//! Faults between values are `check`'s; remedies for them come from the configs themselves.
+//! Holds a document against the rules of its config and reports each problem found.
+//! The wording is `words`'; faults between values are `check`'s.
 
 use toml::de::{DeTable, DeValue};
 
-use crate::document::{Document, Key as DocumentKey, Value, article};
+use crate::document::{Document, Key as DocumentKey, Value};
 use crate::error::{Place, Problem};
-use crate::rules::{Bounds, Key, Kind, Variant};
+use crate::rules::{Key, Kind, Variant};
+use crate::words::{
+    expected, has_type, is_a, nearest, one_of, out_of_range, unknown_name, wrong_type,
+};
 
 /// What a walk found.
 #[derive(Debug, Default)]
@@ -34,7 +37,7 @@ struct Walker<'w> {
     findings: Findings,
 }
 
-impl<'w> Walker<'w> {
+impl Walker<'_> {
     fn problem(&mut self, place: &Place, message: String) {
         let path = self.path.join(".");
         self.findings.problems.push(Problem {
@@ -60,16 +63,17 @@ impl<'w> Walker<'w> {
     fn value(&mut self, value: &Value, kind: &Kind, place: &Place) {
         match (kind, value.get_ref()) {
             (Kind::Any, _) | (Kind::Boolean, DeValue::Boolean(_)) => {}
-            (Kind::Number { bounds, .. }, DeValue::Integer(_))
+            (Kind::Number { bounds, limits, .. }, DeValue::Integer(_))
             | (
                 Kind::Number {
                     integer: false,
                     bounds,
+                    limits,
                     ..
                 },
                 DeValue::Float(_),
             ) => {
-                if let Some(message) = out_of_range(value.get_ref(), *bounds) {
+                if let Some(message) = out_of_range(value.get_ref(), *bounds, *limits) {
                     self.refuse(place, message);
                 }
             }
@@ -114,15 +118,12 @@ impl<'w> Walker<'w> {
                 best = Some(findings);
             }
         }
-        match best {
-            Some(mut findings) => {
-                self.findings.problems.append(&mut findings.problems);
-                self.findings.unusable.append(&mut findings.unusable);
-            }
-            None => {
-                let kind = Kind::Either(kinds.to_vec());
-                self.refuse(place, wrong_type(value.get_ref(), &kind));
-            }
+        if let Some(mut findings) = best {
+            self.findings.problems.append(&mut findings.problems);
+            self.findings.unusable.append(&mut findings.unusable);
+        } else {
+            let kind = Kind::Either(kinds.to_vec());
+            self.refuse(place, wrong_type(value.get_ref(), &kind));
         }
     }
 
@@ -198,13 +199,12 @@ impl<'w> Walker<'w> {
                     self.at(text, |walker| walker.value(value, kind, &entry_place));
                 }
                 (None, _) => {
-                    let absent: Vec<&str> = keys
+                    let names: Vec<&str> = keys
                         .iter()
                         .map(|key| key.name.as_str())
                         .chain(tag)
-                        .filter(|name| !table.contains_key(*name))
                         .collect();
-                    let meant = nearest(text, &absent);
+                    let meant = nearest(text, &names);
                     mistyped.extend(meant);
                     let message = self.unknown_key(name, meant, &keys, variant);
                     self.at(text, |walker| walker.refuse(&entry_place, message));
@@ -277,201 +277,5 @@ fn places_of(kind: &Kind, name: &str, path: &str, found: &mut Vec<String>) {
         Kind::Table { keys, .. } => search(keys),
         Kind::Tagged { variants, .. } => variants.iter().for_each(|variant| search(&variant.keys)),
         _ => {}
-    }
-}
-
-/// The name among `known` that `name` most likely means.
-fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
-    let plain = |text: &str| text.to_lowercase().replace('-', "_");
-    let name = plain(name);
-    known
-        .iter()
-        .map(|known| {
-            let candidate = plain(known);
-            let length = name.chars().count().max(candidate.chars().count());
-            let distance = strsim::osa_distance(&name, &candidate);
-            let part = name.len() >= 4 && (candidate.contains(&name) || name.contains(&candidate));
-            (distance, part || distance <= (length / 3).max(1), *known)
-        })
-        .filter(|(_, near, _)| *near)
-        .min_by_key(|(distance, ..)| *distance)
-        .map(|(.., known)| known)
-}
-
-fn unknown_name(name: &str, known: &[&str]) -> String {
-    let shown = toml::Value::from(name);
-    match nearest(name, known) {
-        Some(meant) => format!(
-            "{shown} is not {}; did you mean \"{meant}\"?",
-            one_of(known)
-        ),
-        None => format!("{shown} is not known; write {}", one_of(known)),
-    }
-}
-
-fn out_of_range(value: &DeValue, bounds: Bounds) -> Option<String> {
-    let (shown, number) = match value {
-        DeValue::Integer(integer) => {
-            let parsed = i128::from_str_radix(integer.as_str(), integer.radix()).ok()?;
-            (integer.to_string(), parsed as f64)
-        }
-        DeValue::Float(float) => (float.to_string(), float.as_str().parse::<f64>().ok()?),
-        _ => return None,
-    };
-    // Negated, so that nan is outside of every bound.
-    let message = match bounds {
-        Bounds { min: Some(min), .. } if !(number >= min) => {
-            format!("below the minimum {min}; raise it")
-        }
-        Bounds { max: Some(max), .. } if !(number <= max) => {
-            format!("above the maximum {max}; lower it")
-        }
-        Bounds {
-            above: Some(above), ..
-        } if !(number > above) => {
-            format!("not above {above}; raise it")
-        }
-        Bounds {
-            below: Some(below), ..
-        } if !(number < below) => {
-            format!("not below {below}; lower it")
-        }
-        _ => return None,
-    };
-    Some(format!("{shown} is {message}"))
-}
-
-fn has_type(value: &DeValue, kind: &Kind) -> bool {
-    match kind {
-        Kind::Any => true,
-        Kind::Boolean => value.is_bool(),
-        Kind::Number { integer, .. } => value.is_integer() || (!integer && value.is_float()),
-        Kind::Text { .. } => value.is_str(),
-        Kind::List { .. } => value.is_array(),
-        Kind::Table { .. } | Kind::Tagged { .. } | Kind::OneKey { .. } => value.is_table(),
-        Kind::Either(kinds) => kinds.iter().any(|kind| has_type(value, kind)),
-    }
-}
-
-fn wrong_type(found: &DeValue, kind: &Kind) -> String {
-    let hint = match found {
-        DeValue::String(text)
-            if DeValue::parse(text).is_ok_and(|inner| has_type(inner.get_ref(), kind)) =>
-        {
-            " without quotes"
-        }
-        DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_)
-            if has_type(&DeValue::String("".into()), kind) =>
-        {
-            " in quotes"
-        }
-        _ => match kind {
-            Kind::List { item, .. } if has_type(found, item) => " in brackets",
-            _ => "",
-        },
-    };
-    format!("{}; write {}{hint}", is_a(found), expected(kind))
-}
-
-/// `"6" is a string`; lists and tables are not shown.
-fn is_a(value: &DeValue) -> String {
-    let shown = match value {
-        DeValue::String(text) => toml::Value::from(&**text).to_string(),
-        DeValue::Integer(integer) => integer.to_string(),
-        DeValue::Float(float) => float.to_string(),
-        DeValue::Boolean(boolean) => boolean.to_string(),
-        DeValue::Datetime(date) => date.to_string(),
-        DeValue::Array(_) | DeValue::Table(_) => "this".to_owned(),
-    };
-    format!("{shown} is {}", article(value))
-}
-
-/// What belongs in a place, such as `an integer from 1 to 8`.
-pub(crate) fn expected(kind: &Kind) -> String {
-    match kind {
-        Kind::Any => "any value".to_owned(),
-        Kind::Boolean => "true or false".to_owned(),
-        Kind::Number {
-            integer, bounds, ..
-        } => {
-            format!(
-                "{}{}",
-                if *integer { "an integer" } else { "a number" },
-                range(*bounds)
-            )
-        }
-        Kind::Text { allowed } if allowed.is_empty() => "a string".to_owned(),
-        Kind::Text { allowed } => one_of(
-            &allowed
-                .iter()
-                .map(|named| named.name.as_str())
-                .collect::<Vec<_>>(),
-        ),
-        Kind::List { item, min, max } => {
-            let count = match (min, max) {
-                (0, None) => String::new(),
-                (min, None) => format!(" of at least {min}"),
-                (min, Some(max)) if min == max => format!(" of {min}"),
-                (min, Some(max)) => format!(" of {min} to {max}"),
-            };
-            match &**item {
-                Kind::Any => format!("a list{count}"),
-                item => format!("a list{count}, each {}", expected(item)),
-            }
-        }
-        Kind::Table { .. } => "a table".to_owned(),
-        Kind::Tagged { tag, variants } => {
-            let names: Vec<&str> = variants
-                .iter()
-                .map(|variant| variant.name.as_str())
-                .collect();
-            format!("a table with {tag} = {}", one_of(&names))
-        }
-        Kind::OneKey { keys } => {
-            let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
-            format!("a table with one key of {}", names.join(", "))
-        }
-        Kind::Either(kinds) => kinds.iter().map(expected).collect::<Vec<_>>().join(", or "),
-    }
-}
-
-fn range(bounds: Bounds) -> String {
-    match bounds {
-        Bounds {
-            min: Some(min),
-            max: Some(max),
-            ..
-        } => format!(" from {min} to {max}"),
-        Bounds {
-            min,
-            max,
-            above,
-            below,
-        } => {
-            let parts = [
-                ("at least", min),
-                ("above", above),
-                ("at most", max),
-                ("below", below),
-            ];
-            let parts: Vec<String> = parts
-                .into_iter()
-                .filter_map(|(word, bound)| bound.map(|bound| format!("{word} {bound}")))
-                .collect();
-            if parts.is_empty() {
-                String::new()
-            } else {
-                format!(" {}", parts.join(" and "))
-            }
-        }
-    }
-}
-
-/// `"a", "b" or "c"`.
-fn one_of(names: &[&str]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
-    match quoted.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
-        _ => quoted.concat(),
     }
 }

@@ -13,9 +13,15 @@ fn stable_hash_keeps_its_values() {
 #[test]
 fn seed_keys_keep_their_values() {
     assert_eq!(Seed(0).key(Stream::Init, 0, 0, 0), 0xf786_08fe_6c50_0579);
-    assert_eq!(Seed(42).key(Stream::Dropout, 1000, 2, 7), 0xeaec_ede6_33e2_ca00);
+    assert_eq!(
+        Seed(42).key(Stream::Dropout, 1000, 2, 7),
+        0xeaec_ede6_33e2_ca00
+    );
     let max = u64::MAX;
-    assert_eq!(Seed(max).key(Stream::Probe, max, max, max), 0x00ab_03a6_9db4_fc86);
+    assert_eq!(
+        Seed(max).key(Stream::Probe, max, max, max),
+        0x00ab_03a6_9db4_fc86
+    );
 }
 
 #[test]
@@ -36,7 +42,14 @@ fn streams_keep_their_numbers() {
 fn key_rng_keeps_its_words() {
     let mut rng = KeyRng::new(42);
     let words = [rng.next_u64(), rng.next_u64(), rng.next_u64()];
-    assert_eq!(words, [0x9f4a_d860_a000_f152, 0xf4f9_ec9a_3f27_1041, 0x6f54_7866_df1a_ac37]);
+    assert_eq!(
+        words,
+        [
+            0x9f4a_d860_a000_f152,
+            0xf4f9_ec9a_3f27_1041,
+            0x6f54_7866_df1a_ac37
+        ]
+    );
 }
 
 #[test]

@@ -1,0 +1,174 @@
+//! What loads, and that it comes back from TOML as it was.
+
+use crate::mini::{
+    AdamW, Data, Long, Model, Norm, Optimizer, Run, SMALLEST, Schedule, Sgd, Source, Trainer, run,
+};
+use proptest::prelude::*;
+use sinterlm_config::{Seed, to_toml};
+
+#[test]
+fn absent_keys_take_their_defaults() {
+    let config = run(SMALLEST, &[]).unwrap();
+    assert_eq!(config.trainer, Trainer::default());
+    assert_eq!(config.schedule, Schedule::default());
+    assert_eq!(config.model.norm, Norm::LayerNorm);
+}
+
+#[test]
+fn overrides_win_over_the_file_and_over_earlier_ones() {
+    let text = "seed = 1
+model = { d_model = 64, n_heads = 4 }
+[[data.sources]]
+kind = \"local\"
+paths = [\"a\"]
+";
+    let options = [
+        "seed=2",
+        "seed=18446744073709551615",
+        "model.norm = rms_norm",
+        "trainer.name=a b",
+        "schedule.kind=warmup_stable_decay",
+        "schedule.decay_steps=10",
+        "data.sources.0.paths.0=b",
+        "data.long.cut.max_tokens=5",
+        "optimizer={kind=\"sgd\", peak_lr=1}",
+    ];
+    let config = run(text, &options).unwrap();
+    assert_eq!(config.seed, Seed(u64::MAX));
+    assert_eq!(config.model.norm, Norm::RmsNorm);
+    assert_eq!(config.trainer.name.as_deref(), Some("a b"));
+    assert_eq!(
+        config.schedule,
+        Schedule::WarmupStableDecay {
+            warmup_steps: 0,
+            decay_steps: 10
+        }
+    );
+    assert_eq!(
+        config.data.sources,
+        [Source::Local {
+            paths: vec!["b".into()]
+        }]
+    );
+    assert_eq!(config.data.long, Some(Long::Cut { max_tokens: 5 }));
+    assert_eq!(config.optimizer, Optimizer::Sgd(Sgd { peak_lr: 1.0 }));
+}
+
+#[test]
+fn written_toml_keeps_the_order_of_declaration() {
+    let text = to_toml(&run(SMALLEST, &[]).unwrap()).unwrap();
+    insta::assert_snapshot!(text, @r#"
+    seed = 1
+
+    [model]
+    d_model = 64
+    n_heads = 4
+    norm = "layer_norm"
+    dropout = 0.1
+
+    [trainer]
+    max_steps = 2000
+    eval_first = false
+
+    [schedule]
+    kind = "cosine"
+    warmup_steps = 100
+    min_ratio = 0.1
+
+    [optimizer]
+    kind = "adamw"
+    peak_lr = 0.001
+    betas = [0.9, 0.95]
+
+    [data]
+    sources = []
+
+    [data.weights]
+    "#);
+}
+
+fn any_run() -> impl Strategy<Value = Run> {
+    let schedule = prop_oneof![
+        Just(Schedule::Constant),
+        (0..2000_u64, 0.0..=1.0).prop_map(|(warmup_steps, min_ratio)| Schedule::Cosine {
+            warmup_steps,
+            min_ratio
+        }),
+        any::<(u64, u64)>().prop_map(|(warmup_steps, decay_steps)| {
+            Schedule::WarmupStableDecay {
+                warmup_steps,
+                decay_steps,
+            }
+        }),
+    ];
+    let optimizer = prop_oneof![
+        (any::<f64>(), any::<[f64; 2]>())
+            .prop_map(|(peak_lr, betas)| Optimizer::Adamw(AdamW { peak_lr, betas })),
+        any::<f64>().prop_map(|peak_lr| Optimizer::Sgd(Sgd { peak_lr })),
+    ];
+    let source = prop_oneof![
+        prop::collection::vec(any::<String>(), 0..3).prop_map(|paths| Source::Local {
+            paths: paths.into_iter().map(Into::into).collect()
+        }),
+        any::<(String, Option<String>)>()
+            .prop_map(|(name, revision)| Source::Named { name, revision }),
+    ];
+    let long = prop_oneof![
+        Just(None),
+        Just(Some(Long::Drop)),
+        any::<u32>().prop_map(|max_tokens| Some(Long::Cut { max_tokens })),
+        any::<String>().prop_map(|text| Some(Long::Split(text))),
+    ];
+    let data = (
+        prop::collection::vec(source, 0..3),
+        prop::collection::btree_map(any::<String>(), any::<f64>(), 0..3),
+        long,
+    )
+        .prop_map(|(sources, weights, long)| Data {
+            sources,
+            weights,
+            long,
+        });
+    let norm = prop_oneof![Just(Norm::LayerNorm), Just(Norm::RmsNorm)];
+    let model = (1..64_usize, 1..64_usize, any::<bool>(), norm, 0.0..0.9_f32).prop_map(
+        |(n_heads, head_dim, grouped, norm, dropout)| Model {
+            d_model: 8 * n_heads * head_dim,
+            n_heads,
+            n_kv_heads: grouped.then_some(1),
+            norm,
+            dropout,
+        },
+    );
+    let trainer = (2000..u64::MAX, any::<Option<String>>()).prop_map(|(max_steps, name)| Trainer {
+        max_steps,
+        eval_first: name.is_some(),
+        name,
+    });
+    (any::<u64>(), model, trainer, schedule, optimizer, data).prop_map(
+        |(seed, model, trainer, schedule, optimizer, data)| Run {
+            seed: Seed(seed),
+            model,
+            trainer,
+            schedule,
+            optimizer,
+            data,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn parsing_written_toml_gives_the_config_back(config in any_run()) {
+        let text = to_toml(&config).unwrap();
+        prop_assert_eq!(&run(&text, &[]).unwrap(), &config);
+        prop_assert_eq!(to_toml(&config).unwrap(), text);
+    }
+
+    #[test]
+    fn no_text_and_no_option_panics(text in ".*", option in ".*", key in "[a-z.0-9]*") {
+        let _ = run(&text, &[&option]);
+        let _ = run(SMALLEST, &[&option, &format!("{key}={text}")]);
+    }
+}
