@@ -10,44 +10,51 @@ use anyhow::{Context, Result, bail};
 use crate::{process, repository};
 
 /// Writes the files beside their scripts, or with `check` compares bytes and changes nothing.
+///
+/// A script is called with `--out DIR`, needs a `requirements.txt` beside it, and finds data that
+/// is not ours to commit through `SINTERLM_TEST_DATA`.
 pub(crate) fn run(check: bool) -> Result<()> {
     let scripts: Vec<PathBuf> = repository::files()?
         .into_iter()
         .filter(|path| is_script(path))
         .collect();
-    let mut stale = Vec::new();
+    let mut faults = Vec::new();
     for script in &scripts {
-        let folder = script.parent().expect("a script lies in a fixtures folder");
-        let python = environment(&folder.join("requirements.txt"))?;
-        let out = if check { scratch()? } else { folder.to_owned() };
-        process::run(
-            Command::new(python)
-                .env("PYTHONDONTWRITEBYTECODE", "1")
-                .arg(script)
-                .arg("--out")
-                .arg(&out),
-        )?;
-        if check {
-            stale.extend(different(&out, folder)?);
-            fs::remove_dir_all(&out)?;
+        match rerun(script, check) {
+            Ok(stale) if stale.is_empty() => println!("{}: ok", script.display()),
+            Ok(stale) => faults.push(format!("{}: makes other bytes", stale.join(", "))),
+            Err(error) => faults.push(format!("{}: {error:#}", script.display())),
         }
     }
-    if !stale.is_empty() {
+    if !faults.is_empty() {
         bail!(
-            "differ from what their scripts make: {}; run cargo xtask fixtures",
-            stale.join(", ")
+            "{} of {} scripts:\n  {}",
+            faults.len(),
+            scripts.len(),
+            faults.join("\n  ")
         );
     }
-    println!(
-        "{} scripts, {}",
-        scripts.len(),
-        if check {
-            "files are as committed"
-        } else {
-            "files written"
-        }
-    );
     Ok(())
+}
+
+/// Runs one script; with `check` returns the committed files that differ.
+fn rerun(script: &Path, check: bool) -> Result<Vec<String>> {
+    let folder = script.parent().expect("a script lies in a fixtures folder");
+    let python = environment(&folder.join("requirements.txt"))?;
+    let out = if check { scratch()? } else { folder.to_owned() };
+    process::run(
+        Command::new(python)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .arg(script)
+            .arg("--out")
+            .arg(&out),
+    )?;
+    if !check {
+        return Ok(Vec::new());
+    }
+    let stale = different(&out, folder)?;
+    fs::remove_dir_all(&out)?;
+    Ok(stale)
 }
 
 /// `.../fixtures/gen_NAME.py`
@@ -61,7 +68,9 @@ fn is_script(path: &Path) -> bool {
 fn environment(requirements: &Path) -> Result<PathBuf> {
     let wanted = fs::read_to_string(requirements)
         .with_context(|| format!("{}: pin what the scripts import", requirements.display()))?;
-    let folder = repository::target_dir().join("fixtures-python");
+    // One for each folder of scripts: their pins may differ.
+    let name = requirements.display().to_string().replace(['/', '\\'], "-");
+    let folder = repository::target_dir().join("fixtures-python").join(name);
     let python = folder.join(if cfg!(windows) {
         "Scripts/python.exe"
     } else {
