@@ -15,8 +15,8 @@ use crate::{DataError, InvalidUtf8};
 /// UTF-8) and of each file's format and stored bytes. File names do not count, so that moved or
 /// renamed files keep their token store; a recompressed file counts as new.
 ///
-/// Every stored byte is read once in pieces of 256 KiB: roughly one second for each 1 to 2 GB
-/// where the processor has SHA instructions, about four times that elsewhere.
+/// Every stored byte is read once, in pieces of 256 KiB: half a second to three seconds a
+/// gigabyte, as processor and disk allow (0.36 GB/s on a busy two-core machine).
 ///
 /// # Errors
 /// [`DataError::NoPaths`], [`DataError::SourceMissing`], [`DataError::SourceRead`].

@@ -63,7 +63,7 @@ pub struct Documents {
     waiting: std::vec::IntoIter<Entry>,
     entry: Option<Entry>,
     file: Option<FileDocuments>,
-    entry_has_documents: bool,
+    any_document: bool,
     is_over: bool,
 }
 
@@ -85,7 +85,7 @@ pub fn read_documents(source: &TextSource) -> Result<Documents, DataError> {
         source: source.clone(),
         entry: None,
         file: None,
-        entry_has_documents: false,
+        any_document: false,
         is_over: false,
     })
 }
@@ -95,7 +95,7 @@ impl Documents {
         loop {
             if let Some(file) = &mut self.file {
                 if let Some(text) = file.next_document(&self.source)? {
-                    self.entry_has_documents = true;
+                    self.any_document = true;
                     return Ok(Some(Document { text }));
                 }
                 self.file = None;
@@ -103,12 +103,12 @@ impl Documents {
                 self.file = Some(FileDocuments::open(path)?);
             } else {
                 if let Some(entry) = self.entry.take()
-                    && !self.entry_has_documents
+                    && !self.any_document
                 {
                     return Err(DataError::NoDocuments { path: entry.path });
                 }
                 self.entry = self.waiting.next();
-                self.entry_has_documents = false;
+                self.any_document = false;
                 if self.entry.is_none() {
                     return Ok(None);
                 }
