@@ -20,8 +20,10 @@ use crate::walk::{Findings, walk};
 /// Each override is `KEY=VALUE` with a dotted key (`model.n_heads=8`, `data.sources.0.path=x`);
 /// the value is TOML, or a plain string where it is no TOML. Overrides apply in order and are
 /// checked like the file; one into a table that the file lacks writes that table, whose other keys
-/// then have their own defaults. Keys that the schema of `T` lacks are refused even where serde would let
-/// them pass. `Validate` never sees a value outside the ranges of the schema.
+/// then have their own defaults. A key whose name holds a dot can be set in the file alone.
+///
+/// Keys that the schema of `T` lacks are refused even where serde would let them pass. `Validate`
+/// never sees a value outside the ranges of the schema.
 ///
 /// # Errors
 /// - [`ConfigError::Read`]: the file is missing or unreadable

@@ -50,7 +50,8 @@ impl Validate for Shapes {
 }
 
 fn refusal(text: &str) -> String {
-    parse::<Shapes>(text, "x", &[]).unwrap_err().to_string()
+    let refused = parse::<Shapes>(text, "x", &[]);
+    refused.expect_err("this config is wrong").to_string()
 }
 
 #[test]
