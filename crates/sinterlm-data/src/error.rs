@@ -204,7 +204,9 @@ pub enum DataError {
         found: &'static str,
     },
     /// A name cannot be one of the Hub.
-    #[error("hub {what} `{name}`: not a usable name; write it as on the Hub, like `owner/name`, without `..` or empty parts")]
+    #[error(
+        "hub {what} `{name}`: not a usable name; write it as on the Hub, like `owner/name`, without `..` or empty parts"
+    )]
     HubName {
         /// `repo`, `revision` or `file`.
         what: &'static str,
@@ -212,13 +214,17 @@ pub enum DataError {
         name: String,
     },
     /// A Hub file is not cached and the network is to be left alone.
-    #[error("{file}: not in the local Hub cache and this run is offline; run once without --offline and HF_HUB_OFFLINE, or give a local file")]
+    #[error(
+        "{file}: not in the local Hub cache and this run is offline; run once without --offline and HF_HUB_OFFLINE, or give a local file"
+    )]
     HubOffline {
         /// The file.
         file: String,
     },
     /// A Hub file is larger than may be downloaded.
-    #[error("{file}: {size_bytes} bytes to download, the limit is {max_bytes}; raise data.max_download_bytes or give a local file")]
+    #[error(
+        "{file}: {size_bytes} bytes to download, the limit is {max_bytes}; raise data.max_download_bytes or give a local file"
+    )]
     HubTooLarge {
         /// The file.
         file: String,
@@ -228,7 +234,9 @@ pub enum DataError {
         max_bytes: u64,
     },
     /// The Hub refuses a file.
-    #[error("{url}: refused with status {status}; check repo, revision and file (private and gated ones are to be downloaded by hand)")]
+    #[error(
+        "{url}: refused with status {status}; check repo, revision and file (private and gated ones are to be downloaded by hand)"
+    )]
     HubRefused {
         /// The address.
         url: String,
@@ -236,7 +244,9 @@ pub enum DataError {
         status: u16,
     },
     /// A transfer from the Hub kept failing.
-    #[error("{url}: failed {attempts} times in a row; check the network and HF_ENDPOINT and run again, what has come is kept")]
+    #[error(
+        "{url}: failed {attempts} times in a row; check the network and HF_ENDPOINT and run again, what has come is kept"
+    )]
     HubTransfer {
         /// The address.
         url: String,
@@ -255,7 +265,9 @@ pub enum DataError {
         fault: String,
     },
     /// A downloaded file has another hash than announced; it was deleted.
-    #[error("{url}: the bytes received hash to {found}, the server announced {expected}; they were deleted, run again or use another HF_ENDPOINT")]
+    #[error(
+        "{url}: the bytes received hash to {found}, the server announced {expected}; they were deleted, run again or use another HF_ENDPOINT"
+    )]
     HubCorrupt {
         /// The address.
         url: String,

@@ -2,10 +2,13 @@
 
 mod batch;
 mod config;
+mod corpus;
 mod digest;
 mod error;
 mod hub;
+mod prepare;
 mod source;
+mod split;
 mod store;
 mod tokenizer;
 mod windows;
@@ -14,6 +17,7 @@ pub use batch::Batch;
 pub use config::{DataConfig, InvalidUtf8, SourceConfig, TokenizerConfig};
 pub use error::DataError;
 pub use hub::{Hub, HubCopy, HubFile, RepoType};
+pub use prepare::{Fingerprints, Prepared, Progress, SourceReport, Stage, prepare};
 pub use source::{Document, Documents, TextSource, fingerprint, read_documents};
 pub use store::{StoreHeader, TokenStore};
 pub use tokenizer::{END_OF_TEXT, TextStream, Tokenizer};

@@ -1,0 +1,212 @@
+//! The tokenizer every other part uses: a thin layer over crate `tokenizers` that keeps user text
+//! apart from special tokens. GPT-2's tables, training and streaming have files of their own.
+
+mod gpt2;
+mod stream;
+mod train;
+
+pub use stream::TextStream;
+
+use std::cmp::Reverse;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::DataError;
+use crate::digest::sha256_hex;
+
+/// The mark that ends every document, as GPT-2 spells it.
+pub const END_OF_TEXT: &str = "<|endoftext|>";
+
+/// Names of the end-of-text token, the first that a vocabulary holds counts.
+const END_NAMES: [&str; 6] =
+    [END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[EOS]"];
+
+/// Unusual text that a usable tokenizer encodes and decodes without an error.
+const PROBE: &str = "a\u{0}\t\n  \u{7f}é中\u{1f600}\u{fffd}\u{10ffff}<|endoftext|>";
+
+/// Text to token ids and back. Cheap to clone; safe to share between threads.
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: Arc<tokenizers::Tokenizer>,
+    vocab_size: usize,
+    end_of_text: u32,
+    /// Special tokens, the longest first.
+    specials: Vec<(String, u32)>,
+    fingerprint: String,
+}
+
+impl Tokenizer {
+    /// GPT-2's tokenizer (Radford et al. 2019): 50,257 tokens, end of text 50,256. Built in.
+    pub fn gpt2() -> Self {
+        Self::from_json(&gpt2::tokenizer_json(), Path::new("gpt2"))
+            .expect("the built-in tables form a whole tokenizer, as a test shows")
+    }
+
+    /// Reads a Hugging Face `tokenizer.json`.
+    ///
+    /// Truncation and padding saved in it are switched off: they would silently lose text.
+    ///
+    /// # Errors
+    /// [`DataError::Io`] where the file cannot be read, [`DataError::Tokenizer`] where it is no
+    /// tokenizer, cannot encode unknown characters or has no end-of-text token.
+    pub fn from_file(path: &Path) -> Result<Self, DataError> {
+        let json = std::fs::read_to_string(path).map_err(|source| DataError::Io {
+            path: path.to_owned(),
+            action: "read the tokenizer",
+            source,
+        })?;
+        Self::from_json(&json, path)
+    }
+
+    /// Trains a byte-level BPE (Sennrich et al. 2016, with GPT-2's pre-tokenizer) on `documents`.
+    ///
+    /// Id 0 is `<|endoftext|>`, 1 to 256 are the bytes, then the merges in order. Pairs of equal
+    /// count are merged in the order of their ids, so the result depends on the text alone: not
+    /// on the order of the documents and not on the number of threads.
+    ///
+    /// # Errors
+    /// [`DataError::VocabularyTooLarge`] where the text has too few distinct pairs.
+    ///
+    /// # Example
+    /// ```
+    /// let tokenizer = sinterlm_data::Tokenizer::train_bpe(["a cat and a cap"], 260)?;
+    /// assert_eq!((tokenizer.vocab_size(), tokenizer.end_of_text()), (260, 0));
+    /// assert_eq!(tokenizer.decode(&tokenizer.encode("a hat")), "a hat");
+    /// # Ok::<(), sinterlm_data::DataError>(())
+    /// ```
+    pub fn train_bpe<I>(documents: I, vocab_size: usize) -> Result<Self, DataError>
+    where
+        I: IntoIterator<IntoIter: Send>,
+        I::Item: AsRef<str> + Send,
+    {
+        train::train(documents.into_iter(), vocab_size)
+    }
+
+    /// As [`from_file`](Self::from_file), from the file's content; `path` only names it in errors.
+    pub fn from_json(json: &str, path: &Path) -> Result<Self, DataError> {
+        let inner: tokenizers::Tokenizer =
+            json.parse().map_err(|e| fault(path, format!("is no tokenizer ({e})")))?;
+        Self::wrap(inner, path)
+    }
+
+    fn wrap(mut inner: tokenizers::Tokenizer, path: &Path) -> Result<Self, DataError> {
+        inner
+            .with_truncation(None)
+            .map_err(|e| fault(path, format!("has unusable truncation ({e})")))?
+            .with_padding(None)
+            .set_encode_special_tokens(true);
+        let vocab = inner.get_vocab(true);
+        let vocab_size = vocab.values().max().map_or(0, |&id| id as usize + 1);
+        let end_of_text = END_NAMES
+            .iter()
+            .find_map(|name| vocab.get(*name).copied())
+            .ok_or_else(|| fault(path, format!("has none of the tokens {END_NAMES:?}")))?;
+        let mut specials: Vec<_> = inner
+            .get_added_tokens_decoder()
+            .into_iter()
+            .filter(|(_, token)| token.special && !token.content.is_empty())
+            .map(|(id, token)| (token.content, id))
+            .collect();
+        specials.sort_by_key(|(content, id)| (Reverse(content.len()), *id));
+        let probed = inner.encode_fast(PROBE, false).and_then(|e| inner.decode(e.get_ids(), false));
+        match probed {
+            Err(e) => return Err(fault(path, format!("cannot encode unknown characters ({e})"))),
+            Ok(text) if text != PROBE => {
+                tracing::warn!(path = %path.display(), "this tokenizer does not give every text back unchanged");
+            }
+            Ok(_) => {}
+        }
+        let json =
+            inner.to_string(false).map_err(|e| fault(path, format!("cannot be written ({e})")))?;
+        Ok(Self {
+            inner: Arc::new(inner),
+            vocab_size,
+            end_of_text,
+            specials,
+            fingerprint: sha256_hex(json.as_bytes()),
+        })
+    }
+
+    /// The ids of ordinary text. No text can produce a special token: `<|endoftext|>` in it is
+    /// encoded as the characters it consists of.
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        self.inner
+            .encode_fast(text, false)
+            .expect("unknown characters were probed when the tokenizer was made")
+            .get_ids()
+            .to_vec()
+    }
+
+    /// The ids of trusted text, in which special tokens are recognised; of two that match at one
+    /// place the longer counts. Never use it on text from users or data sets.
+    pub fn encode_with_special(&self, text: &str) -> Vec<u32> {
+        let mut ids = Vec::new();
+        let mut rest = text;
+        let next = |rest: &str| {
+            let found = self.specials.iter().filter_map(|(content, id)| {
+                rest.find(content.as_str()).map(|at| (at, Reverse(content.len()), *id))
+            });
+            found.min()
+        };
+        while let Some((at, Reverse(len), id)) = next(rest) {
+            ids.extend(self.encode(&rest[..at]));
+            ids.push(id);
+            rest = &rest[at + len..];
+        }
+        ids.extend(self.encode(rest));
+        ids
+    }
+
+    /// The text of `ids`, special tokens by their names. Bytes that form no character become
+    /// U+FFFD, ids outside the vocabulary nothing. For text as it grows see [`TextStream`].
+    pub fn decode(&self, ids: &[u32]) -> String {
+        self.inner
+            .decode(ids, false)
+            .expect("decoding was probed when the tokenizer was made")
+    }
+
+    /// One more than the largest id, so that every id indexes an embedding of this many rows.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// The token that stands before the first document and after each one.
+    pub fn end_of_text(&self) -> u32 {
+        self.end_of_text
+    }
+
+    /// SHA-256, in hex, of [`to_json`](Self::to_json): equal for tokenizers that behave alike.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// The `tokenizer.json` on one line; the same tokenizer always gives the same text.
+    pub fn to_json(&self) -> String {
+        self.inner.to_string(false).expect("it was written once when the tokenizer was made")
+    }
+
+    /// Writes a Hugging Face `tokenizer.json`, whole or not at all.
+    ///
+    /// # Errors
+    /// [`DataError::Format`] where the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), DataError> {
+        let json = self.to_json();
+        sinterlm_formats::write_file_atomic(path, |out| out.write_all(json.as_bytes()))?;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("vocab_size", &self.vocab_size)
+            .field("end_of_text", &self.end_of_text)
+            .field("fingerprint", &self.fingerprint)
+            .finish_non_exhaustive()
+    }
+}
+
+fn fault(path: &Path, reason: String) -> DataError {
+    DataError::Tokenizer { path: path.to_owned(), reason }
+}

@@ -1,0 +1,140 @@
+//! Windows over a token store: in keyed random order for training, in stream order for
+//! validation. Neither keeps a position, so any batch can be asked for at any time.
+
+use sinterlm_config::{Permutation, Seed, Stream};
+
+use crate::{Batch, DataError, TokenStore};
+
+/// Training windows of `seq_len` tokens, each epoch in another order and on another grid.
+///
+/// The stream is read as a circle of `store.targets()` tokens (its last token is its first).
+/// An epoch lays a grid of windows on the circle, starting at a random token, and visits each
+/// window once in the order of a keyed permutation. So every token is a target once an epoch but
+/// for a remainder of fewer than `seq_len` tokens, which lies elsewhere in each epoch, and no two
+/// epochs cut the text alike. Windows cross documents. Start and order depend on the seed and the
+/// epoch alone: row r is the same whichever batches were read before and however many rows
+/// a batch has.
+#[derive(Debug, Clone)]
+pub struct TrainWindows {
+    store: TokenStore,
+    seq_len: usize,
+    seed: Seed,
+}
+
+impl TrainWindows {
+    /// # Errors
+    /// [`DataError::TooShort`] where the text does not fill one window.
+    pub fn new(store: TokenStore, seq_len: usize, seed: Seed) -> Result<Self, DataError> {
+        if seq_len == 0 || store.targets() < seq_len as u64 {
+            return Err(too_short("training", &store, seq_len));
+        }
+        Ok(Self { store, seq_len, seed })
+    }
+
+    /// The text behind the windows.
+    pub fn store(&self) -> &TokenStore {
+        &self.store
+    }
+
+    /// Windows in an epoch.
+    pub fn rows_per_epoch(&self) -> u64 {
+        self.store.targets() / self.seq_len as u64
+    }
+
+    /// Batch `n` of `rows` rows: the rows from `n * rows` on, counted through all epochs. A batch
+    /// may straddle two epochs.
+    pub fn batch(&self, n: u64, rows: usize) -> Batch {
+        let mut batch = Batch::padded(rows, self.seq_len, self.store.header().end_of_text);
+        let mut window = vec![0; self.seq_len + 1];
+        let mut epoch_of_order = None;
+        for row in 0..rows {
+            let index = n * rows as u64 + row as u64;
+            let (epoch, i) = (index / self.rows_per_epoch(), index % self.rows_per_epoch());
+            let (start, order) = match epoch_of_order.take() {
+                Some((e, start, order)) if e == epoch => (start, order),
+                _ => self.epoch(epoch),
+            };
+            let circle = self.store.targets();
+            let first = (start + order.index(i) * self.seq_len as u64) % circle;
+            // Up to the circle's end, its last target included, then on from the first token.
+            let head = window.len().min((circle + 1 - first) as usize);
+            self.store.read(first, &mut window[..head]);
+            self.store.read(1, &mut window[head..]);
+            fill(&mut batch, row, &window);
+            epoch_of_order = Some((epoch, start, order));
+        }
+        batch
+    }
+
+    /// First token of an epoch's grid and the order of its windows.
+    fn epoch(&self, epoch: u64) -> (u64, Permutation) {
+        let start = self.seed.key(Stream::Order, epoch, 0, 1) % self.store.targets();
+        let key = self.seed.key(Stream::Order, epoch, 0, 0);
+        (start, Permutation::new(key, self.rows_per_epoch()))
+    }
+}
+
+/// Validation windows: the whole text in order, each target once, without overlap. The last
+/// window is padded with weight 0.
+#[derive(Debug, Clone)]
+pub struct ValidWindows {
+    store: TokenStore,
+    seq_len: usize,
+}
+
+impl ValidWindows {
+    /// # Errors
+    /// [`DataError::TooShort`] where there is nothing to predict.
+    pub fn new(store: TokenStore, seq_len: usize) -> Result<Self, DataError> {
+        if seq_len == 0 || store.targets() == 0 {
+            return Err(too_short("validation", &store, seq_len));
+        }
+        Ok(Self { store, seq_len })
+    }
+
+    /// The text behind the windows.
+    pub fn store(&self) -> &TokenStore {
+        &self.store
+    }
+
+    /// Windows over the text, the padded one included.
+    pub fn rows(&self) -> u64 {
+        self.store.targets().div_ceil(self.seq_len as u64)
+    }
+
+    /// Batches of `rows` windows each, the last one with as many as are left.
+    ///
+    /// # Panics
+    /// If `rows` is 0.
+    pub fn batches(&self, rows: usize) -> impl ExactSizeIterator<Item = Batch> + '_ {
+        let count = self.rows().div_ceil(rows as u64) as usize;
+        (0..count).map(move |n| self.batch(n as u64, rows))
+    }
+
+    /// Batch `n` of [`batches`](Self::batches); without rows behind the last one.
+    pub fn batch(&self, n: u64, rows: usize) -> Batch {
+        let first_row = (n * rows as u64).min(self.rows());
+        let rows = rows.min((self.rows() - first_row) as usize);
+        let mut batch = Batch::padded(rows, self.seq_len, self.store.header().end_of_text);
+        let mut window = vec![0; self.seq_len + 1];
+        for row in 0..rows {
+            let first = (first_row + row as u64) * self.seq_len as u64;
+            let targets = (self.store.targets() - first).min(self.seq_len as u64) as usize;
+            self.store.read(first, &mut window[..=targets]);
+            fill(&mut batch, row, &window[..=targets]);
+        }
+        batch
+    }
+}
+
+/// Writes a window, inputs and one target more, into a row of a padded batch.
+fn fill(batch: &mut Batch, row: usize, window: &[u32]) {
+    let filled = row * batch.seq..row * batch.seq + window.len() - 1;
+    batch.ids[filled.clone()].copy_from_slice(&window[..window.len() - 1]);
+    batch.targets[filled.clone()].copy_from_slice(&window[1..]);
+    batch.weights[filled].fill(1.0);
+}
+
+fn too_short(split: &'static str, store: &TokenStore, seq_len: usize) -> DataError {
+    DataError::TooShort { split, tokens: store.targets(), seq_len }
+}

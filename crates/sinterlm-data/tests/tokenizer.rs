@@ -1,0 +1,202 @@
+//! Tokenizers against references: ids of GPT-2, training, streaming, files.
+
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use serde::Deserialize;
+use sinterlm_data::{DataError, END_OF_TEXT, TextStream, Tokenizer};
+
+/// A file of the shared test data, or none where that is not set.
+fn shared(file: &str) -> Option<PathBuf> {
+    let Some(folder) = std::env::var_os("SINTERLM_TEST_DATA") else {
+        eprintln!("skipped: SINTERLM_TEST_DATA is not set");
+        return None;
+    };
+    Some(PathBuf::from(folder).join(file))
+}
+
+#[derive(Deserialize)]
+struct Fixture {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    text: String,
+    ids: Vec<u32>,
+}
+
+fn fixture() -> Vec<Case> {
+    let fixture: Fixture = serde_json::from_str(include_str!("fixtures/gpt2_ids.json")).unwrap();
+    fixture.cases
+}
+
+#[test]
+fn gpt2_ids_equal_the_reference_and_tiktoken_on_odd_texts() {
+    let gpt2 = Tokenizer::gpt2();
+    assert_eq!((gpt2.vocab_size(), gpt2.end_of_text()), (50_257, 50_256));
+    for Case { text, ids } in fixture() {
+        assert_eq!(gpt2.encode(&text), ids, "{text:?}");
+        assert_eq!(tiktoken_rs::r50k_base_singleton().encode_ordinary(&text), ids, "{text:?}");
+        assert_eq!(gpt2.decode(&ids), text);
+    }
+}
+
+#[test]
+fn the_built_in_merges_equal_the_published_files() {
+    let (Some(published), Some(vocab_bpe), Some(as_found)) = (
+        shared("tokenizer_gpt2/tokenizer.json"),
+        shared("tokenizer_gpt2/vocab.bpe"),
+        shared("tokenizer_gpt2/tokenizer.as_found.json"),
+    ) else {
+        return;
+    };
+    let gpt2 = Tokenizer::gpt2();
+    let json: serde_json::Value = serde_json::from_str(&gpt2.to_json()).unwrap();
+    let merges: Vec<String> = json["model"]["merges"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pair| format!("{} {}", pair[0].as_str().unwrap(), pair[1].as_str().unwrap()))
+        .collect();
+    let file = std::fs::read_to_string(vocab_bpe).unwrap();
+    let expected: Vec<_> = file.lines().skip(1).filter(|line| !line.is_empty()).collect();
+    assert_eq!(merges.len(), 50_000);
+    assert_eq!(merges, expected);
+
+    let published = Tokenizer::from_file(&published).unwrap();
+    // This file was saved with truncation to 50 tokens, which must not cut anything here.
+    let as_found = Tokenizer::from_file(&as_found).unwrap();
+    let mut texts = vec!["word ".repeat(200)];
+    for file in ["tinystories/tinystories_valid.txt", "instruct/alpaca_zh_demo.json"] {
+        texts.push(std::fs::read_to_string(shared(file).unwrap()).unwrap());
+    }
+    for text in &texts {
+        let ids = gpt2.encode(text);
+        assert_eq!(ids, published.encode(text));
+        assert_eq!(ids, as_found.encode(text));
+        assert_eq!(ids, tiktoken_rs::r50k_base_singleton().encode_ordinary(text));
+        assert_eq!(gpt2.decode(&ids), *text);
+    }
+}
+
+#[test]
+fn user_text_never_becomes_a_special_token() {
+    let trained = Tokenizer::train_bpe(["a b c"], 257).unwrap();
+    for tokenizer in [Tokenizer::gpt2(), trained] {
+        let text = format!("a{END_OF_TEXT}b");
+        let end = tokenizer.end_of_text();
+        assert!(!tokenizer.encode(&text).contains(&end));
+        assert_eq!(tokenizer.decode(&tokenizer.encode(&text)), text);
+        let (a, b) = (tokenizer.encode("a"), tokenizer.encode("b"));
+        assert_eq!(tokenizer.encode_with_special(&text), [a, vec![end], b].concat());
+        assert_eq!(tokenizer.encode_with_special("a"), tokenizer.encode("a"));
+    }
+}
+
+#[test]
+fn a_saved_tokenizer_loads_as_the_same_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    for tokenizer in [Tokenizer::gpt2(), Tokenizer::train_bpe(["the cat sat"], 260).unwrap()] {
+        tokenizer.save(&path).unwrap();
+        let loaded = Tokenizer::from_file(&path).unwrap();
+        assert_eq!(loaded.fingerprint(), tokenizer.fingerprint());
+        assert_eq!(loaded.encode("the cat <|endoftext|>"), tokenizer.encode("the cat <|endoftext|>"));
+    }
+}
+
+#[test]
+fn training_does_not_depend_on_the_order_of_documents() {
+    let texts = ["the cat sat on the mat", "a dog and the cat", "on and on, the end"];
+    let there = Tokenizer::train_bpe(texts, 280).unwrap();
+    let back = Tokenizer::train_bpe(texts.into_iter().rev(), 280).unwrap();
+    assert_eq!(there.to_json(), back.to_json());
+    assert_eq!(there.end_of_text(), 0);
+}
+
+/// The reference breaks ties between equally frequent pairs by their bytes, ours by their ids, so
+/// the merges differ where counts are equal.
+#[test]
+fn training_agrees_with_the_reference_but_for_ties() {
+    let (Some(corpus), Some(vocab)) = (
+        shared("bpe_reference/corpus.en"),
+        shared("bpe_reference/train-bpe-reference-vocab.json"),
+    ) else {
+        return;
+    };
+    let corpus = std::fs::read_to_string(corpus).unwrap();
+    let ours = Tokenizer::train_bpe([corpus], 500).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&ours.to_json()).unwrap();
+    let ours = json["model"]["vocab"].as_object().unwrap();
+    let reference: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(vocab).unwrap()).unwrap();
+    let reference = reference.as_object().unwrap();
+    assert_eq!((ours.len(), reference.len()), (500, 500));
+    let common = ours.keys().filter(|token| reference.contains_key(*token)).count();
+    assert!(common >= 490, "{common} of 500 tokens in common");
+}
+
+#[test]
+fn unusable_files_are_named_with_the_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    let message = |path: &std::path::Path| {
+        let error = Tokenizer::from_file(path).unwrap_err();
+        error.to_string().replace(&folder.path().display().to_string(), "DIR")
+    };
+    insta::assert_snapshot!(message(&path), @"DIR/tokenizer.json: cannot read the tokenizer; check that the path exists");
+    std::fs::write(&path, "{}").unwrap();
+    insta::assert_snapshot!(message(&path), @"");
+    let nameless = Tokenizer::gpt2().to_json().replace(END_OF_TEXT, "[OTHER]");
+    std::fs::write(&path, nameless).unwrap();
+    insta::assert_snapshot!(message(&path), @"");
+    let unknowing = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],
+        "normalizer":null,"pre_tokenizer":null,"post_processor":null,"decoder":null,
+        "model":{"type":"WordLevel","vocab":{"</s>":0},"unk_token":"<unk>"}}"#;
+    std::fs::write(&path, unknowing).unwrap();
+    insta::assert_snapshot!(message(&path), @"");
+    let error = Tokenizer::train_bpe(["aaa"], 300).unwrap_err();
+    assert!(matches!(error, DataError::VocabularyTooLarge { .. }));
+    insta::assert_snapshot!(error, @"");
+}
+
+#[test]
+fn a_stream_gives_whole_characters_only() {
+    let gpt2 = Tokenizer::gpt2();
+    let mut stream = TextStream::new(&gpt2);
+    let ids = gpt2.encode("I 🙂 从");
+    let pieces: Vec<_> = ids.iter().map(|&id| stream.push(id)).collect();
+    assert_eq!(pieces.concat(), "I 🙂 从");
+    assert!(pieces.iter().all(|piece| !piece.contains('\u{fffd}')));
+    // Cut within a character: what is held back comes out as the replacement character.
+    let mut stream = TextStream::new(&gpt2);
+    assert_eq!(stream.push(gpt2.encode("从")[0]), "");
+    assert_eq!(stream.finish(), "\u{fffd}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_stream_of_any_ids_adds_up_to_decoding_them_all(
+        // The bytes, where broken characters come from, and some words.
+        ids in prop::collection::vec(prop_oneof![0_u32..256, 0_u32..50_257], 0..24),
+    ) {
+        let gpt2 = gpt2();
+        let mut stream = TextStream::new(gpt2);
+        let mut text: String = ids.iter().map(|&id| stream.push(id)).collect();
+        text += &stream.finish();
+        prop_assert_eq!(text, gpt2.decode(&ids));
+    }
+
+    #[test]
+    fn any_text_survives_encoding_and_decoding(text in "\\PC*|[ \\t\\r\\n\\PC]{0,20}") {
+        prop_assert_eq!(gpt2().decode(&gpt2().encode(&text)), text);
+    }
+}
+
+fn gpt2() -> &'static Tokenizer {
+    static GPT2: std::sync::LazyLock<Tokenizer> = std::sync::LazyLock::new(Tokenizer::gpt2);
+    &GPT2
+}

@@ -1,0 +1,117 @@
+//! Windows over token stores: what is covered, how often, in which order.
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+use sinterlm_config::Seed;
+use sinterlm_data::{Batch, TokenStore, Tokenizer, TrainWindows, ValidWindows};
+
+fn bytes() -> &'static Tokenizer {
+    static BYTES: std::sync::LazyLock<Tokenizer> =
+        std::sync::LazyLock::new(|| Tokenizer::train_bpe(["a"], 257).unwrap());
+    &BYTES
+}
+
+/// A store of one document whose targets are `len` bytes, all different while `len` < 94.
+fn store(len: usize) -> TokenStore {
+    let text: String = (0..len - 1).map(|i| char::from(33 + (i % 94) as u8)).collect();
+    let store = TokenStore::from_documents(bytes(), [text]);
+    assert_eq!(store.targets(), len as u64);
+    store
+}
+
+fn rows(batch: &Batch) -> impl Iterator<Item = (&[u32], &[u32])> {
+    batch.ids.chunks(batch.seq).zip(batch.targets.chunks(batch.seq))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn an_epoch_has_each_target_once_but_for_a_remainder(
+        len in 2_usize..90, seq_len in 1_usize..9, seed in any::<u64>(), epoch in 0_u64..4,
+    ) {
+        prop_assume!(len >= seq_len);
+        let windows = TrainWindows::new(store(len), seq_len, Seed(seed)).unwrap();
+        let per_epoch = windows.rows_per_epoch();
+        prop_assert_eq!(per_epoch, (len / seq_len) as u64);
+        let mut stream = vec![0; len + 1];
+        windows.store().read(0, &mut stream);
+        let mut seen = HashSet::new();
+        for row in epoch * per_epoch..(epoch + 1) * per_epoch {
+            let batch = windows.batch(row, 1);
+            prop_assert_eq!(batch.token_count(), seq_len as f64);
+            for (i, (&id, &target)) in batch.ids.iter().zip(&batch.targets).enumerate() {
+                prop_assert!(seen.insert(target));
+                // All ids differ, so a pair tells its place: the target follows its id.
+                let place = stream.iter().position(|&x| x == id).unwrap();
+                prop_assert_eq!(stream[place + 1], target);
+                prop_assert_eq!(batch.positions[i], i as u32);
+            }
+        }
+        prop_assert!(len - seen.len() < seq_len);
+    }
+
+    #[test]
+    fn a_batch_depends_on_its_rows_alone(
+        len in 20_usize..90, n in 0_u64..50, size in 1_usize..8, seed in any::<u64>(),
+    ) {
+        let windows = TrainWindows::new(store(len), 4, Seed(seed)).unwrap();
+        let together = windows.batch(n, size);
+        for (i, (ids, targets)) in rows(&together).enumerate() {
+            let alone = windows.batch(n * size as u64 + i as u64, 1);
+            prop_assert_eq!(&alone.ids, ids);
+            prop_assert_eq!(&alone.targets, targets);
+        }
+        prop_assert_eq!(windows.batch(n, size), together);
+    }
+
+    #[test]
+    fn validation_has_each_target_once_in_order(
+        len in 1_usize..90, seq_len in 1_usize..12, size in 1_usize..5,
+    ) {
+        let windows = ValidWindows::new(store(len.max(2)), seq_len).unwrap();
+        let len = windows.store().targets() as usize;
+        let mut stream = vec![0; len + 1];
+        windows.store().read(0, &mut stream);
+        let (mut ids, mut targets) = (Vec::new(), Vec::new());
+        let mut count = 0.0;
+        for batch in windows.batches(size) {
+            prop_assert!(batch.rows > 0 && batch.rows <= size);
+            count += batch.token_count();
+            for (i, &weight) in batch.weights.iter().enumerate() {
+                if weight == 1.0 {
+                    ids.push(batch.ids[i]);
+                    targets.push(batch.targets[i]);
+                } else {
+                    prop_assert_eq!((batch.ids[i], batch.targets[i]), (0, 0));
+                }
+            }
+        }
+        prop_assert_eq!(count as usize, len);
+        prop_assert_eq!(&ids[..], &stream[..len]);
+        prop_assert_eq!(&targets[..], &stream[1..]);
+        prop_assert_eq!(windows.batch(windows.rows(), size).rows, 0);
+    }
+}
+
+#[test]
+fn epochs_differ_in_order_and_grid_and_seeds_differ() {
+    let windows = TrainWindows::new(store(90), 8, Seed(7)).unwrap();
+    let epoch = windows.rows_per_epoch() as usize;
+    let (first, second) = (windows.batch(0, epoch), windows.batch(1, epoch));
+    assert_ne!(first.ids, second.ids);
+    let set = |batch: &Batch| rows(batch).map(|(ids, _)| ids.to_vec()).collect::<HashSet<_>>();
+    assert!(set(&first).is_disjoint(&set(&second)));
+    let other = TrainWindows::new(store(90), 8, Seed(8)).unwrap();
+    assert_ne!(other.batch(0, epoch), first);
+}
+
+#[test]
+fn a_text_shorter_than_a_window_is_refused_with_the_remedy() {
+    let error = TrainWindows::new(store(5), 8, Seed(0)).unwrap_err();
+    insta::assert_snapshot!(error, @"");
+    assert!(TrainWindows::new(store(8), 8, Seed(0)).is_ok());
+    let empty = TokenStore::from_documents(bytes(), ["  "]);
+    insta::assert_snapshot!(ValidWindows::new(empty, 8).unwrap_err(), @"");
+}
