@@ -72,7 +72,7 @@ pub(crate) fn staging_path(
             Ok(()) => return Ok(candidate),
             // A dead process had the same id, as is common in containers: take the next number.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(FormatError::io(&candidate, "create", e)),
+            Err(e) => return Err(FormatError::io(path, "create", e)),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Folders that appear whole or not at all: checkpoints, model folders.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io,
     path::{Path, PathBuf},
 };
@@ -143,7 +143,11 @@ fn sync_tree(dir: &Path) -> Result<(), FormatError> {
         if kind.is_dir() {
             sync_tree(&path)?;
         } else if kind.is_file() {
-            File::open(&path)
+            // Windows flushes only through a handle that may write.
+            OpenOptions::new()
+                .read(true)
+                .write(cfg!(windows))
+                .open(&path)
                 .and_then(|file| file.sync_all())
                 .map_err(|e| FormatError::io(&path, "flush", e))?;
         }

@@ -6,6 +6,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use proptest::prelude::*;
@@ -267,6 +268,11 @@ fn read_all(path: &Path) {
     }
 }
 
+static VALID: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let (_dir, path) = valid_file();
+    fs::read(path).unwrap()
+});
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
 
@@ -274,8 +280,7 @@ proptest! {
     fn no_mutation_of_a_valid_file_panics(
         edits in prop::collection::vec((0usize..600, any::<u8>(), 0u8..4), 1..8)
     ) {
-        let (dir, path) = valid_file();
-        let mut bytes = fs::read(&path).unwrap();
+        let mut bytes = VALID.clone();
         for (at, byte, kind) in edits {
             let at = at % (bytes.len() + 1);
             match kind {
@@ -286,6 +291,7 @@ proptest! {
                 _ => bytes.truncate(at.max(8)),
             }
         }
+        let dir = tempfile::tempdir().unwrap();
         let mutated = dir.path().join("mutated.safetensors");
         fs::write(&mutated, bytes).unwrap();
         read_all(&mutated);

@@ -23,7 +23,7 @@ pub enum Event<'a> {
         kind: &'a str,
         /// Optimizer steps of the whole run.
         max_steps: u64,
-        /// Steps already done; 0 in a new run.
+        /// Steps already done, so also the first one to run counted from 0; 0 in a new run.
         step: u64,
         /// Tokens already trained on.
         tokens: u64,
@@ -144,5 +144,42 @@ impl fmt::Debug for Observers {
         f.debug_struct("Observers")
             .field("count", &self.0.len())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    struct Recorder(&'static str, Arc<Mutex<Vec<String>>>);
+
+    impl Observer for Recorder {
+        fn on_event(&mut self, event: &Event<'_>) -> Result<(), RunError> {
+            let Event::Note { text } = event else {
+                return Ok(());
+            };
+            self.1.lock().unwrap().push(format!("{} {text}", self.0));
+            if *text == "fail" {
+                Err(RunError::Observer(self.0.into()))
+            } else {
+                Ok(())
+            }
+        }
+    }
+
+    #[test]
+    fn events_reach_observers_in_order_and_the_first_fault_ends_the_run() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let recorder = |name| Recorder(name, Arc::clone(&heard));
+        let mut observers = Observers::new().with(recorder("a")).with(recorder("b"));
+        observers.on_event(&Event::Note { text: "hello" }).unwrap();
+        let error = observers
+            .on_event(&Event::Note { text: "fail" })
+            .unwrap_err();
+        assert_eq!(*heard.lock().unwrap(), ["a hello", "b hello", "a fail"]);
+        assert_eq!(error.to_string(), "an observer ended the run: a");
+        assert_eq!(error.exit_status().code(), 1);
     }
 }

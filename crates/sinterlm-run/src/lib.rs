@@ -6,6 +6,8 @@ mod error;
 mod event;
 mod exit;
 mod fields;
+#[cfg(feature = "plot")]
+mod loss_plot;
 mod memory;
 mod metrics;
 #[cfg(feature = "cli")]
@@ -24,6 +26,8 @@ mod utc;
 pub use error::RunError;
 pub use event::{EvalRecord, Event, Observer, Observers, SampleText, StepRecord};
 pub use exit::ExitStatus;
+#[cfg(feature = "plot")]
+pub use loss_plot::LossPlot;
 pub use memory::{peak_memory_bytes, resident_bytes};
 pub use metrics::MetricsFile;
 #[cfg(feature = "cli")]

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
-use indicatif::ProgressStyle;
+use indicatif::{ProgressDrawTarget, ProgressStyle};
 
 use crate::{
     Event, Observer, ProgressLines, RunError, StepRecord,
@@ -31,11 +31,16 @@ impl ProgressBar {
         if quiet || !io::stderr().is_terminal() {
             return Self(Form::Lines(ProgressLines::new()));
         }
+        Self::on(ProgressDrawTarget::stderr())
+    }
+
+    fn on(target: ProgressDrawTarget) -> Self {
         let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}")
             .expect("the template is a constant")
             .progress_chars("=> ");
+        let bar = indicatif::ProgressBar::with_draw_target(Some(0), target).with_style(style);
         Self(Form::Bar {
-            bar: indicatif::ProgressBar::new(0).with_style(style),
+            bar,
             pace: Pace::default(),
         })
     }
@@ -85,4 +90,38 @@ fn message(record: &StepRecord, pace: &Pace) -> String {
         record.loss,
         left.unwrap_or_default()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_stands_at_the_step_and_tells_its_figures() {
+        let mut progress = ProgressBar::on(ProgressDrawTarget::hidden());
+        let started = Event::Started {
+            kind: "pretrain",
+            max_steps: 9,
+            step: 3,
+            tokens: 384,
+            parameters: 1,
+        };
+        progress.on_event(&started).unwrap();
+        let record = StepRecord {
+            step: 9,
+            tokens: 1152,
+            loss: 2.5,
+            lr: 1e-3,
+            grad_norm: 0.5,
+            tokens_per_second: 8160.4,
+            extra: vec![],
+            log: false,
+        };
+        progress.on_event(&Event::Step(&record)).unwrap();
+        let Form::Bar { bar, .. } = &progress.0 else {
+            panic!("a target was given")
+        };
+        assert_eq!((bar.position(), bar.length()), (9, Some(9)));
+        assert_eq!(bar.message(), "loss 2.5000  8,160 tokens/s  0s left");
+    }
 }
