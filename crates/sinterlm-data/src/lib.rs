@@ -10,6 +10,7 @@ mod prepare;
 mod source;
 mod split;
 mod store;
+mod stories;
 mod tokenizer;
 mod windows;
 
@@ -20,5 +21,6 @@ pub use hub::{Hub, HubCopy, HubFile, RepoType};
 pub use prepare::{Fingerprints, Prepared, Progress, SourceReport, Stage, prepare};
 pub use source::{Document, Documents, TextSource, fingerprint, read_documents};
 pub use store::{StoreHeader, TokenStore};
+pub use stories::StoryGenerator;
 pub use tokenizer::{END_OF_TEXT, TextStream, Tokenizer};
 pub use windows::{TrainWindows, ValidWindows};
