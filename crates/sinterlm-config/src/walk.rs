@@ -77,8 +77,8 @@ impl Walker<'_> {
                     self.refuse(place, message);
                 }
             }
-            (Kind::Text { allowed }, DeValue::String(text)) => {
-                let names: Vec<&str> = allowed.iter().map(|named| named.name.as_str()).collect();
+            (Kind::Text { .. }, DeValue::String(text)) => {
+                let names = names_of(kind);
                 if !names.is_empty() && !names.contains(&&**text) {
                     self.refuse(place, unknown_name(text, &names));
                 }
@@ -118,7 +118,13 @@ impl Walker<'_> {
                 best = Some(findings);
             }
         }
-        if let Some(mut findings) = best {
+        // A name near no allowed one may be meant as any of the kinds.
+        let names: Vec<&str> = kinds.iter().flat_map(names_of).collect();
+        let foreign = value
+            .get_ref()
+            .as_str()
+            .is_some_and(|text| nearest(text, &names).is_none());
+        if let Some(mut findings) = best.filter(|best| best.problems.is_empty() || !foreign) {
             self.findings.problems.append(&mut findings.problems);
             self.findings.unusable.append(&mut findings.unusable);
         } else {
@@ -277,5 +283,12 @@ fn places_of(kind: &Kind, name: &str, path: &str, found: &mut Vec<String>) {
         Kind::Table { keys, .. } => search(keys),
         Kind::Tagged { variants, .. } => variants.iter().for_each(|variant| search(&variant.keys)),
         _ => {}
+    }
+}
+
+fn names_of(kind: &Kind) -> Vec<&str> {
+    match kind {
+        Kind::Text { allowed } => allowed.iter().map(|named| named.name.as_str()).collect(),
+        _ => Vec::new(),
     }
 }

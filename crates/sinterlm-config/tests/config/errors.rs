@@ -147,7 +147,7 @@ long = \"keep\"
       line 5, model.norm: "rms" is not known; write "layer_norm" or "rms_norm"
       line 7, schedule.kind: "cosin" is not "constant", "cosine" or "warmup_stable_decay"; did you mean "cosine"?
       line 10, optimizer.kind: "quantum" is not known; write "adamw" or "sgd"
-      line 12, data.long: "keep" is not known; write "drop"
+      line 12, data.long: "keep" is a string; write "drop", or a table with one key of cut, split
     "#);
 }
 

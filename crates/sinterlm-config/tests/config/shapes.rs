@@ -11,6 +11,8 @@ struct Shapes {
     #[serde(default)]
     every: Option<Every>,
     #[serde(default)]
+    count: Option<Count>,
+    #[serde(default)]
     sets: BTreeMap<String, Set>,
     #[serde(default)]
     tree: Option<Box<Tree>>,
@@ -26,6 +28,19 @@ enum Every {
     Steps(u8),
     Named(String),
     Window { first: u8, last: u8 },
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum Count {
+    Exact(u64),
+    Word(Word),
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Word {
+    Auto,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -78,6 +93,28 @@ fn an_untagged_value_is_refused_by_its_nearest_form() {
     insta::assert_snapshot!(refusal("every = true"), @r"
     x: 1 problem
       line 1, every: true is a boolean; write an integer of at least 0, or a string, or a table with first, last
+    ");
+}
+
+#[test]
+fn a_count_or_a_word_takes_both_and_names_both() {
+    assert!(parse::<Shapes>("count = 3", "x", &[]).is_ok());
+    assert!(parse::<Shapes>("count = 3", "x", &["count=auto".to_owned()]).is_ok());
+    insta::assert_snapshot!(refusal("count = \"aut\""), @r#"
+    x: 1 problem
+      line 1, count: "aut" is not "auto"; did you mean "auto"?
+    "#);
+    insta::assert_snapshot!(refusal("count = \"8\""), @r#"
+    x: 1 problem
+      line 1, count: "8" is a string; write "auto", or an integer of at least 0, without quotes
+    "#);
+    insta::assert_snapshot!(refusal("count = \"most\""), @r#"
+    x: 1 problem
+      line 1, count: "most" is a string; write "auto", or an integer of at least 0
+    "#);
+    insta::assert_snapshot!(refusal("count = -1"), @r"
+    x: 1 problem
+      line 1, count: -1 is below the minimum 0; raise it
     ");
 }
 
