@@ -27,7 +27,7 @@ pub struct Options {
     /// auto, flex, wgpu, vulkan, metal, cuda or cuda:1
     #[arg(long, value_name = "D", default_value = "auto")]
     pub device: String,
-    /// The run directory [default: runs/NAME-<UTC time>]
+    /// The run directory [default: runs/NAME-TIME, the time in UTC]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,
     /// Go on with a run directory, from its newest whole checkpoint
