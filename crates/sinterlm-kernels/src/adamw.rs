@@ -121,7 +121,10 @@ mod native {
     use rayon::prelude::*;
 
     use super::Factors;
-    use crate::{buffer, isa::vectorized};
+    use crate::{
+        buffer,
+        isa::{Kernel, vectorized},
+    };
 
     /// Values per task: the four buffers' blocks fit a core's second-level cache.
     const BLOCK: usize = 1 << 14;
@@ -141,19 +144,44 @@ mod native {
         let moments = m.storage_mut::<f32>().par_chunks_mut(BLOCK);
         let moments = moments.zip(v.storage_mut::<f32>().par_chunks_mut(BLOCK));
         blocks.zip(moments).for_each(|((weight, grad), (m, v))| {
-            vectorized(|| update(weight, grad, m, v, factors));
+            vectorized(Update {
+                weight,
+                grad,
+                m,
+                v,
+                factors,
+            });
         });
         (buffer::tensor(weight), buffer::tensor(m), buffer::tensor(v))
     }
 
-    #[inline(always)]
-    fn update(weight: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32], f: &Factors) {
-        for (((weight, &grad), m), v) in weight.iter_mut().zip(grad).zip(m).zip(v) {
-            let grad = grad * f.grad_scale;
-            *m = f.beta1 * *m + f.rest1 * grad;
-            *v = f.beta2 * *v + f.rest2 * (grad * grad);
-            let denominator = v.sqrt() * f.inv_root_correction + f.eps;
-            *weight = f.decay * *weight - f.step_size * (*m / denominator);
+    struct Update<'a> {
+        weight: &'a mut [f32],
+        grad: &'a [f32],
+        m: &'a mut [f32],
+        v: &'a mut [f32],
+        factors: &'a Factors,
+    }
+
+    impl Kernel for Update<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn run(self) {
+            let f = self.factors;
+            let values = self
+                .weight
+                .iter_mut()
+                .zip(self.grad)
+                .zip(self.m)
+                .zip(self.v);
+            for (((weight, &grad), m), v) in values {
+                let grad = grad * f.grad_scale;
+                *m = f.beta1 * *m + f.rest1 * grad;
+                *v = f.beta2 * *v + f.rest2 * (grad * grad);
+                let denominator = v.sqrt() * f.inv_root_correction + f.eps;
+                *weight = f.decay * *weight - f.step_size * (*m / denominator);
+            }
         }
     }
 }

@@ -54,7 +54,10 @@ mod native {
     use burn::tensor::Tensor;
     use rayon::prelude::*;
 
-    use crate::{buffer, isa::vectorized};
+    use crate::{
+        buffer,
+        isa::{Kernel, vectorized},
+    };
 
     /// Values per partial sum, and per task.
     const BLOCK: usize = 1 << 14;
@@ -64,22 +67,30 @@ mod native {
     pub(super) fn sum_of_squares<const D: usize>(x: Tensor<D>) -> f64 {
         let x = buffer::whole(x);
         let blocks = x.storage::<f32>().par_chunks(BLOCK);
-        let partial: Vec<f64> = blocks
-            .map(|block| vectorized(|| block_sum(block)))
-            .collect();
+        let partial: Vec<f64> = blocks.map(|block| vectorized(BlockSum(block))).collect();
         partial.iter().sum()
     }
 
     /// The square of an f32 is exact in f64, so a fused multiply-add changes no bit.
-    #[inline(always)]
-    fn block_sum(block: &[f32]) -> f64 {
-        let mut sums = [0.0f64; LANES];
-        for values in block.chunks(LANES) {
-            for (sum, &value) in sums.iter_mut().zip(values) {
+    struct BlockSum<'a>(&'a [f32]);
+
+    impl Kernel for BlockSum<'_> {
+        type Output = f64;
+
+        #[inline(always)]
+        fn run(self) -> f64 {
+            let mut sums = [0.0f64; LANES];
+            let (chunks, rest) = self.0.as_chunks::<LANES>();
+            for chunk in chunks {
+                for (sum, &value) in sums.iter_mut().zip(chunk) {
+                    *sum += f64::from(value) * f64::from(value);
+                }
+            }
+            for (sum, &value) in sums.iter_mut().zip(rest) {
                 *sum += f64::from(value) * f64::from(value);
             }
+            sums.iter().sum()
         }
-        sums.iter().sum()
     }
 
     pub(super) fn add_in_place<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
@@ -88,15 +99,21 @@ mod native {
         blocks
             .zip(b.storage::<f32>().par_chunks(BLOCK))
             .for_each(|(a, b)| {
-                vectorized(|| add(a, b));
+                vectorized(Add(a, b));
             });
         buffer::tensor(a)
     }
 
-    #[inline(always)]
-    fn add(a: &mut [f32], b: &[f32]) {
-        for (a, b) in a.iter_mut().zip(b) {
-            *a += b;
+    struct Add<'a>(&'a mut [f32], &'a [f32]);
+
+    impl Kernel for Add<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn run(self) {
+            for (a, b) in self.0.iter_mut().zip(self.1) {
+                *a += b;
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{
     native::{HeadRows, Spec},
-    tile::{Online, Tile},
+    tile::{Derive, Online, Softmax, Tile},
 };
 use crate::{
     isa::vectorized,
@@ -140,7 +140,11 @@ impl Head<'_> {
                     sum: &mut sum,
                     acc,
                 };
-                vectorized(|| tile.softmax(scores, &mut online));
+                vectorized(Softmax {
+                    tile: &tile,
+                    scores,
+                    online: &mut online,
+                });
                 let weights = Matrix::new(scores, rows, keys, keys);
                 let values = &scratch.values[key * head_dim..];
                 let values = Matrix::new(values, keys, head_dim, head_dim);
@@ -182,7 +186,7 @@ impl Head<'_> {
             let delta = &mut scratch.delta[..rows];
             for (row, (delta, grad)) in delta.iter_mut().zip(grads.chunks(head_dim)).enumerate() {
                 let out = out.token(first + row);
-                *delta = vectorized(|| dot(grad, out));
+                *delta = dot(grad, out);
             }
             let queries = Matrix::new(queries, rows, head_dim, head_dim);
             let grads = Matrix::new(grads, rows, head_dim, head_dim);
@@ -195,7 +199,13 @@ impl Head<'_> {
                 let values_t = Matrix::new(&scratch.values_t[key..], head_dim, keys, seq);
                 product(scores, keys, false, queries, keys_t, 1.0);
                 product(dscores, keys, false, grads, values_t, 1.0);
-                vectorized(|| tile.backward(scores, dscores, logsum, delta));
+                vectorized(Derive {
+                    tile: &tile,
+                    scores,
+                    grads: dscores,
+                    logsum,
+                    delta,
+                });
                 let weights = Matrix::new(scores, rows, keys, keys);
                 let dscores = Matrix::new(dscores, rows, keys, keys);
                 let line = key * head_dim;

@@ -2,7 +2,10 @@
 //! softmax, dropout, and the derivative of all that. Plain loops, compiled per instruction set.
 
 use super::dropout_mask::LineMask;
-use crate::exp::{exp, tanh};
+use crate::{
+    exp::{exp, tanh},
+    isa::Kernel,
+};
 
 /// Lanes of the running sums and maxima: four AVX-512 registers would be 64; one chain of 16 is
 /// enough beside the exponential.
@@ -34,6 +37,46 @@ pub(super) struct Online<'a> {
     pub(super) acc: &'a mut [f32],
 }
 
+/// Scores to unnormalised weights `exp(score − max)`, 0 where hidden or dropped.
+pub(super) struct Softmax<'a, 'b> {
+    pub(super) tile: &'a Tile<'a>,
+    pub(super) scores: &'a mut [f32],
+    pub(super) online: &'a mut Online<'b>,
+}
+
+impl Kernel for Softmax<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.tile.softmax(self.scores, self.online);
+    }
+}
+
+/// Scores to weights (dropped and scaled) in `scores`, and the gradient of the weights to the
+/// gradient of the scores in `grads`.
+///
+/// With `P = exp(score − logsum)` and `D = Σ dO·O`: `dS = P ∘ (dP − D)`.
+pub(super) struct Derive<'a> {
+    pub(super) tile: &'a Tile<'a>,
+    pub(super) scores: &'a mut [f32],
+    pub(super) grads: &'a mut [f32],
+    /// `ln Σ exp(score)` of each query row.
+    pub(super) logsum: &'a [f32],
+    /// `Σ dO·O` of each query row.
+    pub(super) delta: &'a [f32],
+}
+
+impl Kernel for Derive<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.tile
+            .backward(self.scores, self.grads, self.logsum, self.delta);
+    }
+}
+
 impl Tile<'_> {
     /// The keys of this tile that query row `row` sees.
     #[inline(always)]
@@ -57,9 +100,8 @@ impl Tile<'_> {
         })
     }
 
-    /// Scores to unnormalised weights `exp(score − max)`, 0 where hidden or dropped.
     #[inline(always)]
-    pub(super) fn softmax(&self, scores: &mut [f32], online: &mut Online) {
+    fn softmax(&self, scores: &mut [f32], online: &mut Online) {
         let head_dim = online.acc.len() / self.starts.len();
         for (row, line) in scores.chunks_exact_mut(self.keys).enumerate() {
             let visible = self.visible(row);
@@ -89,18 +131,8 @@ impl Tile<'_> {
         }
     }
 
-    /// Scores to weights (dropped and scaled) in `scores`, and the gradient of the weights to the
-    /// gradient of the scores in `grads`.
-    ///
-    /// With `P = exp(score − logsum)` and `D = Σ dO·O`: `dS = P ∘ (dP − D)`.
     #[inline(always)]
-    pub(super) fn backward(
-        &self,
-        scores: &mut [f32],
-        grads: &mut [f32],
-        logsum: &[f32],
-        delta: &[f32],
-    ) {
+    fn backward(&self, scores: &mut [f32], grads: &mut [f32], logsum: &[f32], delta: &[f32]) {
         let lines = scores
             .chunks_exact_mut(self.keys)
             .zip(grads.chunks_exact_mut(self.keys));
