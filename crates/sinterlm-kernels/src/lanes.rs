@@ -5,36 +5,50 @@
 /// Accumulators of a reduction: two 512-bit registers, so that additions overlap.
 const LANES: usize = 32;
 
-/// Sum of `term(i)` over `0..len`.
+/// Sum of `term` over the elements at each place of `rows`.
+///
+/// # Panics
+/// If the rows differ in length.
 #[inline(always)]
-pub(crate) fn lane_sum(len: usize, term: impl Fn(usize) -> f32) -> f32 {
-    reduce(len, 0.0, term, |a, b| a + b)
+pub(crate) fn lane_sum<const N: usize>(rows: [&[f32]; N], term: impl Fn([f32; N]) -> f32) -> f32 {
+    reduce(rows, 0.0, term, |a, b| a + b)
 }
 
-/// The largest `term(i)` over `0..len`, negative infinity where there is none; NaN is passed over.
+/// The largest element, negative infinity where there is none; NaN is passed over.
 #[inline(always)]
-pub(crate) fn lane_max(len: usize, term: impl Fn(usize) -> f32) -> f32 {
-    reduce(len, f32::NEG_INFINITY, term, |a, b| if b > a { b } else { a })
+pub(crate) fn lane_max(row: &[f32]) -> f32 {
+    reduce(
+        [row],
+        f32::NEG_INFINITY,
+        |[value]| value,
+        |a, b| if b > a { b } else { a },
+    )
 }
 
 #[inline(always)]
-fn reduce(
-    len: usize,
+fn reduce<const N: usize>(
+    rows: [&[f32]; N],
     start: f32,
-    term: impl Fn(usize) -> f32,
+    term: impl Fn([f32; N]) -> f32,
     combine: impl Fn(f32, f32) -> f32,
 ) -> f32 {
     let mut lanes = [start; LANES];
-    let whole = len - len % LANES;
-    let mut at = 0;
-    while at < whole {
-        for (lane, value) in lanes.iter_mut().enumerate() {
-            *value = combine(*value, term(at + lane));
+    // Arrays of constant length leave no bounds check in the inner loop to keep it scalar.
+    let split = rows.map(<[f32]>::as_chunks::<LANES>);
+    let blocks = split[0].0.len();
+    assert!(
+        split
+            .iter()
+            .all(|(whole, rest)| (whole.len(), rest.len()) == (blocks, split[0].1.len()))
+    );
+    for block in 0..blocks {
+        let chunks = split.map(|(whole, _)| &whole[block]);
+        for lane in 0..LANES {
+            lanes[lane] = combine(lanes[lane], term(chunks.map(|chunk| chunk[lane])));
         }
-        at += LANES;
     }
-    for (lane, value) in lanes.iter_mut().enumerate().take(len - whole) {
-        *value = combine(*value, term(whole + lane));
+    for lane in 0..split[0].1.len() {
+        lanes[lane] = combine(lanes[lane], term(split.map(|(_, rest)| rest[lane])));
     }
     let mut width = LANES / 2;
     while width > 0 {
@@ -51,10 +65,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_term_is_taken_once() {
+    fn each_place_is_taken_once() {
         for len in [0, 1, 31, 32, 33, 100] {
-            assert_eq!(lane_sum(len, |i| i as f32), (0..len).sum::<usize>() as f32);
+            let row = (0..len).map(|i| i as f32).collect::<Vec<_>>();
+            let squares = (0..len).map(|i| (i * i) as f32).sum::<f32>();
+            assert_eq!(lane_sum([&row, &row], |[a, b]| a * b), squares);
+            assert_eq!(
+                lane_max(&row),
+                row.last().copied().unwrap_or(f32::NEG_INFINITY)
+            );
         }
-        assert_eq!(lane_max(45, |i| -((i as f32) - 40.0).abs()), 0.0);
     }
 }

@@ -4,6 +4,8 @@ mod adamw;
 mod attention;
 #[cfg(feature = "flex")]
 mod buffer;
+#[cfg(test)]
+mod check;
 mod dropout;
 mod embedding;
 #[cfg(feature = "flex")]

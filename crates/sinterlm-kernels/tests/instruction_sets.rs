@@ -1,32 +1,38 @@
-//! The crate's own loops under each instruction set; a binary of its own, as the cap holds for the
-//! whole process.
-#![cfg(feature = "flex")]
+//! The loops of this crate on each instruction set. A binary of its own, as the cap on instruction
+//! sets is set for the whole process; one test, as tests run side by side.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use sinterlm_kernels::{
-    AttentionOptions, Isa, RowLayout, causal_attention, set_max_isa, sum_of_squares,
-};
+use sinterlm_kernels::{GeluKind, Isa, dropout, gelu, layer_norm, set_max_isa};
+
+/// Outputs and input gradients of the kernels without matrix products.
+fn run() -> Vec<Vec<f32>> {
+    let device = Device::flex().autodiff();
+    let numbers = (0..3 * 77)
+        .map(|i| (i as f32 * 0.7).sin() * 4.0)
+        .collect::<Vec<_>>();
+    let x = Tensor::<2>::from_data(TensorData::new(numbers, [3, 77]), &device).require_grad();
+    let results = [
+        gelu(x.clone(), GeluKind::Tanh),
+        gelu(x.clone(), GeluKind::Exact),
+        layer_norm(x.clone(), Tensor::ones([77], &device), None, 1e-5),
+        dropout(x.clone(), 0.3, 7),
+    ];
+    let vector = |tensor: Tensor<2>| tensor.into_data().try_to_vec::<f32>().unwrap();
+    results
+        .into_iter()
+        .flat_map(|y| {
+            let gradients = (y.clone() * y.clone()).sum().backward();
+            [vector(y), vector(x.grad(&gradients).unwrap())]
+        })
+        .collect()
+}
 
 #[test]
-fn narrower_vectors_leave_every_bit() {
-    let run = |isa| {
+fn every_instruction_set_gives_the_same_bits() {
+    let [baseline, avx2, avx512] = [Isa::Baseline, Isa::Avx2, Isa::Avx512].map(|isa| {
         set_max_isa(isa);
-        let shape = [1, 2, 90, 16];
-        let values: Vec<f32> = (0..2 * 90 * 16).map(|i| (i as f32 * 0.713).sin()).collect();
-        let x = Tensor::<4>::from_data(TensorData::new(values, shape), &Device::flex());
-        let options = AttentionOptions {
-            dropout: Some((0.2, 11)),
-            softcap: Some(3.0),
-            ..AttentionOptions::default()
-        };
-        let layout = RowLayout::dense(1, 90);
-        let out = causal_attention(x.clone(), x.clone(), x.clone(), &layout, &options);
-        (
-            sum_of_squares(x).to_bits(),
-            out.into_data().try_into_vec::<f32>().unwrap(),
-        )
-    };
-    let widest = run(Isa::Avx512);
-    assert_eq!(widest, run(Isa::Avx2));
-    assert_eq!(widest, run(Isa::Baseline));
+        run()
+    });
+    assert_eq!(baseline, avx2);
+    assert_eq!(baseline, avx512);
 }

@@ -27,11 +27,14 @@ use crate::Route;
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let x = Tensor::<1>::ones([1000], &Device::flex());
-/// let y = sinterlm_kernels::dropout(x, 0.5, 42).to_data().to_vec::<f32>().unwrap();
+/// let y = sinterlm_kernels::dropout(x, 0.5, 42).to_data().try_to_vec::<f32>().unwrap();
 /// assert!(y.iter().all(|&v| v == 0.0 || v == 2.0));
 /// ```
 pub fn dropout<const D: usize>(x: Tensor<D>, p: f64, key: u64) -> Tensor<D> {
-    assert!((0.0..1.0).contains(&p), "dropout: p is {p}; it must be in [0, 1)");
+    assert!(
+        (0.0..1.0).contains(&p),
+        "dropout: p is {p}; it must be in [0, 1)"
+    );
     if p == 0.0 {
         return x;
     }
@@ -45,7 +48,13 @@ pub fn dropout<const D: usize>(x: Tensor<D>, p: f64, key: u64) -> Tensor<D> {
 fn composed<const D: usize>(x: Tensor<D>, p: f64, key: u64) -> Tensor<D> {
     let (threshold, scale) = (threshold(p), scale(p));
     let mask = (0..x.shape().num_elements() as u64)
-        .map(|index| if is_kept(key, index, threshold) { scale } else { 0.0 })
+        .map(|index| {
+            if is_kept(key, index, threshold) {
+                scale
+            } else {
+                0.0
+            }
+        })
         .collect::<Vec<f32>>();
     let (device, dtype) = (x.device(), x.dtype());
     let mask = Tensor::<D>::from_data(TensorData::new(mask, x.shape()), (&device, dtype));

@@ -47,7 +47,11 @@ impl<C: CheckpointStrategy> DropoutOp for Autodiff<Flex, C> {
     fn dropout_op(x: FloatTensor<Self>, p: f64, key: u64) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
         let y = mask(x, p, key);
-        match DropoutBackward.prepare::<C>([node]).compute_bound().stateful() {
+        match DropoutBackward
+            .prepare::<C>([node])
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(prep) => prep.finish((p, key), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
@@ -77,7 +81,13 @@ fn mask(x: FlexTensor, p: f64, key: u64) -> FlexTensor {
         .enumerate()
         .for_each(|(block, values)| {
             let first = (block * BLOCK) as u64;
-            vectorized(Mask { values, first, key, threshold, scale });
+            vectorized(Mask {
+                values,
+                first,
+                key,
+                threshold,
+                scale,
+            });
         });
     x
 }
@@ -98,7 +108,11 @@ impl Kernel for Mask<'_> {
         let (high, low) = (self.first & !0xffff_ffff, self.first as u32);
         for (offset, value) in self.values.iter_mut().enumerate() {
             let index = high | u64::from(low + offset as u32);
-            let factor = if is_kept(self.key, index, self.threshold) { self.scale } else { 0.0 };
+            let factor = if is_kept(self.key, index, self.threshold) {
+                self.scale
+            } else {
+                0.0
+            };
             *value *= factor;
         }
     }

@@ -37,7 +37,7 @@ pub enum GeluKind {
 /// use sinterlm_kernels::{GeluKind, gelu};
 ///
 /// let x = Tensor::<1>::from_data([-1.0, 0.0, 1.0], &Device::flex());
-/// let y = gelu(x, GeluKind::Exact).to_data().to_vec::<f32>().unwrap();
+/// let y = gelu(x, GeluKind::Exact).to_data().try_to_vec::<f32>().unwrap();
 /// assert!((y[0] + 0.158_655).abs() < 1e-5 && y[1] == 0.0 && (y[2] - 0.841_345).abs() < 1e-5);
 /// ```
 pub fn gelu<const D: usize>(x: Tensor<D>, kind: GeluKind) -> Tensor<D> {

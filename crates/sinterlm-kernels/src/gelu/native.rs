@@ -172,5 +172,8 @@ fn normal(x: f32) -> (f32, f32) {
     p = p * t + 1.399_123e-1;
     p = p * t + 1.396_187_1e-1;
     let tail = bell * (p * t);
-    (if x < 0.0 { tail } else { 1.0 - tail }, bell * ONE_OVER_SQRT_2_PI)
+    (
+        if x < 0.0 { tail } else { 1.0 - tail },
+        bell * ONE_OVER_SQRT_2_PI,
+    )
 }

@@ -63,7 +63,11 @@ fn composed<const D: usize>(
     eps: f64,
 ) -> Tensor<D> {
     let dtype = x.dtype();
-    let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+    let wide = if dtype == DType::F64 {
+        DType::F64
+    } else {
+        DType::F32
+    };
     let x = x.cast(wide);
     let centered = x.clone() - x.mean_dim(D - 1);
     let variance = centered.clone().square().mean_dim(D - 1);

@@ -24,8 +24,8 @@ use rayon::prelude::*;
 
 use crate::{
     buffer::{filled, for_writing, from_vec},
-    lanes::lane_sum,
     isa::{Kernel, vectorized},
+    lanes::lane_sum,
 };
 
 /// Rows of one task. Fixed, so that the gradients of weight and bias, summed block by block, have
@@ -34,8 +34,11 @@ const BLOCK_ROWS: usize = 32;
 
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait LayerNormOp: Backend {
-    fn layer_norm_op(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64)
-    -> FloatTensor<Self>;
+    fn layer_norm_op(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self>;
     fn layer_norm_bias_op(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -79,7 +82,11 @@ impl<C: CheckpointStrategy> LayerNormOp for Autodiff<Flex, C> {
     ) -> FloatTensor<Self> {
         let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
         let (y, kept) = forward(x, weight, None, eps);
-        match LayerNormBackward.prepare::<C>([x_node, weight_node]).compute_bound().stateful() {
+        match LayerNormBackward
+            .prepare::<C>([x_node, weight_node])
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(prep) => prep.finish(kept, y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
@@ -95,7 +102,11 @@ impl<C: CheckpointStrategy> LayerNormOp for Autodiff<Flex, C> {
         let (bias, bias_node) = bias.into_parts();
         let (y, kept) = forward(x, weight, Some(bias), eps);
         let nodes = [x_node, weight_node, bias_node];
-        match LayerNormBackward.prepare::<C>(nodes).compute_bound().stateful() {
+        match LayerNormBackward
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(prep) => prep.finish(kept, y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
@@ -164,7 +175,14 @@ fn forward(
                 .zip(values.par_chunks(block))
                 .zip(rows.par_chunks_mut(BLOCK_ROWS))
                 .for_each(|((y, x), rows)| {
-                    vectorized(Normalize { x, weights, bias, eps, y, rows });
+                    vectorized(Normalize {
+                        x,
+                        weights,
+                        bias,
+                        eps,
+                        y,
+                        rows,
+                    });
                 });
         })
     };
@@ -186,16 +204,21 @@ impl Kernel for Normalize<'_> {
     type Output = ();
     #[inline(always)]
     fn run(self) {
-        let Self { weights, bias, eps, .. } = self;
+        let Self {
+            weights, bias, eps, ..
+        } = self;
         let d_model = weights.len();
-        let pairs = self.x.chunks_exact(d_model).zip(self.y.chunks_exact_mut(d_model));
+        let pairs = self
+            .x
+            .chunks_exact(d_model)
+            .zip(self.y.chunks_exact_mut(d_model));
         for ((x, y), statistics) in pairs.zip(self.rows) {
-            let mean = lane_sum(d_model, |i| x[i]) / d_model as f32;
-            let squares = lane_sum(d_model, |i| (x[i] - mean) * (x[i] - mean));
+            let mean = lane_sum([x], |[x]| x) / d_model as f32;
+            let squares = lane_sum([x], |[x]| (x - mean) * (x - mean));
             let variance = f64::from(squares) / d_model as f64;
             let scale = (1.0 / (variance + eps).sqrt()) as f32;
-            for i in 0..d_model {
-                y[i].write((x[i] - mean) * scale * weights[i] + bias[i]);
+            for (((y, &x), &weight), &bias) in y.iter_mut().zip(x).zip(weights).zip(bias) {
+                y.write((x - mean) * scale * weight + bias);
             }
             *statistics = RowStatistics { mean, scale };
         }
@@ -205,7 +228,10 @@ impl Kernel for Normalize<'_> {
 /// Gradients of `x` (in the buffer of `dy` where no one else holds it), weight and bias.
 fn backward(dy: FlexTensor, kept: &Kept) -> (FlexTensor, Vec<f32>, Vec<f32>) {
     let x = kept.x.as_slice::<f32>().expect("x was kept contiguous");
-    let weights = kept.weight.as_slice::<f32>().expect("weight was kept contiguous");
+    let weights = kept
+        .weight
+        .as_slice::<f32>()
+        .expect("weight was kept contiguous");
     let d_model = weights.len();
     let block = BLOCK_ROWS * d_model.max(1);
     let mut gradient = for_writing(dy);
@@ -217,13 +243,23 @@ fn backward(dy: FlexTensor, kept: &Kept) -> (FlexTensor, Vec<f32>, Vec<f32>) {
         .map(|((gradient, x), rows)| {
             let mut sums = vec![0.0; 2 * d_model];
             let (dweight, dbias) = sums.split_at_mut(d_model);
-            vectorized(Derive { x, rows, weights, gradient, dweight, dbias });
+            vectorized(Derive {
+                x,
+                rows,
+                weights,
+                gradient,
+                dweight,
+                dbias,
+            });
             sums
         })
         .collect::<Vec<_>>();
     let mut dweight = vec![0.0; 2 * d_model];
     for sums in partial {
-        dweight.iter_mut().zip(&sums).for_each(|(total, sum)| *total += sum);
+        dweight
+            .iter_mut()
+            .zip(&sums)
+            .for_each(|(total, sum)| *total += sum);
     }
     let dbias = dweight.split_off(d_model);
     (gradient, dweight, dbias)
@@ -244,19 +280,33 @@ impl Kernel for Derive<'_> {
     type Output = ();
     #[inline(always)]
     fn run(self) {
-        let Self { weights, dweight, dbias, .. } = self;
+        let Self {
+            weights,
+            dweight,
+            dbias,
+            ..
+        } = self;
         let d_model = weights.len();
-        let pairs = self.x.chunks_exact(d_model).zip(self.gradient.chunks_exact_mut(d_model));
+        let pairs = self
+            .x
+            .chunks_exact(d_model)
+            .zip(self.gradient.chunks_exact_mut(d_model));
         for ((x, gradient), &RowStatistics { mean, scale }) in pairs.zip(self.rows) {
             let share = 1.0 / d_model as f32;
-            let mean_g = share * lane_sum(d_model, |i| gradient[i] * weights[i]);
+            let mean_g = share * lane_sum([gradient, weights], |[dy, w]| dy * w);
             let mean_gn = share
-                * lane_sum(d_model, |i| gradient[i] * weights[i] * ((x[i] - mean) * scale));
-            for i in 0..d_model {
-                let (dy, normal) = (gradient[i], (x[i] - mean) * scale);
-                dweight[i] += dy * normal;
-                dbias[i] += dy;
-                gradient[i] = scale * (dy * weights[i] - mean_g - normal * mean_gn);
+                * lane_sum([gradient, weights, x], |[dy, w, x]| {
+                    dy * w * ((x - mean) * scale)
+                });
+            // Two loops, as one has too many places that might overlap to become vector code.
+            let sums = dweight.iter_mut().zip(dbias.iter_mut());
+            for ((&dy, &x), (dweight, dbias)) in gradient.iter().zip(x).zip(sums) {
+                *dweight += dy * ((x - mean) * scale);
+                *dbias += dy;
+            }
+            for ((gradient, &x), &weight) in gradient.iter_mut().zip(x).zip(weights) {
+                let normal = (x - mean) * scale;
+                *gradient = scale * (*gradient * weight - mean_g - normal * mean_gn);
             }
         }
     }

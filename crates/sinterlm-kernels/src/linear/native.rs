@@ -64,7 +64,11 @@ impl<C: CheckpointStrategy> LinearOp for Autodiff<Flex, C> {
         let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
         let operands = [rows_contiguous(x), rows_contiguous(weight)];
         let y = forward(&operands[0], &operands[1], None);
-        match LinearBackward.prepare::<C>([x_node, weight_node]).compute_bound().stateful() {
+        match LinearBackward
+            .prepare::<C>([x_node, weight_node])
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(prep) => prep.finish(kept(operands, tracked), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
@@ -81,7 +85,11 @@ impl<C: CheckpointStrategy> LinearOp for Autodiff<Flex, C> {
         let operands = [rows_contiguous(x), rows_contiguous(weight)];
         let y = forward(&operands[0], &operands[1], Some(&bias));
         let nodes = [x_node, weight_node, bias_node];
-        match LinearBackward.prepare::<C>(nodes).compute_bound().stateful() {
+        match LinearBackward
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(prep) => prep.finish(kept(operands, tracked), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
@@ -138,11 +146,12 @@ fn forward(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) -> Fl
     // SAFETY: the bias is copied into every whole row, and there are no other elements.
     let mut y = unsafe {
         filled(shape[0] * shape[1], |y| {
-            y.par_chunks_mut(FILL_ROWS * shape[1].max(1)).for_each(|rows| {
-                for row in rows.chunks_exact_mut(shape[1]) {
-                    row.write_copy_of_slice(bias);
-                }
-            });
+            y.par_chunks_mut(FILL_ROWS * shape[1].max(1))
+                .for_each(|rows| {
+                    for row in rows.chunks_exact_mut(shape[1]) {
+                        row.write_copy_of_slice(bias);
+                    }
+                });
         })
     };
     if let (Some(x), Some(weight)) = (matrix(x), matrix(&weight)) {
@@ -168,13 +177,19 @@ fn column_sums(values: &[f32], cols: usize) -> Vec<f32> {
     }
     let partial = values.par_chunks(SUM_ROWS * cols).map(|rows| {
         let mut sums = vec![0.0; cols];
-        vectorized(AddRows { rows, sums: &mut sums });
+        vectorized(AddRows {
+            rows,
+            sums: &mut sums,
+        });
         sums
     });
     let mut partial = partial.collect::<Vec<_>>().into_iter();
     let mut total = partial.next().unwrap_or_default();
     for sums in partial {
-        total.iter_mut().zip(&sums).for_each(|(total, sum)| *total += sum);
+        total
+            .iter_mut()
+            .zip(&sums)
+            .for_each(|(total, sum)| *total += sum);
     }
     total
 }

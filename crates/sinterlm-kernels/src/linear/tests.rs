@@ -1,1 +1,105 @@
 //! Tests of `linear`.
+
+use burn::tensor::{DType, Device, Tensor};
+
+use crate::{
+    Route,
+    check::{assert_is_gradient, assert_routes_agree, fill, numbers, values, with_threads},
+    linear, with_route,
+};
+
+/// Output and gradients of `x`, weight and bias.
+fn run(dims: [usize; 3], d_out: usize, with_bias: bool) -> Vec<Vec<f64>> {
+    let device = Device::flex().autodiff();
+    let x = fill(dims, 1, &device, DType::F32).require_grad();
+    let weight = fill([d_out, dims[2]], 2, &device, DType::F32).require_grad();
+    let bias = fill([d_out], 3, &device, DType::F32).require_grad();
+    let y = linear(x.clone(), weight.clone(), with_bias.then(|| bias.clone()));
+    let upstream = fill([dims[0], dims[1], d_out], 4, &device, DType::F32);
+    let gradients = (y.clone() * upstream).sum().backward();
+    let mut all = vec![
+        values(y),
+        values(x.grad(&gradients).unwrap()),
+        values(weight.grad(&gradients).unwrap()),
+    ];
+    all.extend(with_bias.then(|| values(bias.grad(&gradients).unwrap())));
+    all
+}
+
+#[test]
+fn native_and_composed_agree_with_all_gradients() {
+    for (dims, d_out) in [([2, 3, 5], 4), ([1, 1, 1], 1), ([2, 150, 40], 72)] {
+        assert_routes_agree(1e-5, || run(dims, d_out, true));
+        assert_routes_agree(1e-5, || run(dims, d_out, false));
+    }
+}
+
+#[test]
+fn the_weight_gradient_is_the_derivative() {
+    let at = numbers(12, 7);
+    let device = Device::flex().autodiff();
+    let loss = |weight: Tensor<2>| {
+        let x = fill([2, 4], 8, &device, DType::F64);
+        linear(x, weight, None).powi_scalar(3).sum()
+    };
+    let weight = |at: &[f64]| Tensor::<1>::from_data(at, (&device, DType::F64)).reshape([3, 4]);
+    let leaf = weight(&at).require_grad();
+    let gradients = loss(leaf.clone()).backward();
+    let gradient = values(leaf.grad(&gradients).unwrap());
+    assert_is_gradient(&at, &gradient, 1, |at| loss(weight(at)).into_scalar());
+}
+
+#[test]
+fn transposed_and_sliced_inputs_need_no_copy_to_be_right() {
+    assert_routes_agree(1e-5, || {
+        let device = Device::flex();
+        let x = fill([7, 9], 1, &device, DType::F32)
+            .transpose()
+            .slice([1..6, 2..7]);
+        let weight = fill([5, 8], 2, &device, DType::F32)
+            .transpose()
+            .slice([2..6]);
+        vec![values(linear(x, weight, None))]
+    });
+}
+
+#[test]
+fn untracked_operands_get_no_gradient() {
+    let device = Device::flex().autodiff();
+    let x = fill([3, 4], 1, &device, DType::F32);
+    let weight = fill([5, 4], 2, &device, DType::F32).require_grad();
+    let gradients = linear(x.clone(), weight.clone(), None).sum().backward();
+    assert!(x.grad(&gradients).is_none());
+    assert!(weight.grad(&gradients).is_some());
+}
+
+#[test]
+fn empty_input_gives_empty_output() {
+    let device = Device::flex();
+    let weight = fill([5, 4], 2, &device, DType::F32);
+    let y = linear(
+        Tensor::<2>::zeros([0, 4], &device),
+        weight,
+        Some(Tensor::zeros([5], &device)),
+    );
+    assert_eq!(y.dims(), [0, 5]);
+}
+
+#[test]
+fn threads_leave_the_bits_alone() {
+    let on = |threads| with_threads(threads, || run([4, 129, 96], 200, true));
+    assert_eq!(on(1), on(2));
+}
+
+#[test]
+#[should_panic(expected = "linear: the last axis of x must be d_in")]
+fn rejects_a_weight_that_does_not_fit() {
+    let device = Device::flex();
+    with_route(Route::Composed, || {
+        linear(
+            Tensor::<2>::zeros([2, 3], &device),
+            Tensor::zeros([5, 4], &device),
+            None,
+        )
+    });
+}

@@ -95,7 +95,11 @@ fn forward(
     for start in (0..n).step_by(rows) {
         let range = start..(start + rows).min(n);
         let h = hidden.clone().slice([range.clone()]);
-        let w = token_weights.clone().slice([range.clone()]).cast(dtype).unsqueeze_dim(1);
+        let w = token_weights
+            .clone()
+            .slice([range.clone()])
+            .cast(dtype)
+            .unsqueeze_dim(1);
         let ignored = w.clone().equal_scalar(0.0);
         let chunk = Chunk::new(h.clone(), &weight, targets.clone().slice([range]));
 
@@ -127,7 +131,13 @@ fn forward(
             Tensor::cat(dh, 0)
         };
         let dw = if valid < vocab {
-            Tensor::cat(vec![dw, Tensor::zeros([vocab - valid, d_model], (&device, dtype))], 0)
+            Tensor::cat(
+                vec![
+                    dw,
+                    Tensor::zeros([vocab - valid, d_model], (&device, dtype)),
+                ],
+                0,
+            )
         } else {
             dw
         };
@@ -141,7 +151,10 @@ impl Chunk {
         let dtype = computing_dtype(hidden.dtype());
         let valid = weight.dims()[0] as i64;
         let targets = targets.unsqueeze_dim::<2>(1);
-        let outside = targets.clone().lower_scalar(0).bool_or(targets.clone().greater_equal_scalar(valid));
+        let outside = targets
+            .clone()
+            .lower_scalar(0)
+            .bool_or(targets.clone().greater_equal_scalar(valid));
         let index = targets.clamp(0, valid - 1);
 
         let logits = hidden.matmul(weight.clone().transpose()).cast(dtype);
@@ -149,12 +162,26 @@ impl Chunk {
         let exponentials = (logits.clone() - highest.clone()).exp();
         let partition = exponentials.clone().sum_dim(1);
         let log_sum = partition.clone().log() + highest;
-        let target_logits = logits.clone().gather(1, index.clone()).mask_fill(outside, f64::NAN);
-        Self { logits, exponentials, partition, log_sum, index, target_logits }
+        let target_logits = logits
+            .clone()
+            .gather(1, index.clone())
+            .mask_fill(outside, f64::NAN);
+        Self {
+            logits,
+            exponentials,
+            partition,
+            log_sum,
+            index,
+            target_logits,
+        }
     }
 }
 
 /// Softmax and loss in f32 at least.
 fn computing_dtype(stored: DType) -> DType {
-    if stored == DType::F64 { DType::F64 } else { DType::F32 }
+    if stored == DType::F64 {
+        DType::F64
+    } else {
+        DType::F32
+    }
 }

@@ -9,9 +9,12 @@ use burn::tensor::{DType, Int, Tensor};
 
 use crate::Route;
 
-/// Logits held at a time when [`CrossEntropyOptions::chunk_rows`] is unset: 64 MiB in f32, measured
-/// as fast as larger chunks.
+/// Logits held at a time when [`CrossEntropyOptions::chunk_rows`] is unset: 64 MiB in f32.
 const CHUNK_LOGITS: usize = 1 << 24;
+
+/// Rows at which larger chunks stop being faster: the weight's gradient, read and written once a
+/// chunk, is then small beside the products.
+const CHUNK_ROWS: usize = 512;
 
 /// How [`linear_cross_entropy`] and [`linear_logprobs`] compute.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -24,7 +27,7 @@ pub struct CrossEntropyOptions {
     pub z_loss: f32,
     /// Columns of the vocabulary that exist; those beyond are padding and take no part.
     pub valid_vocab: Option<usize>,
-    /// Rows computed at a time; by default as many as give 64 MiB of f32 logits, at least 64.
+    /// Rows computed at a time; by default as many as give 64 MiB of f32 logits, 64 to 512.
     pub chunk_rows: Option<usize>,
 }
 
@@ -39,7 +42,9 @@ impl CrossEntropyOptions {
     }
 
     fn chunk_rows(&self, valid_vocab: usize) -> usize {
-        let chunk = self.chunk_rows.unwrap_or((CHUNK_LOGITS / valid_vocab).max(64));
+        let chunk = self
+            .chunk_rows
+            .unwrap_or((CHUNK_LOGITS / valid_vocab).clamp(64, CHUNK_ROWS));
         assert!(chunk > 0, "cross_entropy: chunk_rows must be above 0");
         chunk
     }

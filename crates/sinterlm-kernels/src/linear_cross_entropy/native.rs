@@ -90,7 +90,10 @@ impl LinearCrossEntropyOp for Flex {
         token_weights: FlexTensor,
         options: CrossEntropyOptions,
     ) -> FlexTensor {
-        let none = Wanted { hidden: false, weight: false };
+        let none = Wanted {
+            hidden: false,
+            weight: false,
+        };
         forward(&hidden, &weight, &targets, &token_weights, &options, none).0
     }
 
@@ -112,7 +115,10 @@ impl<C: CheckpointStrategy> LinearCrossEntropyOp for Autodiff<Flex, C> {
         token_weights: FloatTensor<Self>,
         options: CrossEntropyOptions,
     ) -> FloatTensor<Self> {
-        let wanted = Wanted { hidden: hidden.is_tracked(), weight: weight.is_tracked() };
+        let wanted = Wanted {
+            hidden: hidden.is_tracked(),
+            weight: weight.is_tracked(),
+        };
         let (loss, gradients) = forward(
             hidden.primitive(),
             weight.primitive(),
@@ -122,7 +128,11 @@ impl<C: CheckpointStrategy> LinearCrossEntropyOp for Autodiff<Flex, C> {
             wanted,
         );
         let nodes = [hidden.node(), weight.node()];
-        match CrossEntropyBackward.prepare::<C>(nodes).compute_bound().stateful() {
+        match CrossEntropyBackward
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(prep) => prep.finish(gradients, loss),
             OpsKind::UnTracked(prep) => prep.finish(loss),
         }
@@ -227,10 +237,17 @@ fn forward(
     let hidden = hidden.as_slice::<f32>().expect("hidden is contiguous f32");
     let weight = weight.as_slice::<f32>().expect("weight is contiguous f32");
     let token_weights = token_weights.to_contiguous();
-    let token_weights = token_weights.as_slice::<f32>().expect("token weights are cast to f32");
+    let token_weights = token_weights
+        .as_slice::<f32>()
+        .expect("token weights are cast to f32");
 
-    let active = (0..n).filter(|&row| token_weights[row] != 0.0).collect::<Vec<_>>();
-    let weights = active.iter().map(|&row| token_weights[row]).collect::<Vec<_>>();
+    let active = (0..n)
+        .filter(|&row| token_weights[row] != 0.0)
+        .collect::<Vec<_>>();
+    let weights = active
+        .iter()
+        .map(|&row| token_weights[row])
+        .collect::<Vec<_>>();
     let targets = checked_targets(targets, &active, vocab);
     let gathered = (active.len() < n).then(|| gather(hidden, &active, d_model));
     let problem = Problem {
@@ -252,7 +269,13 @@ fn forward(
             .zip(&weights[rows.clone()])
             .map(|((logits, &target), &weight)| {
                 let with_gradient = wanted.hidden || wanted.weight;
-                vectorized(RowLoss { logits, target, weight, options, with_gradient })
+                vectorized(RowLoss {
+                    logits,
+                    target,
+                    weight,
+                    options,
+                    with_gradient,
+                })
             })
             .collect::<Vec<f64>>();
         loss += row_losses.iter().sum::<f64>();
@@ -300,18 +323,20 @@ fn logprobs(
     let plain = CrossEntropyOptions::default();
     let mut logprobs = Vec::with_capacity(n);
     problem.for_each_chunk(|rows, _, logits| {
-        let of_rows = logits.par_chunks_exact_mut(vocab).zip(&targets[rows]).map(
-            |(logits, &target)| {
-                let loss = RowLoss {
-                    logits,
-                    target,
-                    weight: 1.0,
-                    options: &plain,
-                    with_gradient: false,
-                };
-                -vectorized(loss) as f32
-            },
-        );
+        let of_rows =
+            logits
+                .par_chunks_exact_mut(vocab)
+                .zip(&targets[rows])
+                .map(|(logits, &target)| {
+                    let loss = RowLoss {
+                        logits,
+                        target,
+                        weight: 1.0,
+                        options: &plain,
+                        with_gradient: false,
+                    };
+                    -vectorized(loss) as f32
+                });
         logprobs.extend(of_rows.collect::<Vec<f32>>());
     });
     from_vec(logprobs, [n])
@@ -330,23 +355,34 @@ impl Kernel for RowLoss<'_> {
     type Output = f64;
     #[inline(always)]
     fn run(self) -> f64 {
-        let Self { logits, target, weight, options, with_gradient } = self;
+        let Self {
+            logits,
+            target,
+            weight,
+            options,
+            with_gradient,
+        } = self;
         let vocab = logits.len();
-        let (smoothing, z_loss) = (f64::from(options.label_smoothing), f64::from(options.z_loss));
+        let (smoothing, z_loss) = (
+            f64::from(options.label_smoothing),
+            f64::from(options.z_loss),
+        );
         let target_logit = f64::from(logits[target]);
         let mean = if smoothing > 0.0 {
-            f64::from(lane_sum(vocab, |i| logits[i])) / vocab as f64
+            f64::from(lane_sum([logits], |[logit]| logit)) / vocab as f64
         } else {
             0.0
         };
-        let highest = lane_max(vocab, |i| logits[i]);
+        let highest = lane_max(logits);
         let mut partition = 0.0f64;
         for block in logits.chunks_mut(SUM_BLOCK) {
             if with_gradient {
-                block.iter_mut().for_each(|logit| *logit = exp(*logit - highest));
-                partition += f64::from(lane_sum(block.len(), |i| block[i]));
+                block
+                    .iter_mut()
+                    .for_each(|logit| *logit = exp(*logit - highest));
+                partition += f64::from(lane_sum([block], |[value]| value));
             } else {
-                partition += f64::from(lane_sum(block.len(), |i| exp(block[i] - highest)));
+                partition += f64::from(lane_sum([block], |[logit]| exp(logit - highest)));
             }
         }
         let log_sum = f64::from(highest) + partition.ln();
@@ -354,7 +390,9 @@ impl Kernel for RowLoss<'_> {
             let weight = f64::from(weight);
             let factor = (weight * (1.0 + 2.0 * z_loss * log_sum) / partition) as f32;
             let spread = (weight * smoothing / vocab as f64) as f32;
-            logits.iter_mut().for_each(|value| *value = *value * factor - spread);
+            logits
+                .iter_mut()
+                .for_each(|value| *value = *value * factor - spread);
             logits[target] -= (weight * (1.0 - smoothing)) as f32;
         }
         let loss = log_sum - (1.0 - smoothing) * target_logit - smoothing * mean
@@ -386,7 +424,10 @@ fn checked_targets(targets: &FlexTensor, rows: &[usize], vocab: usize) -> Vec<us
 }
 
 fn gather(values: &[f32], rows: &[usize], width: usize) -> Vec<f32> {
-    rows.iter().flat_map(|&row| &values[row * width..(row + 1) * width]).copied().collect()
+    rows.iter()
+        .flat_map(|&row| &values[row * width..(row + 1) * width])
+        .copied()
+        .collect()
 }
 
 /// `n` rows, zero but for those given.
