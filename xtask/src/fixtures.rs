@@ -87,7 +87,7 @@ fn environment(requirements: &Path) -> Result<PathBuf> {
     )?;
     process::run(
         Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "-r"])
+            .args(["-m", "pip", "install", "--quiet", "--no-compile", "-r"])
             .arg(requirements),
     )?;
     fs::write(installed, wanted)?; // last: an interrupted install is begun anew
