@@ -1,0 +1,219 @@
+//! The model, its loss, every gradient and ten optimizer steps against PyTorch's numbers.
+//!
+//! Runs on flex, or on the backend that `BURN_DEVICE` names where it was compiled in:
+//! `BURN_DEVICE=wgpu cargo test --release -p sinterlm-trainer --features burn/wgpu --test golden`.
+
+use std::convert::Infallible;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Gradients, Tensor};
+use sinterlm_config::Seed;
+use sinterlm_data::Batch;
+use sinterlm_eval::DeviceBatch;
+use sinterlm_kernels::{CrossEntropyOptions, linear};
+use sinterlm_losses::TokenCount;
+use sinterlm_model::{
+    Activation, CausalLm, ForwardCtx, Gpt, GptConfig, PathStack, TokenBatch, named_values,
+};
+use sinterlm_testkit::{Golden, WHOLE_MODEL_F32, assert_close, fixed_weight, fixture};
+use sinterlm_trainer::{
+    At, Objective, OptimizerConfig, ScheduleConfig, ScheduleKind, TrainError, Trainer,
+    TrainerConfig,
+};
+
+const STEPS: usize = 10;
+const ROWS: usize = 3;
+const SEQ: usize = 12;
+
+fn device() -> Device {
+    match std::env::var_os("BURN_DEVICE") {
+        Some(_) => Device::default(),
+        None => Device::flex(),
+    }
+}
+
+fn model(golden: &Golden, device: &Device) -> Gpt {
+    let config = GptConfig {
+        vocab_size: 61,
+        max_seq_len: 16,
+        d_model: 32,
+        n_layers: 2,
+        n_heads: 4,
+        qkv_bias: golden.about("qkv_bias") == "true",
+        activation: match golden.about("gelu") {
+            "tanh" => Activation::GeluTanh,
+            _ => Activation::Gelu,
+        },
+        tied_head: golden.about("tied") == "true",
+        ..GptConfig::default()
+    };
+    let filled = config.init_from(device, |spec| {
+        Ok::<_, Infallible>(fixed_weight(&spec.path, &spec.shape))
+    });
+    filled.expect("nothing can fail")
+}
+
+/// The batch of each step, from the fixture.
+#[derive(Clone, Debug)]
+struct Fixed {
+    batches: Vec<Batch>,
+    device: Device,
+}
+
+impl Fixed {
+    fn new(golden: &Golden, device: &Device) -> Self {
+        let (ids, targets) = (golden.i64("ids"), golden.i64("targets"));
+        let weights = golden.f32("weights");
+        let unsigned = |values: &[i64]| values.iter().map(|&v| v as u32).collect::<Vec<_>>();
+        let batches = (0..STEPS)
+            .map(|step| {
+                let at = step * ROWS * SEQ..(step + 1) * ROWS * SEQ;
+                Batch {
+                    ids: unsigned(&ids[at.clone()]),
+                    targets: unsigned(&targets[at.clone()]),
+                    weights: weights[at].to_vec(),
+                    ..Batch::padded(ROWS, SEQ, 0)
+                }
+            })
+            .collect();
+        Self { batches, device: device.clone() }
+    }
+}
+
+impl Objective<Gpt> for Fixed {
+    type Batch = Batch;
+
+    fn batch(&self, at: At) -> Result<Batch, TrainError> {
+        Ok(self.batches[at.step as usize].clone())
+    }
+
+    fn count(&self, batch: &Batch) -> TokenCount {
+        TokenCount::new(batch.token_count())
+    }
+
+    fn loss(&self, model: &Gpt, batch: &Batch, step: TokenCount, ctx: &ForwardCtx) -> Tensor<1> {
+        let options = CrossEntropyOptions::default();
+        DeviceBatch::new(batch, &self.device).loss(model, &options, ctx).share_of(step)
+    }
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().convert::<f32>().try_into_vec().unwrap()
+}
+
+/// Holds every parameter's gradient against the fixture.
+struct Compare<'a> {
+    golden: &'a Golden,
+    tape: &'a mut Gradients,
+    stack: PathStack,
+    compared: usize,
+}
+
+impl ModuleVisitor for Compare<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let name = format!("grad.{}", self.stack.path());
+        let grad = param.val().grad_remove(self.tape).unwrap_or_else(|| panic!("{name}: none"));
+        if !name.ends_with("attn.k.bias") {
+            assert_close(&values(grad), self.golden.f64(&name), WHOLE_MODEL_F32, &name);
+        }
+        self.compared += 1;
+    }
+
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.stack.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.stack.exit();
+    }
+}
+
+fn forward_and_backward_agree(variant: &str) {
+    let golden = Golden::load(fixture(variant));
+    let device = device().autodiff();
+    let model = model(&golden, &device);
+    let batch = Fixed::new(&golden, &device).batches[0].clone();
+    let ctx = ForwardCtx::default();
+
+    let tokens = TokenBatch::dense(&batch.ids, ROWS, &device);
+    let logits = linear(model.hidden(&tokens, &ctx, None), model.head().weight, None);
+    assert_close(&values(logits), golden.f64("logits"), WHOLE_MODEL_F32, "logits");
+
+    let loss = DeviceBatch::new(&batch, &device).loss(
+        &model,
+        &CrossEntropyOptions::default(),
+        &ctx,
+    );
+    let total = loss.read();
+    assert_close(&[total.nats], golden.f64("loss_sum"), WHOLE_MODEL_F32, "loss_sum");
+    assert_close(&[total.count.get()], golden.f64("loss_count"), WHOLE_MODEL_F32, "loss_count");
+
+    let mut tape = loss.share_of(total.count).backward();
+    let mut compare =
+        Compare { golden: &golden, tape: &mut tape, stack: PathStack::default(), compared: 0 };
+    model.visit(&mut compare);
+    let expected = golden.names().filter(|name| name.starts_with("grad.")).count();
+    assert_eq!(compare.compared, expected, "every tensor of the reference has its gradient here");
+}
+
+fn ten_steps_agree(variant: &str) {
+    let golden = Golden::load(fixture(variant));
+    let device = device().autodiff();
+    let config = TrainerConfig { max_steps: STEPS as u64, ..TrainerConfig::default() };
+    let optimizer = OptimizerConfig { peak_lr: 1e-2, ..OptimizerConfig::default() };
+    let schedule = ScheduleConfig {
+        kind: ScheduleKind::Cosine,
+        warmup_steps: 4,
+        final_lr_fraction: 0.1,
+        ..ScheduleConfig::default()
+    };
+    let objective = Fixed::new(&golden, &device);
+    let model = model(&golden, &device);
+    let mut trainer =
+        Trainer::new(model, objective, config, optimizer, schedule, Seed(0), &device);
+    for step in 0..STEPS {
+        let report = trainer.step().unwrap();
+        let what = |figure: &str| format!("{figure} of step {step}");
+        let expected = |figure: &str| [golden.f64(&format!("step.{figure}"))[step]];
+        assert_close(&[report.lr], &expected("lr"), WHOLE_MODEL_F32, &what("lr"));
+        assert_close(&[report.loss], &expected("loss"), WHOLE_MODEL_F32, &what("loss"));
+        let norm = expected("grad_norm");
+        assert_close(&[report.grad_norm], &norm, WHOLE_MODEL_F32, &what("grad_norm"));
+    }
+    for param in named_values(trainer.model()) {
+        if !param.path.ends_with("attn.k.bias") {
+            let name = format!("final.{}", param.path);
+            assert_close(&param.values, golden.f64(&name), WHOLE_MODEL_F32, &name);
+        }
+    }
+}
+
+#[test]
+fn logits_loss_and_gradients_equal_pytorch_tied() {
+    forward_and_backward_agree("gpt_tied.safetensors");
+}
+
+#[test]
+fn logits_loss_and_gradients_equal_pytorch_untied() {
+    forward_and_backward_agree("gpt_untied.safetensors");
+}
+
+#[test]
+fn logits_loss_and_gradients_equal_pytorch_without_qkv_bias_and_exact_gelu() {
+    forward_and_backward_agree("gpt_plain.safetensors");
+}
+
+#[test]
+fn ten_adamw_steps_with_warmup_and_clipping_equal_pytorch_tied() {
+    ten_steps_agree("gpt_tied.safetensors");
+}
+
+#[test]
+fn ten_adamw_steps_with_warmup_and_clipping_equal_pytorch_untied() {
+    ten_steps_agree("gpt_untied.safetensors");
+}
+
+#[test]
+fn ten_adamw_steps_equal_pytorch_without_qkv_bias_and_exact_gelu() {
+    ten_steps_agree("gpt_plain.safetensors");
+}
