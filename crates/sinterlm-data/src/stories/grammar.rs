@@ -166,14 +166,15 @@ impl<'a> Teller<'a> {
         }
         match form {
             "name" | "full" if is_first => out.push_str(&self.introduction(at)),
-            "name" | "plain" => out.push_str(&character.name),
             "kind" => out.push_str(&character.kind),
             "went" => out.push_str(character.went),
             "hands" => out.push_str(character.hands),
             "full" if self.world.slot("wild").is_some() => {
-                out.push_str(&format!("{} the {}", character.name, character.kind));
+                out.push_str(&character.name);
+                out.push_str(" the ");
+                out.push_str(&character.kind);
             }
-            "full" => out.push_str(&character.name),
+            "name" | "plain" | "full" => out.push_str(&character.name),
             "intro" => {
                 out.push_str(&self.intro(at));
             }

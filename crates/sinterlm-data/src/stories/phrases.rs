@@ -4,7 +4,7 @@
 pub(super) fn speech(form: &str) -> Option<&'static str> {
     Some(match form {
         "said" => {
-            "said|said|said|said|said|said|said|said|said|replied|said after a moment|said quietly"
+            "said|said|said|said|said|said|said|said|said|said|said after a moment|said quietly"
         }
         "asked" => "asked|asked|asked|wondered|asked softly|asked at once|asked with wide eyes",
         "cried" => "cried|shouted|called|cried|yelled|exclaimed",

@@ -355,7 +355,7 @@ pub(super) const STRANGERS_TOWN: &str = "h;old man with a cane|s;tall woman with
 
 /// Animals an animal may meet, with pronoun mark before the semicolon.
 pub(super) const STRANGERS_WILD: &str = "h;old turtle|s;wise owl|h;tall heron|s;tiny wren|h;slow toad\
-|s;gray goose|h;grumpy badger|s;silver fish|h;thin crow|s;red hen|h;lonely wolf|s;white swan\
+|s;gray goose|h;grumpy badger|s;silver fox|h;thin crow|s;red hen|h;lonely wolf|s;white swan\
 |h;very old bear|s;busy beaver|h;blind mole|s;quick swallow|h;shaggy goat|s;spotted deer\
 |h;traveling rat|s;gentle cow|h;rooster with a loud voice|s;donkey with long ears|h;sleepy bat\
 |s;snow-white cat";
