@@ -116,6 +116,7 @@ fn composed<const D: usize>(
 }
 
 #[cfg(feature = "flex")]
+#[allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
 mod native {
     use burn::tensor::Tensor;
     use rayon::prelude::*;
@@ -186,7 +187,8 @@ mod native {
     }
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
+#[cfg(feature = "flex")]
 mod tests {
     use burn::tensor::{Device, Tensor, TensorData};
 

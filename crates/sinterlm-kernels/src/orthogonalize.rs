@@ -61,6 +61,8 @@ mod native {
 
     /// Rows per task; a multiple of the products' register tiles.
     const BLOCK: usize = 48;
+    /// Side of a mirrored tile: both of its places stay in the first-level cache.
+    const TILE: usize = 16;
 
     pub(super) fn orthogonalize(g: Tensor<2>, steps: usize, norm: f64) -> Tensor<2> {
         let [rows, cols] = g.dims();
@@ -164,7 +166,6 @@ mod native {
                 let (a, b) = (a.row_range(first, rows), b.col_range(first, size - first));
                 product(&mut out[first..], size, false, a, b, factor);
             });
-        const TILE: usize = 16; // both sides of a mirrored tile stay in the first-level cache
         for top in (0..size).step_by(TILE) {
             for left in (0..=top).step_by(TILE) {
                 for row in top..(top + TILE).min(size) {
@@ -177,7 +178,8 @@ mod native {
     }
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
+#[cfg(feature = "flex")]
 mod tests {
     use burn::tensor::{Device, Tensor, TensorData};
 

@@ -2,7 +2,10 @@
 //! sets is set for the whole process; one test, as tests run side by side.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use sinterlm_kernels::{GeluKind, Isa, dropout, gelu, layer_norm, set_max_isa};
+use sinterlm_kernels::{
+    AttentionOptions, GeluKind, Isa, RowLayout, causal_attention, dropout, gelu, layer_norm,
+    set_max_isa, sum_of_squares,
+};
 
 /// Outputs and input gradients of the kernels without matrix products.
 fn run() -> Vec<Vec<f32>> {
@@ -17,21 +20,48 @@ fn run() -> Vec<Vec<f32>> {
         layer_norm(x.clone(), Tensor::ones([77], &device), None, 1e-5),
         dropout(x.clone(), 0.3, 7),
     ];
-    let vector = |tensor: Tensor<2>| tensor.into_data().try_to_vec::<f32>().unwrap();
+    let vector = |tensor: Tensor<2>| {
+        tensor
+            .into_data()
+            .try_to_vec::<f32>()
+            .expect("f32 stays f32")
+    };
     results
         .into_iter()
         .flat_map(|y| {
             let gradients = (y.clone() * y.clone()).sum().backward();
-            [vector(y), vector(x.grad(&gradients).unwrap())]
+            [vector(y), vector(x.grad(&gradients).expect("x is tracked"))]
         })
         .collect()
+}
+
+/// Attention with every option, and the sum of its squares.
+fn attend() -> (Vec<f32>, u64) {
+    let numbers = (0..2 * 90 * 16)
+        .map(|i| (i as f32 * 0.713).sin())
+        .collect::<Vec<_>>();
+    let x = Tensor::<4>::from_data(TensorData::new(numbers, [1, 2, 90, 16]), &Device::flex());
+    let options = AttentionOptions {
+        dropout: Some((0.2, 11)),
+        softcap: Some(3.0),
+        scale: None,
+    };
+    let layout = RowLayout::dense(1, 90);
+    let out = causal_attention(x.clone(), x.clone(), x, &layout, &options);
+    let sum = sum_of_squares(out.clone()).to_bits();
+    (
+        out.into_data()
+            .try_into_vec::<f32>()
+            .expect("an f32 tensor"),
+        sum,
+    )
 }
 
 #[test]
 fn every_instruction_set_gives_the_same_bits() {
     let [baseline, avx2, avx512] = [Isa::Baseline, Isa::Avx2, Isa::Avx512].map(|isa| {
         set_max_isa(isa);
-        run()
+        (run(), attend())
     });
     assert_eq!(baseline, avx2);
     assert_eq!(baseline, avx512);

@@ -1,5 +1,6 @@
 //! The dropout mask of attention weights as a function of key and position, so that it can be
 //! made again in pieces and in any order.
+#![allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
 
 /// Which weights to drop, for one (row, head, query): a hash of the key position.
 #[derive(Clone, Copy)]

@@ -21,7 +21,8 @@ const ALIGN: usize = 16;
 pub(super) struct Head<'a> {
     pub(super) spec: &'a Spec,
     pub(super) row: usize,
-    pub(super) head: usize,
+    /// Number of the query head.
+    pub(super) number: usize,
 }
 
 /// Memory of a forward task.
@@ -243,7 +244,7 @@ impl Head<'_> {
         let starts = &spec.starts[self.row * spec.seq + first..][..rows];
         let begin = starts[0] as usize / ALIGN * ALIGN;
         let end = first + rows;
-        let line = ((self.row * spec.heads + self.head) * spec.seq + first) as u64;
+        let line = ((self.row * spec.heads + self.number) * spec.seq + first) as u64;
         (begin..end).step_by(KEYS).map(move |first_key| Tile {
             starts,
             first_query: first,
@@ -280,7 +281,7 @@ fn transpose(out: &mut [f32], rows: HeadRows) {
     }
 }
 
-#[inline(always)]
+#[inline]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0f32; ALIGN];
     for (a, b) in a.chunks(ALIGN).zip(b.chunks(ALIGN)) {

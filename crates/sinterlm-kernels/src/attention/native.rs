@@ -169,7 +169,7 @@ fn forward(q: FlexTensor, k: FlexTensor, v: FlexTensor, spec: Arc<Spec>) -> Save
                         let site = Head {
                             spec: &spec,
                             row,
-                            head,
+                            number: head,
                         };
                         // SAFETY: each (row, head) belongs to one task.
                         let write = |token: usize| unsafe { target.line(row, token, head) };
@@ -217,7 +217,11 @@ fn backward(saved: &Saved, grad: FlexTensor) -> [FlexTensor; 3] {
                 let (row, kv_head) = (task / kv_heads, task % kv_heads);
                 scratch.load(k.head(row, kv_head), v.head(row, kv_head));
                 for head in kv_head * group..(kv_head + 1) * group {
-                    let site = Head { spec, row, head };
+                    let site = Head {
+                        spec,
+                        row,
+                        number: head,
+                    };
                     let logsum = &logsum[(row * heads + head) * seq..][..seq];
                     let inputs = [q.head(row, head), out.head(row, head), grad.head(row, head)];
                     // SAFETY: each (row, head) belongs to one task.
@@ -285,7 +289,7 @@ impl<'a> Rows<'a> {
 }
 
 impl<'a> HeadRows<'a> {
-    #[inline(always)]
+    #[inline]
     pub(super) fn token(self, token: usize) -> &'a [f32] {
         &self.values[token * self.stride..][..self.head_dim]
     }

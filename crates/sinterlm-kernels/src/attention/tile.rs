@@ -1,5 +1,6 @@
 //! What happens to one tile of scores between the matrix products: masking, soft cap, online
 //! softmax, dropout, and the derivative of all that. Plain loops, compiled per instruction set.
+#![allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
 
 use super::dropout_mask::LineMask;
 use crate::{
@@ -113,15 +114,18 @@ impl Tile<'_> {
                 continue;
             }
             if let Some(cap) = self.softcap {
-                line.iter_mut()
-                    .for_each(|score| *score = cap * tanh(*score / cap));
+                for score in line.iter_mut() {
+                    *score = cap * tanh(*score / cap);
+                }
             }
             let max = online.max[row].max(largest(line));
             let shrink = exp(online.max[row] - max);
             let sum = exponentials(line, max);
             if self.first_key > 0 && shrink < 1.0 {
                 let acc = &mut online.acc[row * head_dim..(row + 1) * head_dim];
-                acc.iter_mut().for_each(|x| *x *= shrink);
+                for x in acc {
+                    *x *= shrink;
+                }
             }
             online.max[row] = max;
             online.sum[row] = online.sum[row] * shrink + sum;
