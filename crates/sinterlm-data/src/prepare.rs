@@ -109,18 +109,30 @@ pub fn prepare(
         return Err(DataError::SourceChanged { found, expected });
     }
     let choice = Choice::new(tokenizer)?;
-    let cache = absolute_path(data.cache_dir.as_deref().unwrap_or(Path::new(DEFAULT_CACHE)))?;
+    let cache = absolute_path(
+        data.cache_dir
+            .as_deref()
+            .unwrap_or(Path::new(DEFAULT_CACHE)),
+    )?;
     let fraction = source.valid.is_none().then_some(data.valid_fraction);
-    let key = format!("{PREPARATION} {} {fraction:?} {}", source.fingerprint, choice.key());
+    let key = format!(
+        "{PREPARATION} {} {fraction:?} {}",
+        source.fingerprint,
+        choice.key()
+    );
     let folder = cache.join(&sha256_hex(key.as_bytes())[..32]);
 
-    let (found, damage) = Stored::open(&folder)?;
+    let (found, damage) = Stored::open(&folder, &choice)?;
     let is_cached = found.is_some();
     let stored = match found {
         Some(stored) => stored,
-        None => Stored::make(&folder, data, &source, choice, progress)?,
+        None => Stored::make(&folder, data, &source, &choice, progress)?,
     };
-    let Stored { train, valid, tokenizer: made } = stored;
+    let Stored {
+        train,
+        valid,
+        tokenizer: made,
+    } = stored;
     let mut text = describe(&source.text, &train, &valid);
     if let Some(damage) = damage {
         text += &format!("; made again, as the cached tokens were damaged ({damage})");
@@ -135,7 +147,9 @@ pub fn prepare(
         report: SourceReport { text, is_cached },
         resolved,
         resolved_tokenizer: match tokenizer {
-            TokenizerConfig::File { path } => TokenizerConfig::File { path: absolute_path(path)? },
+            TokenizerConfig::File { path } => TokenizerConfig::File {
+                path: absolute_path(path)?,
+            },
             other => other.clone(),
         },
         fingerprints: Fingerprints {
@@ -157,7 +171,9 @@ impl Choice {
         Ok(match config {
             TokenizerConfig::Gpt2 => Self::Ready(Tokenizer::gpt2()),
             TokenizerConfig::File { path } => Self::Ready(Tokenizer::from_file(path)?),
-            TokenizerConfig::Bpe { vocab_size } => Self::Train { vocab_size: *vocab_size },
+            TokenizerConfig::Bpe { vocab_size } => Self::Train {
+                vocab_size: *vocab_size,
+            },
         })
     }
 
@@ -178,23 +194,28 @@ struct Stored {
 
 impl Stored {
     /// Reads a cache folder. A damaged one is removed as if it had never been; the damage is told.
-    fn open(folder: &Path) -> Result<(Option<Self>, Option<String>), DataError> {
+    fn open(folder: &Path, choice: &Choice) -> Result<(Option<Self>, Option<String>), DataError> {
         if !folder.exists() {
             return Ok((None, None));
         }
-        Self::read(folder).map(|stored| (Some(stored), None)).or_else(|error| {
-            tracing::warn!(%error, "the cached tokens are damaged and made again");
-            fs::remove_dir_all(folder).map_err(|source| DataError::Io {
-                path: folder.to_owned(),
-                action: "remove the damaged folder",
-                source,
-            })?;
-            Ok((None, Some(error.to_string())))
-        })
+        Self::read(folder, choice)
+            .map(|stored| (Some(stored), None))
+            .or_else(|error| {
+                tracing::warn!(%error, "the cached tokens are damaged and made again");
+                fs::remove_dir_all(folder).map_err(|source| DataError::Io {
+                    path: folder.to_owned(),
+                    action: "remove the damaged folder",
+                    source,
+                })?;
+                Ok((None, Some(error.to_string())))
+            })
     }
 
-    fn read(folder: &Path) -> Result<Self, DataError> {
-        let tokenizer = Tokenizer::from_file(&folder.join("tokenizer.json"))?;
+    fn read(folder: &Path, choice: &Choice) -> Result<Self, DataError> {
+        let tokenizer = match choice {
+            Choice::Ready(tokenizer) => tokenizer.clone(),
+            Choice::Train { .. } => Tokenizer::from_file(&folder.join("tokenizer.json"))?,
+        };
         Ok(Self {
             train: TokenStore::open(&folder.join("train.tokens"), &tokenizer)?,
             valid: TokenStore::open(&folder.join("valid.tokens"), &tokenizer)?,
@@ -206,21 +227,33 @@ impl Stored {
         folder: &Path,
         data: &DataConfig,
         source: &Resolved,
-        choice: Choice,
+        choice: &Choice,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, DataError> {
         if let Some(cache) = folder.parent() {
             remove_stale_staging(cache)?;
         }
         let staged = StagedDir::create(folder)?;
-        let first = first_reading(data, source, matches!(choice, Choice::Train { .. }), progress)?;
+        let first = first_reading(
+            data,
+            source,
+            matches!(choice, Choice::Train { .. }),
+            progress,
+        )?;
         let tokenizer = match choice {
-            Choice::Ready(tokenizer) => tokenizer,
+            Choice::Ready(tokenizer) => tokenizer.clone(),
             Choice::Train { vocab_size } => {
-                progress(Progress { stage: Stage::TrainTokenizer, done: 0, total: None });
+                progress(Progress {
+                    stage: Stage::TrainTokenizer,
+                    done: 0,
+                    total: None,
+                });
                 let split = &first.split;
-                let texts = first.sample.into_texts().filter_map(|text| split.parts(text).train);
-                Tokenizer::train_bpe(texts, vocab_size)?
+                let texts = first
+                    .sample
+                    .into_texts()
+                    .filter_map(|text| split.parts(text).train);
+                Tokenizer::train_bpe(texts, *vocab_size)?
             }
         };
         tokenizer.save(&staged.path().join("tokenizer.json"))?;
@@ -242,19 +275,25 @@ impl Stored {
             reading.each(corpus, |document| valid.push(document.text))?;
         }
         if train.finish(dropped)?.documents == 0 {
-            let remedy = "all of its documents are in the validation text; give other text";
-            return Err(DataError::EmptySplit { split: "training", remedy });
+            let remedy = "give text that the validation text does not hold as well";
+            return Err(DataError::EmptySplit {
+                split: "training",
+                remedy,
+            });
         }
         if valid.finish(0)?.documents == 0 {
             let remedy = "give more text or validation text of its own";
-            return Err(DataError::EmptySplit { split: "validation", remedy });
+            return Err(DataError::EmptySplit {
+                split: "validation",
+                remedy,
+            });
         }
         // Another process may have made the same folder meanwhile; its content is the same.
         match staged.commit() {
             Err(_) if folder.exists() => {}
             result => result?,
         }
-        Self::read(folder)
+        Self::read(folder, choice)
     }
 }
 
@@ -298,7 +337,11 @@ fn first_reading(
             Split::Given(hashes)
         }
     };
-    Ok(FirstReading { split, sample, bytes: reading.done })
+    Ok(FirstReading {
+        split,
+        sample,
+        bytes: reading.done,
+    })
 }
 
 /// Goes through documents and reports every mebibyte.
@@ -311,7 +354,12 @@ struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     fn new(stage: Stage, total: Option<u64>, progress: &'a mut dyn FnMut(Progress)) -> Self {
-        Self { stage, done: 0, total, progress }
+        Self {
+            stage,
+            done: 0,
+            total,
+            progress,
+        }
     }
 
     fn each(
@@ -333,7 +381,11 @@ impl<'a> Reading<'a> {
     }
 
     fn report(&mut self) {
-        (self.progress)(Progress { stage: self.stage, done: self.done, total: self.total });
+        (self.progress)(Progress {
+            stage: self.stage,
+            done: self.done,
+            total: self.total,
+        });
     }
 }
 

@@ -10,8 +10,8 @@ use crate::{Batch, DataError, TokenStore};
 /// The stream is read as a circle of `store.targets()` tokens (its last token is its first).
 /// An epoch lays a grid of windows on the circle, starting at a random token, and visits each
 /// window once in the order of a keyed permutation. So every token is a target once an epoch but
-/// for a remainder of fewer than `seq_len` tokens, which lies elsewhere in each epoch, and no two
-/// epochs cut the text alike. Windows cross documents. Start and order depend on the seed and the
+/// for a remainder of fewer than `seq_len` tokens, which lies elsewhere in each epoch, and epochs
+/// cut the text at different places. Windows cross documents. Start and order depend on the seed and the
 /// epoch alone: row r is the same whichever batches were read before and however many rows
 /// a batch has.
 #[derive(Debug, Clone)]
@@ -28,7 +28,11 @@ impl TrainWindows {
         if seq_len == 0 || store.targets() < seq_len as u64 {
             return Err(too_short("training", &store, seq_len));
         }
-        Ok(Self { store, seq_len, seed })
+        Ok(Self {
+            store,
+            seq_len,
+            seed,
+        })
     }
 
     /// The text behind the windows.
@@ -136,5 +140,9 @@ fn fill(batch: &mut Batch, row: usize, window: &[u32]) {
 }
 
 fn too_short(split: &'static str, store: &TokenStore, seq_len: usize) -> DataError {
-    DataError::TooShort { split, tokens: store.targets(), seq_len }
+    DataError::TooShort {
+        split,
+        tokens: store.targets(),
+        seq_len,
+    }
 }

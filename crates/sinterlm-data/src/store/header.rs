@@ -68,7 +68,10 @@ impl StoreHeader {
         bytes.extend((json.len() as u32).to_le_bytes());
         bytes.extend(Sha256::digest(&json).iter());
         bytes.extend(json);
-        assert!(bytes.len() <= HEADER_BYTES, "two fingerprints and ten numbers stay below 1 KiB");
+        assert!(
+            bytes.len() <= HEADER_BYTES,
+            "two fingerprints and ten numbers stay below 1 KiB"
+        );
         bytes.resize(HEADER_BYTES, 0);
         bytes
     }
@@ -76,7 +79,10 @@ impl StoreHeader {
     /// Reads the header of a file, or says what is wrong with it.
     pub(super) fn from_bytes(file: &[u8]) -> Result<Self, String> {
         if file.len() < HEADER_BYTES {
-            return Err(format!("is cut off within its header, after {} bytes", file.len()));
+            return Err(format!(
+                "is cut off within its header, after {} bytes",
+                file.len()
+            ));
         }
         if &file[..8] != MAGIC {
             return Err("is no token store".into());
@@ -88,7 +94,10 @@ impl StoreHeader {
         let header: Self = serde_json::from_slice(json)
             .map_err(|e| format!("its header is of another version ({e})"))?;
         if header.version != VERSION || !matches!(header.token_bytes, 2 | 4) || header.tokens == 0 {
-            return Err(format!("its header is of version {}, not {VERSION}", header.version));
+            return Err(format!(
+                "its header is of version {}, not {VERSION}",
+                header.version
+            ));
         }
         Ok(header)
     }

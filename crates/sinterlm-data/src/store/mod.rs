@@ -43,7 +43,10 @@ impl TokenStore {
     /// check fails, [`DataError::StoreTokenizer`] where another tokenizer wrote it.
     pub fn open(path: &Path, tokenizer: &Tokenizer) -> Result<Self, DataError> {
         let file = MappedFile::open(path)?;
-        let corrupt = |fault: String| DataError::CorruptStore { path: path.to_owned(), fault };
+        let corrupt = |fault: String| DataError::CorruptStore {
+            path: path.to_owned(),
+            fault,
+        };
         let header = StoreHeader::from_bytes(&file).map_err(corrupt)?;
         let ids = &file[HEADER_BYTES..];
         let expected = header.tokens * u64::from(header.token_bytes);
@@ -64,7 +67,10 @@ impl TokenStore {
                 expected: short(tokenizer.fingerprint()),
             });
         }
-        Ok(Self { header, tokens: Tokens::Mapped(Arc::new(file)) })
+        Ok(Self {
+            header,
+            tokens: Tokens::Mapped(Arc::new(file)),
+        })
     }
 
     /// A store in memory, for small texts and tests. Blank documents are left out, the others
@@ -88,7 +94,10 @@ impl TokenStore {
             header.text_bytes += document.len() as u64;
         }
         header.tokens = ids.len() as u64;
-        Self { header, tokens: Tokens::Memory(ids.into()) }
+        Self {
+            header,
+            tokens: Tokens::Memory(ids.into()),
+        }
     }
 
     /// What is known of the text: counts and fingerprints.

@@ -36,7 +36,11 @@ impl<'a> StoreWriter<'a> {
     ) -> Result<Self, DataError> {
         let mut header = new_header(tokenizer, source);
         header.gpt2_tokens = gpt2.map(|_| 0);
-        let fault = |source| DataError::Io { path: path.to_owned(), action: "write", source };
+        let fault = |source| DataError::Io {
+            path: path.to_owned(),
+            action: "write",
+            source,
+        };
         let mut writer = Self {
             path: path.to_owned(),
             file: BufWriter::with_capacity(1 << 20, File::create(path).map_err(fault)?),
@@ -55,7 +59,11 @@ impl<'a> StoreWriter<'a> {
     pub(crate) fn push(&mut self, document: String) -> Result<(), DataError> {
         self.batch_bytes += document.len();
         self.batch.push(document);
-        if self.batch_bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
+        if self.batch_bytes >= BATCH_BYTES {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes what is left and the header.
@@ -63,7 +71,11 @@ impl<'a> StoreWriter<'a> {
         self.flush()?;
         self.header.dropped_documents = dropped_documents;
         let path = self.path.clone();
-        let fault = |source| DataError::Io { path: path.clone(), action: "write", source };
+        let fault = |source| DataError::Io {
+            path: path.clone(),
+            action: "write",
+            source,
+        };
         self.file.flush().map_err(fault)?;
         self.header.checksum = checksum(&MappedFile::open(&path)?[HEADER_BYTES..]);
         self.file.rewind().map_err(fault)?;
@@ -81,7 +93,10 @@ impl<'a> StoreWriter<'a> {
             Some(gpt2) if gpt2.fingerprint() == self.tokenizer.fingerprint() => {
                 encoded.iter().map(Vec::len).sum()
             }
-            Some(gpt2) => documents.par_iter().map(|text| gpt2.encode(text).len()).sum::<usize>(),
+            Some(gpt2) => documents
+                .par_iter()
+                .map(|text| gpt2.encode(text).len())
+                .sum::<usize>(),
         };
         for (document, mut ids) in documents.iter().zip(encoded) {
             ids.push(self.tokenizer.end_of_text());
@@ -98,7 +113,9 @@ impl<'a> StoreWriter<'a> {
 
     fn write_ids(&mut self, ids: &[u32]) -> Result<(), DataError> {
         let bytes: Vec<u8> = if self.header.token_bytes == 2 {
-            ids.iter().flat_map(|&id| (id as u16).to_le_bytes()).collect()
+            ids.iter()
+                .flat_map(|&id| (id as u16).to_le_bytes())
+                .collect()
         } else {
             ids.iter().flat_map(|&id| id.to_le_bytes()).collect()
         };
@@ -116,7 +133,10 @@ impl<'a> StoreWriter<'a> {
 
 /// The ids of each document, in order.
 pub(super) fn encode_all(tokenizer: &Tokenizer, documents: &[String]) -> Vec<Vec<u32>> {
-    documents.par_iter().map(|document| tokenizer.encode(document)).collect()
+    documents
+        .par_iter()
+        .map(|document| tokenizer.encode(document))
+        .collect()
 }
 
 pub(super) fn new_header(tokenizer: &Tokenizer, source: &str) -> StoreHeader {

@@ -14,12 +14,24 @@ const RANKED: u32 = 50_256;
 pub(super) fn tokenizer_json() -> String {
     let ranks = tiktoken_rs::r50k_base_singleton();
     let tokens: Vec<Vec<u8>> = (0..RANKED)
-        .map(|rank| ranks.decode_bytes(&[rank]).expect("r50k ranks 0 to 50255 without a gap"))
+        .map(|rank| {
+            ranks
+                .decode_bytes(&[rank])
+                .expect("r50k ranks 0 to 50255 without a gap")
+        })
         .collect();
     let symbols = byte_symbols();
-    let spell = |bytes: &[u8]| bytes.iter().map(|&b| symbols[b as usize]).collect::<String>();
-    let mut vocab: Map<String, Value> =
-        tokens.iter().enumerate().map(|(rank, token)| (spell(token), rank.into())).collect();
+    let spell = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .map(|&b| symbols[b as usize])
+            .collect::<String>()
+    };
+    let mut vocab: Map<String, Value> = tokens
+        .iter()
+        .enumerate()
+        .map(|(rank, token)| (spell(token), rank.into()))
+        .collect();
     vocab.insert(END_OF_TEXT.into(), RANKED.into());
     let merges: Vec<[String; 2]> = merges(&tokens).map(|(l, r)| [spell(l), spell(r)]).collect();
     let byte_level = |add_prefix_space: bool, trim_offsets: bool| {
@@ -45,21 +57,29 @@ pub(super) fn tokenizer_json() -> String {
 
 /// The two parts each token of several bytes was merged from, in the order of the merges.
 fn merges(tokens: &[Vec<u8>]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let ranks: HashMap<&[u8], usize> =
-        tokens.iter().enumerate().map(|(rank, token)| (token.as_slice(), rank)).collect();
-    tokens.iter().enumerate().filter(|(_, token)| token.len() > 1).map(move |(rank, token)| {
-        // Byte-pair encoding with the earlier tokens only; `cuts` are the parts' ends.
-        let mut cuts: Vec<usize> = (0..=token.len()).collect();
-        while cuts.len() > 3 {
-            let best = (0..cuts.len() - 2)
-                .filter_map(|i| ranks.get(&token[cuts[i]..cuts[i + 2]]).map(|&r| (r, i)))
-                .filter(|&(r, _)| r < rank)
-                .min();
-            let (_, i) = best.expect("a merged token has two parts, both of them earlier tokens");
-            cuts.remove(i + 1);
-        }
-        token.split_at(cuts[1])
-    })
+    let ranks: HashMap<&[u8], usize> = tokens
+        .iter()
+        .enumerate()
+        .map(|(rank, token)| (token.as_slice(), rank))
+        .collect();
+    tokens
+        .iter()
+        .enumerate()
+        .filter(|(_, token)| token.len() > 1)
+        .map(move |(rank, token)| {
+            // Byte-pair encoding with the earlier tokens only; `cuts` are the parts' ends.
+            let mut cuts: Vec<usize> = (0..=token.len()).collect();
+            while cuts.len() > 3 {
+                let best = (0..cuts.len() - 2)
+                    .filter_map(|i| ranks.get(&token[cuts[i]..cuts[i + 2]]).map(|&r| (r, i)))
+                    .filter(|&(r, _)| r < rank)
+                    .min();
+                let (_, i) =
+                    best.expect("a merged token has two parts, both of them earlier tokens");
+                cuts.remove(i + 1);
+            }
+            token.split_at(cuts[1])
+        })
 }
 
 /// The printable character that stands for each byte in GPT-2's files: printable Latin-1 for

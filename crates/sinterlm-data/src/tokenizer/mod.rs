@@ -10,7 +10,7 @@ pub use stream::TextStream;
 use std::cmp::Reverse;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::DataError;
 use crate::digest::sha256_hex;
@@ -19,8 +19,14 @@ use crate::digest::sha256_hex;
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// Names of the end-of-text token, the first that a vocabulary holds counts.
-const END_NAMES: [&str; 6] =
-    [END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[EOS]"];
+const END_NAMES: [&str; 6] = [
+    END_OF_TEXT,
+    "<|end_of_text|>",
+    "</s>",
+    "<eos>",
+    "<|im_end|>",
+    "[EOS]",
+];
 
 /// Unusual text that a usable tokenizer encodes and decodes without an error.
 const PROBE: &str = "a\u{0}\t\n  \u{7f}é中\u{1f600}\u{fffd}\u{10ffff}<|endoftext|>";
@@ -39,8 +45,11 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// GPT-2's tokenizer (Radford et al. 2019): 50,257 tokens, end of text 50,256. Built in.
     pub fn gpt2() -> Self {
-        Self::from_json(&gpt2::tokenizer_json(), Path::new("gpt2"))
-            .expect("the built-in tables form a whole tokenizer, as a test shows")
+        static GPT2: LazyLock<Tokenizer> = LazyLock::new(|| {
+            Tokenizer::from_json(&gpt2::tokenizer_json(), Path::new("gpt2"))
+                .expect("the built-in tables form a whole tokenizer, as a test shows")
+        });
+        GPT2.clone()
     }
 
     /// Reads a Hugging Face `tokenizer.json`.
@@ -85,8 +94,9 @@ impl Tokenizer {
 
     /// As [`from_file`](Self::from_file), from the file's content; `path` only names it in errors.
     pub fn from_json(json: &str, path: &Path) -> Result<Self, DataError> {
-        let inner: tokenizers::Tokenizer =
-            json.parse().map_err(|e| fault(path, format!("is no tokenizer ({e})")))?;
+        let inner: tokenizers::Tokenizer = json
+            .parse()
+            .map_err(|e| fault(path, format!("is no tokenizer ({e})")))?;
         Self::wrap(inner, path)
     }
 
@@ -109,16 +119,24 @@ impl Tokenizer {
             .map(|(id, token)| (token.content, id))
             .collect();
         specials.sort_by_key(|(content, id)| (Reverse(content.len()), *id));
-        let probed = inner.encode_fast(PROBE, false).and_then(|e| inner.decode(e.get_ids(), false));
+        let probed = inner
+            .encode_fast(PROBE, false)
+            .and_then(|e| inner.decode(e.get_ids(), false));
         match probed {
-            Err(e) => return Err(fault(path, format!("cannot encode unknown characters ({e})"))),
+            Err(e) => {
+                return Err(fault(
+                    path,
+                    format!("cannot encode unknown characters ({e})"),
+                ));
+            }
             Ok(text) if text != PROBE => {
                 tracing::warn!(path = %path.display(), "this tokenizer does not give every text back unchanged");
             }
             Ok(_) => {}
         }
-        let json =
-            inner.to_string(false).map_err(|e| fault(path, format!("cannot be written ({e})")))?;
+        let json = inner
+            .to_string(false)
+            .map_err(|e| fault(path, format!("cannot be written ({e})")))?;
         Ok(Self {
             inner: Arc::new(inner),
             vocab_size,
@@ -145,7 +163,8 @@ impl Tokenizer {
         let mut rest = text;
         let next = |rest: &str| {
             let found = self.specials.iter().filter_map(|(content, id)| {
-                rest.find(content.as_str()).map(|at| (at, Reverse(content.len()), *id))
+                rest.find(content.as_str())
+                    .map(|at| (at, Reverse(content.len()), *id))
             });
             found.min()
         };
@@ -183,7 +202,9 @@ impl Tokenizer {
 
     /// The `tokenizer.json` on one line; the same tokenizer always gives the same text.
     pub fn to_json(&self) -> String {
-        self.inner.to_string(false).expect("it was written once when the tokenizer was made")
+        self.inner
+            .to_string(false)
+            .expect("it was written once when the tokenizer was made")
     }
 
     /// Writes a Hugging Face `tokenizer.json`, whole or not at all.
@@ -208,5 +229,8 @@ impl fmt::Debug for Tokenizer {
 }
 
 fn fault(path: &Path, reason: String) -> DataError {
-    DataError::Tokenizer { path: path.to_owned(), reason }
+    DataError::Tokenizer {
+        path: path.to_owned(),
+        reason,
+    }
 }

@@ -28,7 +28,11 @@ pub struct TextStream {
 impl TextStream {
     /// A stream at the start of a text.
     pub fn new(tokenizer: &Tokenizer) -> Self {
-        Self { tokenizer: tokenizer.clone(), ids: Vec::new(), given: 0 }
+        Self {
+            tokenizer: tokenizer.clone(),
+            ids: Vec::new(),
+            given: 0,
+        }
     }
 
     /// Takes the next id and returns the text that is whole by now, often one word, or nothing.

@@ -17,7 +17,9 @@ pub(super) fn train<S: AsRef<str> + Send>(
 ) -> Result<Tokenizer, DataError> {
     let byte_level = ByteLevel::default().add_prefix_space(false);
     let mut inner = Inner::new(BPE::default());
-    inner.with_pre_tokenizer(Some(byte_level)).with_decoder(Some(byte_level));
+    inner
+        .with_pre_tokenizer(Some(byte_level))
+        .with_decoder(Some(byte_level));
     let trainer = BpeTrainerBuilder::new()
         .vocab_size(vocab_size)
         .special_tokens(vec![AddedToken::from(END_OF_TEXT, true)])
@@ -33,6 +35,9 @@ pub(super) fn train<S: AsRef<str> + Send>(
         Ok(tokenizer)
     } else {
         let found = tokenizer.vocab_size();
-        Err(DataError::VocabularyTooLarge { wanted: vocab_size, found })
+        Err(DataError::VocabularyTooLarge {
+            wanted: vocab_size,
+            found,
+        })
     }
 }
