@@ -1,6 +1,8 @@
 //! Inverted dropout with a mask that is a function of a key: the public function, the mask and the
 //! composed form. The CPU form stands in `native`.
 
+#![allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
+
 #[cfg(feature = "flex")]
 mod native;
 

@@ -54,14 +54,14 @@ pub(super) fn linear_logprobs(
 ) -> Tensor<1> {
     let ([n, _], [vocab, _]) = (hidden.dims(), weight.dims());
     let valid = options.valid_vocab(vocab);
-    let weight = weight.slice([0..valid]);
+    let weight = weight.narrow(0, 0, valid);
     let rows = options.chunk_rows(valid);
     let logprobs = (0..n)
         .step_by(rows)
         .map(|start| {
-            let range = start..(start + rows).min(n);
-            let hidden = hidden.clone().slice([range.clone()]);
-            let chunk = Chunk::new(hidden, &weight, targets.clone().slice([range]));
+            let len = rows.min(n - start);
+            let hidden = hidden.clone().narrow(0, start, len);
+            let chunk = Chunk::new(hidden, &weight, targets.clone().narrow(0, start, len));
             (chunk.target_logits - chunk.log_sum).squeeze_dim(1)
         })
         .collect::<Vec<_>>();
@@ -84,7 +84,7 @@ fn forward(
     let valid = options.valid_vocab(vocab);
     let (device, stored) = (hidden.device(), hidden.dtype());
     let dtype = computing_dtype(stored);
-    let weight = weight.slice([0..valid]);
+    let weight = weight.narrow(0, 0, valid);
     let smoothing = f64::from(options.label_smoothing);
     let z_loss = f64::from(options.z_loss);
     let rows = options.chunk_rows(valid);
@@ -93,15 +93,15 @@ fn forward(
     let mut dh = Vec::new();
     let mut dw = Tensor::<2>::zeros([valid, d_model], (&device, dtype));
     for start in (0..n).step_by(rows) {
-        let range = start..(start + rows).min(n);
-        let h = hidden.clone().slice([range.clone()]);
+        let len = rows.min(n - start);
+        let h = hidden.clone().narrow(0, start, len);
         let w = token_weights
             .clone()
-            .slice([range.clone()])
+            .narrow(0, start, len)
             .cast(dtype)
             .unsqueeze_dim(1);
         let ignored = w.clone().equal_scalar(0.0);
-        let chunk = Chunk::new(h.clone(), &weight, targets.clone().slice([range]));
+        let chunk = Chunk::new(h.clone(), &weight, targets.clone().narrow(0, start, len));
 
         let mut row_loss = chunk.log_sum.clone() - chunk.target_logits * (1.0 - smoothing);
         if smoothing > 0.0 {

@@ -377,9 +377,9 @@ impl Kernel for RowLoss<'_> {
         let mut partition = 0.0f64;
         for block in logits.chunks_mut(SUM_BLOCK) {
             if with_gradient {
-                block
-                    .iter_mut()
-                    .for_each(|logit| *logit = exp(*logit - highest));
+                for logit in block.iter_mut() {
+                    *logit = exp(*logit - highest);
+                }
                 partition += f64::from(lane_sum([block], |[value]| value));
             } else {
                 partition += f64::from(lane_sum([block], |[logit]| exp(logit - highest)));
@@ -390,9 +390,9 @@ impl Kernel for RowLoss<'_> {
             let weight = f64::from(weight);
             let factor = (weight * (1.0 + 2.0 * z_loss * log_sum) / partition) as f32;
             let spread = (weight * smoothing / vocab as f64) as f32;
-            logits
-                .iter_mut()
-                .for_each(|value| *value = *value * factor - spread);
+            for value in logits.iter_mut() {
+                *value = *value * factor - spread;
+            }
             logits[target] -= (weight * (1.0 - smoothing)) as f32;
         }
         let loss = log_sum - (1.0 - smoothing) * target_logit - smoothing * mean
