@@ -61,13 +61,11 @@ pub enum DataError {
         /// Fingerprint (shortened) of the tokenizer in use.
         expected: String,
     },
-    /// A text is too short for what is asked of it.
+    /// The training text is shorter than one window.
     #[error(
-        "the {split} text has {tokens} tokens to predict, one window needs model.max_seq_len = {seq_len}; add text or lower model.max_seq_len to {tokens} or less"
+        "the training text has {tokens} tokens to predict, one window needs model.max_seq_len = {seq_len}; add text or lower model.max_seq_len to {tokens} or less"
     )]
     TooShort {
-        /// `training` or `validation`.
-        split: &'static str,
         /// Tokens to predict in it.
         tokens: u64,
         /// Length of one window.

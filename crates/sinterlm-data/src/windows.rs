@@ -22,11 +22,18 @@ pub struct TrainWindows {
 }
 
 impl TrainWindows {
+    /// Windows over a training text.
+    ///
     /// # Errors
-    /// [`DataError::TooShort`] where the text does not fill one window.
+    /// [`DataError::EmptySplit`] and [`DataError::TooShort`] where the text does not fill a window.
+    ///
+    /// # Panics
+    /// If `seq_len` is 0.
     pub fn new(store: TokenStore, seq_len: usize, seed: Seed) -> Result<Self, DataError> {
-        if seq_len == 0 || store.targets() < seq_len as u64 {
-            return Err(too_short("training", &store, seq_len));
+        refuse_empty("training", &store, seq_len)?;
+        if store.targets() < seq_len as u64 {
+            let tokens = store.targets();
+            return Err(DataError::TooShort { tokens, seq_len });
         }
         Ok(Self {
             store,
@@ -87,12 +94,15 @@ pub struct ValidWindows {
 }
 
 impl ValidWindows {
+    /// Windows over a validation text.
+    ///
     /// # Errors
-    /// [`DataError::TooShort`] where there is nothing to predict.
+    /// [`DataError::EmptySplit`] where there is nothing to predict.
+    ///
+    /// # Panics
+    /// If `seq_len` is 0.
     pub fn new(store: TokenStore, seq_len: usize) -> Result<Self, DataError> {
-        if seq_len == 0 || store.targets() == 0 {
-            return Err(too_short("validation", &store, seq_len));
-        }
+        refuse_empty("validation", &store, seq_len)?;
         Ok(Self { store, seq_len })
     }
 
@@ -139,10 +149,11 @@ fn fill(batch: &mut Batch, row: usize, window: &[u32]) {
     batch.weights[filled].fill(1.0);
 }
 
-fn too_short(split: &'static str, store: &TokenStore, seq_len: usize) -> DataError {
-    DataError::TooShort {
-        split,
-        tokens: store.targets(),
-        seq_len,
+fn refuse_empty(split: &'static str, store: &TokenStore, seq_len: usize) -> Result<(), DataError> {
+    assert!(seq_len > 0, "windows: seq_len must be at least 1");
+    if store.targets() > 0 {
+        return Ok(());
     }
+    let remedy = "give a text with documents in it";
+    Err(DataError::EmptySplit { split, remedy })
 }

@@ -282,11 +282,11 @@ fn damaged(file: &str, damage: fn(&mut Vec<u8>)) -> String {
 
 #[test]
 fn damaged_stores_are_named_and_made_again() {
-    insta::assert_snapshot!(damaged("train.tokens", |b| b.truncate(b.len() - 10)), @"");
-    insta::assert_snapshot!(damaged("valid.tokens", |b| b.truncate(100)), @"");
-    insta::assert_snapshot!(damaged("train.tokens", |b| b[60] ^= 1), @"");
-    insta::assert_snapshot!(damaged("train.tokens", |b| *b.last_mut().unwrap() ^= 1), @"");
-    insta::assert_snapshot!(damaged("train.tokens", |b| b[0] = 0), @"");
+    insta::assert_snapshot!(damaged("train.tokens", |b| b.truncate(b.len() - 10)), @"DIR/cache/KEY/train.tokens: holds 1324 bytes of token ids where its header says 1334; delete the file's folder, it is made again from the text");
+    insta::assert_snapshot!(damaged("valid.tokens", |b| b.truncate(100)), @"DIR/cache/KEY/valid.tokens: is cut off within its header, after 100 bytes; delete the file's folder, it is made again from the text");
+    insta::assert_snapshot!(damaged("train.tokens", |b| b[60] ^= 1), @"DIR/cache/KEY/train.tokens: its header does not match its checksum; delete the file's folder, it is made again from the text");
+    insta::assert_snapshot!(damaged("train.tokens", |b| *b.last_mut().unwrap() ^= 1), @"DIR/cache/KEY/train.tokens: the token ids do not match their checksum; delete the file's folder, it is made again from the text");
+    insta::assert_snapshot!(damaged("train.tokens", |b| b[0] = 0), @"DIR/cache/KEY/train.tokens: is no token store; delete the file's folder, it is made again from the text");
 }
 
 #[test]
@@ -382,4 +382,58 @@ fn missing_files_are_named_before_anything_is_written() {
     let error = prepare(&data, &bench.tokenizer, Seed(0), true, &mut |_| ()).unwrap_err();
     assert!(error.to_string().contains("no/such.txt"), "{error}");
     assert!(!bench.folder.path().join("cache").exists());
+}
+
+#[test]
+fn tiny_stories_are_counted_as_tiktoken_counts_them() {
+    let Some(folder) = std::env::var_os("SINTERLM_TEST_DATA") else {
+        eprintln!("skipped: SINTERLM_TEST_DATA is not set");
+        return;
+    };
+    let folder = Path::new(&folder).join("tinystories");
+    let path = |name| vec![folder.join(name)];
+    let bench = Bench::new();
+    let data = DataConfig {
+        source: SourceConfig::Files {
+            train: path("tinystories_train.txt"),
+            valid: path("tinystories_valid.txt"),
+        },
+        ..bench.data.clone()
+    };
+    let tokenizer = TokenizerConfig::Bpe { vocab_size: 512 };
+    let prepared = prepare(&data, &tokenizer, Seed(0), true, &mut |_| ()).unwrap();
+    let text = fs::read_to_string(folder.join("tinystories_valid.txt")).unwrap();
+    let stories: Vec<_> = text
+        .split("<|endoftext|>")
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .collect();
+    let gpt2 = tiktoken_rs::r50k_base_singleton();
+    let header = prepared.valid.header();
+    assert_eq!((header.documents, stories.len()), (274, 274));
+    assert_eq!(
+        header.text_bytes as usize,
+        stories.iter().map(|text| text.len()).sum::<usize>()
+    );
+    let tokens: usize = stories
+        .iter()
+        .map(|text| gpt2.encode_ordinary(text).len() + 1)
+        .sum();
+    assert_eq!(header.gpt2_tokens, Some(tokens as u64));
+    assert_eq!(documents(&prepared, &prepared.valid), stories);
+    assert_eq!(prepared.train.header().documents, 3342);
+    assert_eq!(prepared.train.header().dropped_documents, 0);
+
+    let start = std::time::Instant::now();
+    assert!(
+        prepare(&data, &tokenizer, Seed(0), true, &mut |_| ())
+            .unwrap()
+            .report
+            .is_cached
+    );
+    eprintln!(
+        "second start: {:?}; {}",
+        start.elapsed(),
+        prepared.report.text
+    );
 }

@@ -188,15 +188,15 @@ fn unusable_files_are_named_with_the_fault() {
     insta::assert_snapshot!(message(&path), @"DIR/tokenizer.json: is no tokenizer (Model missing. at line 1 column 2); give a Hugging Face tokenizer.json that has an end-of-text token");
     let nameless = Tokenizer::gpt2().to_json().replace(END_OF_TEXT, "[OTHER]");
     std::fs::write(&path, nameless).unwrap();
-    insta::assert_snapshot!(message(&path), @"");
+    insta::assert_snapshot!(message(&path), @r#"DIR/tokenizer.json: has none of the tokens ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[EOS]"]; give a Hugging Face tokenizer.json that has an end-of-text token"#);
     let unknowing = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],
         "normalizer":null,"pre_tokenizer":null,"post_processor":null,"decoder":null,
         "model":{"type":"WordLevel","vocab":{"</s>":0},"unk_token":"<unk>"}}"#;
     std::fs::write(&path, unknowing).unwrap();
-    insta::assert_snapshot!(message(&path), @"");
+    insta::assert_snapshot!(message(&path), @"DIR/tokenizer.json: cannot encode unknown characters (WordLevel error: Missing [UNK] token from the vocabulary); give a Hugging Face tokenizer.json that has an end-of-text token");
     let error = Tokenizer::train_bpe(["aaa"], 300).unwrap_err();
     assert!(matches!(error, DataError::VocabularyTooLarge { .. }));
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"tokenizer.vocab_size: the training text yields only 259 tokens, 300 were asked for; lower it to 259 or add text");
 }
 
 #[test]

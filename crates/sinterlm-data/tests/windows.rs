@@ -127,5 +127,5 @@ fn a_text_shorter_than_a_window_is_refused_with_the_remedy() {
     insta::assert_snapshot!(error, @"the training text has 5 tokens to predict, one window needs model.max_seq_len = 8; add text or lower model.max_seq_len to 5 or less");
     assert!(TrainWindows::new(store(8), 8, Seed(0)).is_ok());
     let empty = TokenStore::from_documents(bytes(), ["  "]);
-    insta::assert_snapshot!(ValidWindows::new(empty, 8).unwrap_err(), @"");
+    insta::assert_snapshot!(ValidWindows::new(empty, 8).unwrap_err(), @"the validation split holds no document; give a text with documents in it");
 }

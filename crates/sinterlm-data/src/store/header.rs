@@ -119,3 +119,31 @@ pub(super) fn checksum(ids: &[u8]) -> u64 {
     });
     stable_hash(&hashes.collect::<Vec<u8>>())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_of_a_large_text_sees_its_ends_and_its_blocks() {
+        let whole: Vec<u8> = (0..3_000_000_u32).map(|i| (i * i >> 7) as u8).collect();
+        for place in [0, 5_000_000 / 255, 1_499_999, 2_999_999] {
+            let mut damaged = whole.clone();
+            damaged[place..(place + 8000).min(3_000_000)].fill(0xAB);
+            assert_ne!(checksum(&whole), checksum(&damaged), "damage at {place}");
+        }
+        assert_ne!(checksum(&whole[..100]), checksum(&whole[..101]));
+    }
+
+    #[test]
+    fn random_bytes_are_refused_without_a_panic() {
+        let mut file = StoreHeader::new(300, 0, &"a".repeat(64), &"b".repeat(64)).to_bytes();
+        assert!(StoreHeader::from_bytes(&file).is_ok());
+        for place in 0..200 {
+            file[place] ^= 0xFF;
+            assert!(StoreHeader::from_bytes(&file).is_err(), "byte {place}");
+            file[place] ^= 0xFF;
+        }
+        assert!(StoreHeader::from_bytes(&[]).is_err());
+    }
+}

@@ -135,3 +135,67 @@ impl TokenStore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Words as tokens; with an id that needs more than 16 bits where `wide`.
+    fn words(wide: bool) -> Tokenizer {
+        let last = if wide { 70_000 } else { 3 };
+        let json = serde_json::json!({
+            "version": "1.0", "added_tokens": [], "truncation": null, "padding": null,
+            "normalizer": null, "post_processor": null, "decoder": null,
+            "pre_tokenizer": { "type": "Whitespace" },
+            "model": { "type": "WordLevel", "unk_token": "<unk>",
+                "vocab": { "</s>": 0, "<unk>": 1, "a": 2, "b": last } },
+        });
+        Tokenizer::from_json(&json.to_string(), Path::new("test")).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_file_gives_back_what_memory_holds(
+            documents in prop::collection::vec("[abc]( [abc]){0,5}", 0..8), wide in any::<bool>(),
+        ) {
+            let tokenizer = words(wide);
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("text.tokens");
+            let mut writer = StoreWriter::create(&path, &tokenizer, None, "source").unwrap();
+            for document in &documents {
+                writer.push(document.clone()).unwrap();
+            }
+            writer.finish(4).unwrap();
+            let file = TokenStore::open(&path, &tokenizer).unwrap();
+            let memory = TokenStore::from_documents(&tokenizer, &documents);
+            let header = file.header();
+            prop_assert_eq!(header.token_bytes, if wide { 4 } else { 2 });
+            prop_assert_eq!((header.dropped_documents, header.source.as_str()), (4, "source"));
+            prop_assert_eq!(header.documents, documents.len() as u64);
+            prop_assert_eq!(header.tokens, memory.header().tokens);
+            prop_assert_eq!(header.text_bytes, memory.header().text_bytes);
+            let mut ids = [vec![9; header.tokens as usize], vec![8; header.tokens as usize]];
+            file.read(0, &mut ids[0]);
+            memory.read(0, &mut ids[1]);
+            prop_assert_eq!(&ids[0], &ids[1]);
+            let ends = ids[0].iter().filter(|&&id| id == 0).count();
+            prop_assert_eq!(ends, documents.len() + 1);
+        }
+    }
+
+    #[test]
+    fn an_unfinished_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text.tokens");
+        let tokenizer = words(false);
+        let mut writer = StoreWriter::create(&path, &tokenizer, None, "source").unwrap();
+        writer.push("a b".into()).unwrap();
+        drop(writer);
+        let error = TokenStore::open(&path, &tokenizer).unwrap_err();
+        assert!(matches!(error, DataError::CorruptStore { .. }));
+    }
+}
