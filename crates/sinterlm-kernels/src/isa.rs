@@ -1,6 +1,7 @@
 //! The choice of instruction set for loops that the compiler vectorises: the same Rust code,
 //! compiled once per set and chosen at run time. Holds no kernel.
 #![allow(unsafe_code)] // calling a function compiled for an instruction set the CPU was asked for
+#![cfg_attr(not(feature = "flex"), allow(dead_code))] // without native kernels only the cap is left
 #![allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
 
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -5,7 +5,7 @@ mod composed;
 #[cfg(feature = "flex")]
 mod native;
 
-use burn::tensor::{DType, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 
 use crate::Route;
 
@@ -104,7 +104,6 @@ pub fn linear_cross_entropy(
     match Route::of(&hidden.device(), hidden.dtype()) {
         #[cfg(feature = "flex")]
         Route::Native => {
-            let token_weights = token_weights.cast(DType::F32);
             native::linear_cross_entropy(hidden, weight, targets, token_weights, *options)
         }
         _ => composed::linear_cross_entropy(hidden, weight, targets, token_weights, options),

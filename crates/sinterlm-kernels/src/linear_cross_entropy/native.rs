@@ -63,7 +63,7 @@ pub(super) fn linear_cross_entropy(
         hidden.into_dispatch(),
         weight.into_dispatch(),
         targets.into_dispatch(),
-        token_weights.into_dispatch(),
+        token_weights.cast(DType::F32).into_dispatch(),
         options,
     ))
 }
