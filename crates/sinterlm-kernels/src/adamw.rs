@@ -1,7 +1,7 @@
 //! One AdamW update of one tensor. Schedules, parameter groups and clipping are left to the
 //! trainer, which folds the clip factor into `grad_scale`.
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 
 use crate::Route;
 
@@ -71,6 +71,20 @@ impl Factors {
 ///
 /// # Panics
 /// If the shapes differ or `step` is 0.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sinterlm_kernels::{AdamWStep, adamw};
+///
+/// let of = |x: f32| Tensor::<1>::from_data([x], &Device::flex());
+/// let step = AdamWStep {
+///     lr: 0.1, beta1: 0.9, beta2: 0.95, eps: 0.0, weight_decay: 0.0, step: 1, grad_scale: 1.0,
+/// };
+/// // The first step has the length of the learning rate, whatever the gradient's size.
+/// let (weight, _m, _v) = adamw(of(1.0), of(123.0), of(0.0), of(0.0), &step);
+/// assert!((weight.into_scalar::<f32>() - 0.9).abs() < 1e-6);
+/// ```
 pub fn adamw<const D: usize>(
     weight: Tensor<D>,
     grad: Tensor<D>,
@@ -89,7 +103,7 @@ pub fn adamw<const D: usize>(
     let factors = Factors::new(step);
     match Route::of(&weight.device(), weight.dtype()) {
         #[cfg(feature = "flex")]
-        Route::Native if [&grad, &m, &v].iter().all(|x| x.dtype() == DType::F32) => {
+        Route::Native if [&grad, &m, &v].iter().all(|x| x.dtype() == weight.dtype()) => {
             native::adamw(weight, grad, m, v, &factors)
         }
         _ => composed(weight, grad, m, v, &factors),

@@ -17,6 +17,16 @@ use crate::Route;
 ///
 /// # Panics
 /// On flex if an id is not below `vocab`; other backends do not check.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+///
+/// let device = Device::flex();
+/// let weight = Tensor::<2>::from_data([[0.0, 0.5], [1.0, 1.5]], &device);
+/// let out = sinterlm_kernels::embedding(weight, Tensor::from_data([[1, 0]], &device));
+/// assert_eq!(out.to_data().try_to_vec::<f32>().unwrap(), [1.0, 1.5, 0.0, 0.5]);
+/// ```
 pub fn embedding(weight: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
     match Route::of(&weight.device(), weight.dtype()) {
         #[cfg(feature = "flex")]

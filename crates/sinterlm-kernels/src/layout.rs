@@ -10,6 +10,13 @@ use burn::tensor::{Bool, Device, Tensor, TensorData};
 /// A *segment* is a run of tokens that see each other and nothing else, such as one document in
 /// a packed row. Tokens at or beyond a row's length are padding and form a segment of their own:
 /// no valid token sees them, and they cost little.
+///
+/// # Example
+/// ```
+/// let layout = sinterlm_kernels::RowLayout::from_segments(1, 4, &[0, 0, 1, 1], &[4]);
+/// assert_eq!(layout.visible(0, 1), 0..2);
+/// assert_eq!(layout.visible(0, 3), 2..4);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct RowLayout {
     /// Number of rows of the batch.

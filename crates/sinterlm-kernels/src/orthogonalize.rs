@@ -25,6 +25,15 @@ const NORM_FLOOR: f64 = 1e-7;
 ///
 /// # Shapes
 /// - `g`: `[rows, cols]`, returns the same
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+///
+/// let g = Tensor::<2>::from_data([[9.0, 0.0], [0.0, 3.0]], &Device::flex());
+/// let x = sinterlm_kernels::orthogonalize(g, 5).to_data().try_to_vec::<f32>().unwrap();
+/// assert!((x[0] - 1.0).abs() < 0.33 && (x[3] - 1.0).abs() < 0.33 && x[1].abs() < 1e-6);
+/// ```
 pub fn orthogonalize(g: Tensor<2>, steps: usize) -> Tensor<2> {
     let norm = sum_of_squares(g.clone()).sqrt() + NORM_FLOOR;
     match Route::of(&g.device(), g.dtype()) {

@@ -45,6 +45,19 @@ pub struct AttentionOptions {
 /// # Panics
 /// If the shapes do not fit each other or `layout`, `kv_heads` does not divide `heads`, the
 /// dropout probability is not in [0, 1), or the soft cap is not above 0.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sinterlm_kernels::{AttentionOptions, RowLayout, causal_attention};
+///
+/// // One row of two tokens, one head; equal scores: each token averages what it sees.
+/// let v = Tensor::<4>::from_data([[[[1.0], [3.0]]]], &Device::flex());
+/// let zero = v.zeros_like();
+/// let layout = RowLayout::dense(1, 2);
+/// let out = causal_attention(zero.clone(), zero, v, &layout, &AttentionOptions::default());
+/// assert_eq!(out.to_data().try_to_vec::<f32>().unwrap(), [1.0, 2.0]);
+/// ```
 pub fn causal_attention(
     q: Tensor<4>,
     k: Tensor<4>,
