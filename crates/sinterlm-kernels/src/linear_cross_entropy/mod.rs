@@ -4,6 +4,8 @@
 mod composed;
 #[cfg(feature = "flex")]
 mod native;
+#[cfg(feature = "flex")]
+mod row;
 
 use burn::tensor::{Int, Tensor};
 

@@ -1,7 +1,5 @@
 //! Linear and cross-entropy on flex: per chunk of rows one product for the logits, one pass that
 //! turns them into loss and gradient in place, two products for the gradients of the operands.
-#![allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
-
 use burn::{
     backend::{
         Backend, Dispatch, Flex,
@@ -19,17 +17,12 @@ use burn::{
 };
 use rayon::prelude::*;
 
-use super::CrossEntropyOptions;
+use super::{CrossEntropyOptions, row::RowLoss};
 use crate::{
     buffer::from_vec,
-    exp::exp,
-    isa::{Kernel, vectorized},
-    lanes::{lane_max, lane_sum},
+    isa::vectorized,
     product::{Matrix, new_product, threaded_product},
 };
-
-/// Terms of a partition sum added in f32 before they are added to the rest in f64.
-const SUM_BLOCK: usize = 4096;
 
 /// Elements of one task when a finished gradient is scaled.
 const SCALE_BLOCK: usize = 1 << 16;
@@ -340,65 +333,6 @@ fn logprobs(
         logprobs.extend(of_rows.collect::<Vec<f32>>());
     });
     from_vec(logprobs, [n])
-}
-
-/// The weighted loss of one row; the logits become its gradient if that is wanted.
-struct RowLoss<'a> {
-    logits: &'a mut [f32],
-    target: usize,
-    weight: f32,
-    options: &'a CrossEntropyOptions,
-    with_gradient: bool,
-}
-
-impl Kernel for RowLoss<'_> {
-    type Output = f64;
-    #[inline(always)]
-    fn run(self) -> f64 {
-        let Self {
-            logits,
-            target,
-            weight,
-            options,
-            with_gradient,
-        } = self;
-        let vocab = logits.len();
-        let (smoothing, z_loss) = (
-            f64::from(options.label_smoothing),
-            f64::from(options.z_loss),
-        );
-        let target_logit = f64::from(logits[target]);
-        let mean = if smoothing > 0.0 {
-            f64::from(lane_sum([logits], |[logit]| logit)) / vocab as f64
-        } else {
-            0.0
-        };
-        let highest = lane_max(logits);
-        let mut partition = 0.0f64;
-        for block in logits.chunks_mut(SUM_BLOCK) {
-            if with_gradient {
-                for logit in block.iter_mut() {
-                    *logit = exp(*logit - highest);
-                }
-                partition += f64::from(lane_sum([block], |[value]| value));
-            } else {
-                partition += f64::from(lane_sum([block], |[logit]| exp(logit - highest)));
-            }
-        }
-        let log_sum = f64::from(highest) + partition.ln();
-        if with_gradient {
-            let weight = f64::from(weight);
-            let factor = (weight * (1.0 + 2.0 * z_loss * log_sum) / partition) as f32;
-            let spread = (weight * smoothing / vocab as f64) as f32;
-            for value in logits.iter_mut() {
-                *value = *value * factor - spread;
-            }
-            logits[target] -= (weight * (1.0 - smoothing)) as f32;
-        }
-        let loss = log_sum - (1.0 - smoothing) * target_logit - smoothing * mean
-            + z_loss * log_sum * log_sum;
-        f64::from(weight) * loss
-    }
 }
 
 /// Targets of the given rows as indices.
