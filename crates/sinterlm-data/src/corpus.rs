@@ -90,12 +90,12 @@ pub(crate) fn resolve(
         SourceConfig::Auto => unreachable!("auto chooses one of the other sources"),
         SourceConfig::Files { train, valid } => {
             let (train, valid) = (absolute(&train)?, absolute(&valid)?);
-            let mut text = format!("local files: {}", list(&train));
-            let valid_corpus = if valid.is_empty() {
-                None
+            let text = format!("local files: {}", list(&train));
+            let (text, valid_corpus) = if valid.is_empty() {
+                (text, None)
             } else {
-                text += &format!(", validation {}", list(&valid));
-                Some(Corpus::files(data, valid.clone()))
+                let text = format!("{text}, validation {}", list(&valid));
+                (text, Some(Corpus::files(data, valid.clone())))
             };
             let corpus = Corpus::files(data, train.clone());
             (
@@ -229,7 +229,7 @@ fn report_download(progress: &mut dyn FnMut(Progress)) -> impl FnMut(u64, u64) {
             stage: Stage::Download,
             done,
             total: Some(total),
-        })
+        });
     }
 }
 

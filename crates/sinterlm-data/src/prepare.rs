@@ -135,7 +135,7 @@ pub fn prepare(
     } = stored;
     let mut text = describe(&source.text, &train, &valid);
     if let Some(damage) = damage {
-        text += &format!("; made again, as the cached tokens were damaged ({damage})");
+        text = format!("{text}; made again, as the cached tokens were damaged ({damage})");
     }
     let mut resolved = data.clone();
     resolved.source = source.source;
@@ -400,7 +400,7 @@ fn describe(source: &str, train: &TokenStore, valid: &TokenStore) -> String {
     );
     if t.dropped_documents > 0 {
         let dropped = t.dropped_documents;
-        text += &format!("; {dropped} training documents left out, validation holds them too");
+        text = format!("{text}; {dropped} training documents left out, validation holds them too");
     }
     text
 }

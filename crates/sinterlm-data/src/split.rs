@@ -175,7 +175,9 @@ mod tests {
 
     fn survey(fraction: f64, texts: &[String]) -> Split {
         let mut survey = Survey::new(fraction);
-        texts.iter().for_each(|text| survey.add(content_hash(text)));
+        for text in texts {
+            survey.add(content_hash(text));
+        }
         survey.split()
     }
 
@@ -238,7 +240,9 @@ mod tests {
         let text = "x".repeat(SAMPLE_BYTES / 3);
         let sample = |order: &mut dyn Iterator<Item = u64>| {
             let mut sample = Sample::default();
-            order.for_each(|i| sample.add(i, &format!("{i}{text}")));
+            for i in order {
+                sample.add(i, &format!("{i}{text}"));
+            }
             sample
                 .into_texts()
                 .map(|text| text[..1].to_owned())

@@ -1,5 +1,7 @@
 //! The `[data]` and `[tokenizer]` sections as a user writes them.
 
+#![allow(clippy::unwrap_used, reason = "unwrap is for tests")]
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinterlm_config::{Check, Validate, parse, to_toml};

@@ -1,5 +1,7 @@
 //! From a configuration to stores: splits, the cache, damage, kills and messages.
 
+#![allow(clippy::unwrap_used, reason = "unwrap is for tests")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -161,7 +163,7 @@ fn progress_names_each_stage_and_reaches_its_total() {
     let bench = Bench::new();
     let mut seen = Vec::new();
     prepare(&bench.data, &bench.tokenizer, Seed(3), true, &mut |p| {
-        seen.push(p)
+        seen.push(p);
     })
     .unwrap();
     let stages: Vec<_> = seen.iter().map(|p| p.stage).collect();

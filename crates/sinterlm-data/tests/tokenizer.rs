@@ -1,5 +1,7 @@
 //! Tokenizers against references: ids of GPT-2, training, streaming, files.
 
+#![allow(clippy::unwrap_used, reason = "unwrap is for tests")]
+
 use std::path::PathBuf;
 
 use proptest::prelude::*;

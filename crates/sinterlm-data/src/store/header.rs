@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_checksum_of_a_large_text_sees_its_ends_and_its_blocks() {
-        let whole: Vec<u8> = (0..3_000_000_u32).map(|i| (i * i >> 7) as u8).collect();
+        let whole: Vec<u8> = (0..3_000_000_u32).map(|i| ((i * i) >> 7) as u8).collect();
         for place in [0, 5_000_000 / 255, 1_499_999, 2_999_999] {
             let mut damaged = whole.clone();
             damaged[place..(place + 8000).min(3_000_000)].fill(0xAB);
