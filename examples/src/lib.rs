@@ -1,1 +1,16 @@
-//! Shared command-line options of the examples.
+//! What the examples share: options to device and run directory, exit statuses, evaluation and
+//! samples as hooks of the trainer.
+
+mod data;
+mod device;
+mod exit;
+mod hooks;
+mod plan;
+mod resume;
+mod session;
+
+pub use device::choose_device;
+pub use exit::{Failure, OrFailure, main_with};
+pub use hooks::{continue_text, evaluator, sampler};
+pub use plan::print_plan;
+pub use session::Session;

@@ -28,7 +28,7 @@ pub use event::{EvalRecord, Event, Observer, Observers, SampleText, StepRecord};
 pub use exit::ExitStatus;
 #[cfg(feature = "plot")]
 pub use loss_plot::LossPlot;
-pub use memory::{peak_memory_bytes, resident_bytes};
+pub use memory::{available_memory_bytes, peak_memory_bytes, resident_bytes};
 pub use metrics::MetricsFile;
 #[cfg(feature = "cli")]
 pub use options::Options;

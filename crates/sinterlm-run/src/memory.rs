@@ -10,10 +10,19 @@ pub fn peak_memory_bytes() -> Option<u64> {
     status_bytes("VmHWM:")
 }
 
+/// Bytes that the machine has left for new allocations; `None` where it cannot be known.
+pub fn available_memory_bytes() -> Option<u64> {
+    kib_line("/proc/meminfo", "MemAvailable:")
+}
+
 fn status_bytes(key: &str) -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    kib_line("/proc/self/status", key)
+}
+
+fn kib_line(path: &str, key: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(path).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(key))?;
-    // The unit is always kB: proc_pid_status(5).
+    // The unit is always kB: proc_pid_status(5), proc_meminfo(5).
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }

@@ -1,0 +1,83 @@
+//! Pretrains a GPT on TinyStories or any other text, from raw text to perplexity:
+//!
+//!     cargo run --release --example pretrain_tinystories -- [--train FILE] [--valid FILE] [--help]
+//!
+//! Without options the text comes from the local cache, the Hub or the built-in story generator.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use sinterlm::config::Seed;
+use sinterlm::data::{TrainWindows, ValidWindows};
+use sinterlm::run::{ExitStatus, Options};
+use sinterlm::trainer::{NextToken, Trainer};
+use sinterlm_examples::{
+    Failure, OrFailure, Session, choose_device, evaluator, main_with, print_plan, sampler,
+};
+
+const NAME: &str = "pretrain_tinystories";
+
+/// Pretrain a GPT on TinyStories or any other text.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    main_with(|| run(&arguments.options))
+}
+
+fn run(options: &Options) -> Result<ExitStatus, Failure> {
+    let (plain, device_name) = choose_device(&options.device).or_unusable()?;
+    let device = plain.clone().autodiff();
+    println!("device: {device_name}");
+
+    let mut session = Session::open(NAME, options)?;
+    let prepared = session.prepare_text(options)?;
+    let model = session.starting_model(options, &prepared.tokenizer, &device)?;
+    session.fit_micro_batch(&device_name)?;
+    let config = session.config.clone();
+    let (seed, seq) = (Seed(config.seed), config.model.max_seq_len);
+    let train = TrainWindows::new(prepared.train, seq, seed).or_unusable()?;
+    let valid = ValidWindows::new(prepared.valid, seq).or_unusable()?;
+    if options.plan {
+        print_plan(&config, &train, &prepared.tokenizer);
+        session.abandon();
+        return Ok(ExitStatus::Done);
+    }
+
+    let objective = NextToken::new(train, &config.trainer, &device);
+    let mut trainer = Trainer::new(
+        model,
+        objective,
+        config.trainer.clone(),
+        config.optimizer.clone(),
+        config.schedule.clone(),
+        seed,
+        &device,
+    );
+    if let Some(checkpoint) = session.checkpoint.take() {
+        trainer.resume(checkpoint).or_unusable()?;
+        if session.is_finished(trainer.steps()) {
+            println!("this run is finished: {}", session.dir.summary_path().display());
+            return Ok(ExitStatus::Done);
+        }
+    }
+    session.begin(&device_name, &prepared.tokenizer)?;
+
+    let rows = match config.eval.micro_batch_size {
+        0 => config.trainer.micro_rows(),
+        rows => rows as usize,
+    };
+    let text = valid.store().header().clone();
+    let (tokenizer, prompts) = (prepared.tokenizer.clone(), config.eval.prompts.clone());
+    let mut hooks = session.hooks("pretrain", options)?;
+    hooks.evaluate =
+        Some(evaluator(valid, rows, config.eval.max_rows, config.trainer.precision, plain.clone()));
+    hooks.sample = Some(sampler(tokenizer, prompts, config.sample.clone(), seed, plain));
+    let outcome = trainer.run(&mut hooks)?;
+    drop(hooks);
+    session.finish("pretrain", &outcome, &trainer.export(), &text)
+}

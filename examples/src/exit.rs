@@ -1,0 +1,44 @@
+//! How a program ends: the exit statuses of the contract, with one message on stderr.
+
+use std::process::ExitCode;
+
+use sinterlm::run::ExitStatus;
+
+/// Why a program could not do its work.
+#[derive(Debug)]
+pub struct Failure {
+    status: ExitStatus,
+    error: anyhow::Error,
+}
+
+/// Marks an error with the status that it ends the program with.
+pub trait OrFailure<T> {
+    /// Options, config or data are unusable: nothing was trained, nothing was overwritten.
+    fn or_unusable(self) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<anyhow::Error>> OrFailure<T> for Result<T, E> {
+    fn or_unusable(self) -> Result<T, Failure> {
+        self.map_err(|error| Failure { status: ExitStatus::Unusable, error: error.into() })
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { status: ExitStatus::Failed, error: error.into() }
+    }
+}
+
+/// Runs a program's body, prints what went wrong with its causes, and gives the exit status.
+pub fn main_with(body: impl FnOnce() -> Result<ExitStatus, Failure>) -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match body() {
+        Ok(status) => status.into(),
+        Err(failure) => {
+            eprintln!("error: {:#}", failure.error);
+            failure.status.into()
+        }
+    }
+}

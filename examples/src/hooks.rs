@@ -1,0 +1,94 @@
+//! Evaluation and samples as hooks of the trainer.
+
+use std::ops::ControlFlow;
+
+use sinterlm::burn::tensor::Device;
+use sinterlm::config::Seed;
+use sinterlm::data::{TextStream, Tokenizer, ValidWindows};
+use sinterlm::eval::{Perplexity, TextSize, loss_over};
+use sinterlm::model::{CausalLm, ForwardCtx, Precision, SampleConfig, generate};
+use sinterlm::run::{EvalRecord, SampleText};
+use sinterlm::trainer::{Evaluate, Sample, TrainError};
+
+/// Scores the validation windows: `max_rows` of them during the run (0 = all), all at the end.
+pub fn evaluator<'a, M: CausalLm>(
+    windows: ValidWindows,
+    rows: usize,
+    max_rows: u64,
+    precision: Precision,
+    device: Device,
+) -> Evaluate<'a, M> {
+    Box::new(move |model: &M, end: bool| {
+        let all = end || max_rows == 0 || max_rows >= windows.rows();
+        let batches = if all { usize::MAX } else { (max_rows as usize).div_ceil(rows) };
+        let ctx = ForwardCtx::evaluation(precision);
+        let total = loss_over(model, windows.batches(rows).take(batches), &ctx, &device);
+        let header = windows.store().header();
+        // Part of the text has no known size in bytes: its figures are those of tokens alone.
+        let text = if all {
+            TextSize {
+                bytes: header.text_bytes,
+                gpt2_tokens: header.gpt2_tokens.unwrap_or_default(),
+            }
+        } else {
+            TextSize::default()
+        };
+        let score = Perplexity { total, text };
+        let named = [
+            ("valid/loss", score.loss()),
+            ("valid/perplexity", score.perplexity()),
+            ("valid/bits_per_byte", score.bits_per_byte()),
+            ("valid/perplexity_per_gpt2_token", score.perplexity_per_gpt2_token()),
+        ];
+        let figures: Vec<(String, f64)> =
+            named.into_iter().filter_map(|(name, v)| Some((name.to_owned(), v?))).collect();
+        let loss = score.loss().unwrap_or(f64::NAN);
+        Ok::<_, TrainError>(EvalRecord { step: 0, tokens: 0, loss, figures })
+    })
+}
+
+/// Continues each prompt.
+pub fn sampler<'a, M: CausalLm>(
+    tokenizer: Tokenizer,
+    prompts: Vec<String>,
+    config: SampleConfig,
+    seed: Seed,
+    device: Device,
+) -> Sample<'a, M> {
+    Box::new(move |model: &M| {
+        let continued = |(number, prompt): (usize, &String)| {
+            let mut text = String::new();
+            let seed = Seed(seed.0.wrapping_add(number as u64));
+            continue_text(model, &tokenizer, prompt, &config, seed, &device, |piece| {
+                text.push_str(piece);
+            });
+            SampleText { prompt: prompt.clone(), text }
+        };
+        prompts.iter().enumerate().map(continued).collect()
+    })
+}
+
+/// Continues a prompt at the start of a document and hands out whole characters as they come,
+/// until the model ends the document.
+pub fn continue_text<M: CausalLm>(
+    model: &M,
+    tokenizer: &Tokenizer,
+    prompt: &str,
+    config: &SampleConfig,
+    seed: Seed,
+    device: &Device,
+    mut on_text: impl FnMut(&str),
+) {
+    let end = tokenizer.end_of_text();
+    let mut ids = vec![end];
+    ids.extend(tokenizer.encode(prompt));
+    let mut stream = TextStream::new(tokenizer);
+    generate(model, &ids, config, seed, device, |id| {
+        if id == end || id as usize >= tokenizer.vocab_size() {
+            return ControlFlow::Break(());
+        }
+        on_text(&stream.push(id));
+        ControlFlow::Continue(())
+    });
+    on_text(&stream.finish());
+}
