@@ -67,7 +67,9 @@ fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
     }
     let prompt = match &arguments.prompt {
         Some(prompt) => prompt.clone(),
-        None => std::io::read_to_string(std::io::stdin()).context("stdin").or_unusable()?,
+        None => std::io::read_to_string(std::io::stdin())
+            .context("stdin")
+            .or_unusable()?,
     };
     let prompt = prompt.trim_end_matches('\n');
     if !arguments.quiet {
@@ -84,12 +86,20 @@ fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
         let seed = Seed(arguments.seed.wrapping_add(number));
         write!(out, "{prompt}")?;
         let mut written = Ok(());
-        continue_text(&model, &tokenizer, prompt, &config, seed, &device, |piece| {
-            tokens += 1;
-            if written.is_ok() {
-                written = write!(out, "{piece}").and_then(|()| out.flush());
-            }
-        });
+        continue_text(
+            &model,
+            &tokenizer,
+            prompt,
+            &config,
+            seed,
+            &device,
+            |piece| {
+                tokens += 1;
+                if written.is_ok() {
+                    written = write!(out, "{piece}").and_then(|()| out.flush());
+                }
+            },
+        );
         written?;
         writeln!(out)?;
     }

@@ -61,7 +61,10 @@ fn run(options: &Options) -> Result<ExitStatus, Failure> {
     if let Some(checkpoint) = session.checkpoint.take() {
         trainer.resume(checkpoint).or_unusable()?;
         if session.is_finished(trainer.steps()) {
-            println!("this run is finished: {}", session.dir.summary_path().display());
+            println!(
+                "this run is finished: {}",
+                session.dir.summary_path().display()
+            );
             return Ok(ExitStatus::Done);
         }
     }
@@ -74,9 +77,20 @@ fn run(options: &Options) -> Result<ExitStatus, Failure> {
     let text = valid.store().header().clone();
     let (tokenizer, prompts) = (prepared.tokenizer.clone(), config.eval.prompts.clone());
     let mut hooks = session.hooks("pretrain", options)?;
-    hooks.evaluate =
-        Some(evaluator(valid, rows, config.eval.max_rows, config.trainer.precision, plain.clone()));
-    hooks.sample = Some(sampler(tokenizer, prompts, config.sample.clone(), seed, plain));
+    hooks.evaluate = Some(evaluator(
+        valid,
+        rows,
+        config.eval.max_rows,
+        config.trainer.precision,
+        plain.clone(),
+    ));
+    hooks.sample = Some(sampler(
+        tokenizer,
+        prompts,
+        config.sample.clone(),
+        seed,
+        plain,
+    ));
     let outcome = trainer.run(&mut hooks)?;
     drop(hooks);
     session.finish("pretrain", &outcome, &trainer.export(), &text)

@@ -21,8 +21,10 @@ pub(crate) fn load_text(
     seed: Seed,
 ) -> Result<Prepared> {
     if !options.train.is_empty() {
-        data.source =
-            SourceConfig::Files { train: options.train.clone(), valid: options.valid.clone() };
+        data.source = SourceConfig::Files {
+            train: options.train.clone(),
+            valid: options.valid.clone(),
+        };
         data.fingerprint = None;
     } else if !options.valid.is_empty() {
         anyhow::bail!("--valid without --train: give the training text too");
@@ -43,7 +45,13 @@ pub(crate) fn load_text(
             bar.set_position(now.done);
         }
     };
-    Ok(prepare(data, tokenizer, seed, options.offline, &mut progress)?)
+    Ok(prepare(
+        data,
+        tokenizer,
+        seed,
+        options.offline,
+        &mut progress,
+    )?)
 }
 
 fn bar(now: Progress) -> ProgressBar {
@@ -62,7 +70,11 @@ fn bar(now: Progress) -> ProgressBar {
 
 /// `$XDG_CACHE_HOME/sinterlm` or `~/.cache/sinterlm`.
 fn cache_dir() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
     let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
     Some(cache.join("sinterlm"))
 }

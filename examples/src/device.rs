@@ -29,7 +29,11 @@ pub fn choose_device(name: &str) -> Result<(Device, String)> {
 
 /// Opens a device, after asking whether there is one: burn panics on devices opened in vain.
 /// `only_hardware` passes over software drivers.
-#[allow(unused_variables, clippy::unnecessary_wraps, reason = "depends on the features")]
+#[allow(
+    unused_variables,
+    clippy::unnecessary_wraps,
+    reason = "depends on the features"
+)]
 fn open(kind: &str, index: usize, only_hardware: bool) -> Result<Option<Device>> {
     match kind {
         #[cfg(feature = "flex")]
@@ -46,6 +50,10 @@ fn open(kind: &str, index: usize, only_hardware: bool) -> Result<Option<Device>>
         "vulkan" => Ok(gpu::find("vulkan", index, only_hardware)),
         #[cfg(feature = "metal")]
         "metal" => Ok(gpu::find("metal", index, only_hardware)),
+        #[allow(
+            unreachable_patterns,
+            reason = "which of them were taken above is the build's"
+        )]
         "flex" | "wgpu" | "vulkan" | "metal" | "cuda" => {
             bail!("--device {kind}: this build has no such backend; build with --features {kind}")
         }

@@ -19,13 +19,19 @@ pub trait OrFailure<T> {
 
 impl<T, E: Into<anyhow::Error>> OrFailure<T> for Result<T, E> {
     fn or_unusable(self) -> Result<T, Failure> {
-        self.map_err(|error| Failure { status: ExitStatus::Unusable, error: error.into() })
+        self.map_err(|error| Failure {
+            status: ExitStatus::Unusable,
+            error: error.into(),
+        })
     }
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { status: ExitStatus::Failed, error: error.into() }
+        Self {
+            status: ExitStatus::Failed,
+            error: error.into(),
+        }
     }
 }
 
@@ -33,7 +39,10 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 pub fn main_with(body: impl FnOnce() -> Result<ExitStatus, Failure>) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     match body() {
         Ok(status) => status.into(),
         Err(failure) => {

@@ -20,7 +20,11 @@ pub fn evaluator<'a, M: CausalLm>(
 ) -> Evaluate<'a, M> {
     Box::new(move |model: &M, end: bool| {
         let all = end || max_rows == 0 || max_rows >= windows.rows();
-        let batches = if all { usize::MAX } else { (max_rows as usize).div_ceil(rows) };
+        let batches = if all {
+            usize::MAX
+        } else {
+            (max_rows as usize).div_ceil(rows)
+        };
         let ctx = ForwardCtx::evaluation(precision);
         let total = loss_over(model, windows.batches(rows).take(batches), &ctx, &device);
         let header = windows.store().header();
@@ -38,12 +42,22 @@ pub fn evaluator<'a, M: CausalLm>(
             ("valid/loss", score.loss()),
             ("valid/perplexity", score.perplexity()),
             ("valid/bits_per_byte", score.bits_per_byte()),
-            ("valid/perplexity_per_gpt2_token", score.perplexity_per_gpt2_token()),
+            (
+                "valid/perplexity_per_gpt2_token",
+                score.perplexity_per_gpt2_token(),
+            ),
         ];
-        let figures: Vec<(String, f64)> =
-            named.into_iter().filter_map(|(name, v)| Some((name.to_owned(), v?))).collect();
+        let figures: Vec<(String, f64)> = named
+            .into_iter()
+            .filter_map(|(name, v)| Some((name.to_owned(), v?)))
+            .collect();
         let loss = score.loss().unwrap_or(f64::NAN);
-        Ok::<_, TrainError>(EvalRecord { step: 0, tokens: 0, loss, figures })
+        Ok::<_, TrainError>(EvalRecord {
+            step: 0,
+            tokens: 0,
+            loss,
+            figures,
+        })
     })
 }
 
@@ -62,7 +76,10 @@ pub fn sampler<'a, M: CausalLm>(
             continue_text(model, &tokenizer, prompt, &config, seed, &device, |piece| {
                 text.push_str(piece);
             });
-            SampleText { prompt: prompt.clone(), text }
+            SampleText {
+                prompt: prompt.clone(),
+                text,
+            }
         };
         prompts.iter().enumerate().map(continued).collect()
     })

@@ -16,8 +16,14 @@ pub fn print_plan(config: &PretrainConfig, train: &TrainWindows, tokenizer: &Tok
         (step_rows * config.trainer.max_steps) as f64 / train.rows_per_epoch() as f64,
     );
     let flops = config.model.train_flops_per_token(seq) as f64;
-    println!("plan: {:.0} MFLOP a token, {:.2} PFLOP in all", flops / 1e6, flops * tokens as f64 / 1e15);
-    let memory = config.model.training_memory(rows, seq, config.optimizer.state_values());
+    println!(
+        "plan: {:.0} MFLOP a token, {:.2} PFLOP in all",
+        flops / 1e6,
+        flops * tokens as f64 / 1e15
+    );
+    let memory = config
+        .model
+        .training_memory(rows, seq, config.optimizer.state_values());
     println!(
         "plan: about {} MiB: weights {}, gradients {}, optimizer {}, activations {}",
         memory.total() >> 20,

@@ -22,9 +22,8 @@ pub(crate) fn check_changes(old: &PretrainConfig, new: &PretrainConfig, steps: u
     if after < steps {
         bail!("--set trainer.max_steps={after}: the run has done {steps} steps already");
     }
-    let factor = |step, config: &PretrainConfig| {
-        config.schedule.factor(step, config.trainer.max_steps)
-    };
+    let factor =
+        |step, config: &PretrainConfig| config.schedule.factor(step, config.trainer.max_steps);
     if (1..=steps).any(|step| factor(step, old) != factor(step, new)) {
         bail!(
             "--set trainer.max_steps={after}: the schedule of {before} steps had other learning rates in the {steps} steps that are done; only constant, inverse_sqrt and the stable part of warmup_stable_decay can be lengthened"
@@ -40,7 +39,11 @@ fn first_change(path: &str, old: &Value, new: &Value) -> Option<String> {
     if let (Value::Object(a), Value::Object(b)) = (old, new) {
         let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
         return keys.into_iter().find_map(|key| {
-            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            let path = if path.is_empty() {
+                key.clone()
+            } else {
+                format!("{path}.{key}")
+            };
             first_change(&path, &old[key], &new[key])
         });
     }
@@ -60,7 +63,10 @@ mod tests {
         assert!(check_changes(&old, &new, 10).is_ok());
         new.optimizer.beta2 = 0.99;
         let refused = check_changes(&old, &new, 10).unwrap_err().to_string();
-        assert!(refused.starts_with("--set optimizer.beta2: would change"), "{refused}");
+        assert!(
+            refused.starts_with("--set optimizer.beta2: would change"),
+            "{refused}"
+        );
     }
 
     #[test]

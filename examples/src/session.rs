@@ -65,7 +65,13 @@ impl Session {
         let dir = RunDir::create(options.out_or_default(name)).or_unusable()?;
         let provenance = Provenance::collect();
         let stop = StopFlag::install()?;
-        Ok(Self { dir, config, checkpoint: None, provenance, stop })
+        Ok(Self {
+            dir,
+            config,
+            checkpoint: None,
+            provenance,
+            stop,
+        })
     }
 
     fn resume(path: &Path, options: &Options) -> Result<Self, Failure> {
@@ -80,8 +86,7 @@ impl Session {
             return Err(error).or_unusable();
         }
         let dir = RunDir::open_existing(path).or_unusable()?;
-        let old: PretrainConfig =
-            sinterlm::config::load(&dir.config_path(), &[]).or_unusable()?;
+        let old: PretrainConfig = sinterlm::config::load(&dir.config_path(), &[]).or_unusable()?;
         let config = sinterlm::config::load(&dir.config_path(), &options.set).or_unusable()?;
         let (checkpoint, broken) = find_checkpoint(&dir.checkpoints_dir());
         for error in broken {
@@ -89,7 +94,9 @@ impl Session {
         }
         let steps = checkpoint.as_ref().map_or(0, |c| c.state.number("step"));
         check_changes(&old, &config, steps).or_unusable()?;
-        let metrics = checkpoint.as_ref().map_or(0, |c| c.state.number("metrics_bytes"));
+        let metrics = checkpoint
+            .as_ref()
+            .map_or(0, |c| c.state.number("metrics_bytes"));
         if dir.metrics_path().exists() {
             MetricsFile::cut_back(dir.metrics_path(), metrics)?;
         }
@@ -100,7 +107,13 @@ impl Session {
         }
         let provenance = Provenance::collect_resumed(dir.provenance_path());
         let stop = StopFlag::install()?;
-        Ok(Self { dir, config, checkpoint, provenance, stop })
+        Ok(Self {
+            dir,
+            config,
+            checkpoint,
+            provenance,
+            stop,
+        })
     }
 
     /// Prepares the text; on a fault a directory made for this run is removed again.
@@ -120,8 +133,10 @@ impl Session {
         println!("data: {}", prepared.report.text);
         self.config.data = prepared.resolved.clone();
         self.config.tokenizer = prepared.resolved_tokenizer.clone();
-        self.provenance.set("data", prepared.fingerprints.source.as_str());
-        self.provenance.set("tokenizer", prepared.fingerprints.tokenizer.as_str());
+        self.provenance
+            .set("data", prepared.fingerprints.source.as_str());
+        self.provenance
+            .set("tokenizer", prepared.fingerprints.tokenizer.as_str());
         Ok(prepared)
     }
 
@@ -201,7 +216,8 @@ impl Session {
     /// # Errors
     /// Where the directory cannot be written.
     pub fn begin(&mut self, device_name: &str, tokenizer: &Tokenizer) -> Result<(), Failure> {
-        self.dir.write_config(&sinterlm::config::to_toml(&self.config)?)?;
+        self.dir
+            .write_config(&sinterlm::config::to_toml(&self.config)?)?;
         let precision = format!("{:?}", self.config.trainer.precision).to_lowercase();
         self.provenance
             .set("device", device_name)
@@ -244,7 +260,10 @@ impl Session {
             keep_last: self.config.checkpoint.keep_last,
             on_save: Some(Box::new(move |folder, scalars| {
                 copy_into(folder, &[&config, &tokenizer])?;
-                scalars.insert("metrics_bytes".into(), MetricsFile::len_bytes(&metrics).into());
+                scalars.insert(
+                    "metrics_bytes".into(),
+                    MetricsFile::len_bytes(&metrics).into(),
+                );
                 Ok(())
             })),
             stop: Some(self.stop.clone()),
@@ -266,7 +285,10 @@ impl Session {
         let dir = self.dir.path().display().to_string();
         if let StopCause::Requested(reason) = outcome.cause {
             self.provenance.finish(self.dir.provenance_path())?;
-            println!("stopped after step {}; go on with: --resume {dir}", outcome.steps);
+            println!(
+                "stopped after step {}; go on with: --resume {dir}",
+                outcome.steps
+            );
             return Ok(reason.exit_status());
         }
         let staged = StagedDir::create(self.dir.model_dir())?;
@@ -293,7 +315,10 @@ impl Session {
         }
         summary.write(self.dir.summary_path())?;
         self.provenance.finish(self.dir.provenance_path())?;
-        println!("{} steps, {} tokens, {:.0} s", outcome.steps, outcome.tokens, outcome.seconds);
+        println!(
+            "{} steps, {} tokens, {:.0} s",
+            outcome.steps, outcome.tokens, outcome.seconds
+        );
         for (name, value) in outcome.evaluation.iter().flat_map(|record| &record.figures) {
             println!("{name}: {value:.4}");
         }
@@ -313,7 +338,13 @@ impl Session {
 
 /// The figures of the last evaluation, as `summary.json` names them.
 fn valid_figures(record: &EvalRecord, text: &StoreHeader) -> ValidFigures {
-    let figure = |name: &str| record.figures.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
+    let figure = |name: &str| {
+        record
+            .figures
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| *v)
+    };
     ValidFigures {
         loss: record.loss,
         perplexity: record.loss.exp(),

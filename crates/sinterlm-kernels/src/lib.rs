@@ -34,6 +34,6 @@ pub use layer_norm::layer_norm;
 pub use layout::RowLayout;
 pub use linear::linear;
 pub use linear_cross_entropy::{CrossEntropyOptions, linear_cross_entropy, linear_logprobs};
-pub use orthogonalize::orthogonalize;
+pub use orthogonalize::{orthogonalize, orthogonalize_all};
 pub use reduce::{add_in_place, sum_of_squares};
 pub use route::{Route, with_route};

@@ -35,12 +35,34 @@ const NORM_FLOOR: f64 = 1e-7;
 /// assert!((x[0] - 1.0).abs() < 0.33 && (x[3] - 1.0).abs() < 0.33 && x[1].abs() < 1e-6);
 /// ```
 pub fn orthogonalize(g: Tensor<2>, steps: usize) -> Tensor<2> {
-    let norm = sum_of_squares(g.clone()).sqrt() + NORM_FLOOR;
     match Route::of(&g.device(), g.dtype()) {
         #[cfg(feature = "flex")]
-        Route::Native if steps > 0 => native::orthogonalize(g, steps, norm),
-        _ => composed(g.div_scalar(norm), steps),
+        Route::Native if steps > 0 => native::orthogonalize(g, steps, native::Threads::Many),
+        _ => {
+            let norm = frobenius(&g);
+            composed(g.div_scalar(norm), steps)
+        }
     }
+}
+
+/// [`orthogonalize`] of many matrices. On the CPU the matrices run side by side, one thread each:
+/// matrices of a few hundred rows are too small to be split among threads without loss.
+pub fn orthogonalize_all(matrices: Vec<Tensor<2>>, steps: usize) -> Vec<Tensor<2>> {
+    #[cfg(feature = "flex")]
+    if steps > 0
+        && let Some(first) = matrices.first()
+        && matches!(Route::of(&first.device(), first.dtype()), Route::Native)
+    {
+        return native::orthogonalize_all(matrices, steps);
+    }
+    matrices
+        .into_iter()
+        .map(|g| orthogonalize(g, steps))
+        .collect()
+}
+
+fn frobenius(g: &Tensor<2>) -> f64 {
+    sum_of_squares(g.clone()).sqrt() + NORM_FLOOR
 }
 
 fn composed(mut x: Tensor<2>, steps: usize) -> Tensor<2> {
@@ -62,7 +84,7 @@ mod native {
     use burn::tensor::Tensor;
     use rayon::prelude::*;
 
-    use super::QUINTIC;
+    use super::{QUINTIC, frobenius};
     use crate::{
         buffer,
         product::{Matrix, product},
@@ -73,7 +95,38 @@ mod native {
     /// Side of a mirrored tile: both of its places stay in the first-level cache.
     const TILE: usize = 16;
 
-    pub(super) fn orthogonalize(g: Tensor<2>, steps: usize, norm: f64) -> Tensor<2> {
+    /// How many threads work on one matrix.
+    #[derive(Clone, Copy)]
+    pub(super) enum Threads {
+        One,
+        Many,
+    }
+
+    impl Threads {
+        /// Hands blocks of `len` values to `work`, with their number. Who computes a block does
+        /// not change its bits.
+        fn blocks(self, out: &mut [f32], len: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+            match self {
+                Self::One => out
+                    .chunks_mut(len)
+                    .enumerate()
+                    .for_each(|(i, block)| work(i, block)),
+                Self::Many => {
+                    out.par_chunks_mut(len)
+                        .enumerate()
+                        .for_each(|(i, block)| work(i, block));
+                }
+            }
+        }
+    }
+
+    pub(super) fn orthogonalize_all(matrices: Vec<Tensor<2>>, steps: usize) -> Vec<Tensor<2>> {
+        let one = |g| orthogonalize(g, steps, Threads::One);
+        matrices.into_par_iter().with_max_len(1).map(one).collect()
+    }
+
+    pub(super) fn orthogonalize(g: Tensor<2>, steps: usize, threads: Threads) -> Tensor<2> {
+        let norm = frobenius(&g);
         let [rows, cols] = g.dims();
         let g = buffer::whole(g);
         let values: &[f32] = g.storage();
@@ -84,6 +137,7 @@ mod native {
         let mut gram = vec![0.0; size * size];
         if rows <= cols {
             symmetric(
+                threads,
                 &mut gram,
                 size,
                 whole,
@@ -92,6 +146,7 @@ mod native {
             );
         } else {
             symmetric(
+                threads,
                 &mut gram,
                 size,
                 whole.transposed(),
@@ -105,6 +160,7 @@ mod native {
         let [a, b, c] = QUINTIC;
         for step in 0..steps {
             symmetric(
+                threads,
                 &mut factor,
                 size,
                 square(&gram, size),
@@ -118,6 +174,7 @@ mod native {
                 total.clone_from(&factor);
             } else {
                 symmetric(
+                    threads,
                     &mut spare,
                     size,
                     square(&factor, size),
@@ -128,6 +185,7 @@ mod native {
             }
             if step + 1 < steps {
                 symmetric(
+                    threads,
                     &mut spare,
                     size,
                     square(&factor, size),
@@ -135,6 +193,7 @@ mod native {
                     1.0,
                 );
                 symmetric(
+                    threads,
                     &mut gram,
                     size,
                     square(&spare, size),
@@ -145,18 +204,16 @@ mod native {
         }
 
         let mut out = vec![0.0; rows * cols];
-        out.par_chunks_mut(BLOCK * cols)
-            .enumerate()
-            .for_each(|(block, out)| {
-                let (first, count) = (block * BLOCK, out.len() / cols);
-                if rows <= cols {
-                    let total = Matrix::new(&total[first * size..], count, size, size);
-                    product(out, cols, false, total, whole, inverse);
-                } else {
-                    let x = Matrix::new(&values[first * cols..], count, cols, cols);
-                    product(out, cols, false, x, square(&total, size), inverse);
-                }
-            });
+        threads.blocks(&mut out, BLOCK * cols, |block, out| {
+            let (first, count) = (block * BLOCK, out.len() / cols);
+            if rows <= cols {
+                let total = Matrix::new(&total[first * size..], count, size, size);
+                product(out, cols, false, total, whole, inverse);
+            } else {
+                let x = Matrix::new(&values[first * cols..], count, cols, cols);
+                product(out, cols, false, x, square(&total, size), inverse);
+            }
+        });
         buffer::tensor(buffer::from_vec(out, [rows, cols]))
     }
 
@@ -166,15 +223,20 @@ mod native {
 
     /// `out = factor · a b` for a product known to be symmetric: computes from the diagonal on
     /// and mirrors.
-    fn symmetric(out: &mut [f32], size: usize, a: Matrix, b: Matrix, factor: f32) {
-        out.par_chunks_mut(BLOCK * size)
-            .enumerate()
-            .for_each(|(block, out)| {
-                let first = block * BLOCK;
-                let rows = out.len() / size;
-                let (a, b) = (a.row_range(first, rows), b.col_range(first, size - first));
-                product(&mut out[first..], size, false, a, b, factor);
-            });
+    fn symmetric(
+        threads: Threads,
+        out: &mut [f32],
+        size: usize,
+        a: Matrix<'_>,
+        b: Matrix<'_>,
+        factor: f32,
+    ) {
+        threads.blocks(out, BLOCK * size, |block, out| {
+            let first = block * BLOCK;
+            let rows = out.len() / size;
+            let (a, b) = (a.row_range(first, rows), b.col_range(first, size - first));
+            product(&mut out[first..], size, false, a, b, factor);
+        });
         for top in (0..size).step_by(TILE) {
             for left in (0..=top).step_by(TILE) {
                 for row in top..(top + TILE).min(size) {
@@ -211,6 +273,16 @@ mod tests {
 
     fn values(x: Tensor<2>) -> Vec<f32> {
         x.into_data().try_into_vec().unwrap()
+    }
+
+    #[test]
+    fn many_at_once_give_the_bits_of_one_by_one() {
+        let shapes = [(64, 64), (130, 50), (50, 200)];
+        let matrices: Vec<_> = shapes.iter().map(|(r, c)| random(*r, *c)).collect();
+        let all = orthogonalize_all(matrices.clone(), 5);
+        for (together, alone) in all.into_iter().zip(matrices) {
+            assert_eq!(values(together), values(orthogonalize(alone, 5)));
+        }
     }
 
     #[test]

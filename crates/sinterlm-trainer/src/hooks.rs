@@ -21,7 +21,6 @@ pub type OnSave<'a> =
 pub type SaveModel<'a, M> = Box<dyn FnMut(&Path, &M) -> Result<(), TrainError> + 'a>;
 
 /// What a run does beside its steps, and when. Everything is off by default.
-#[derive(Default)]
 pub struct Hooks<'a, M> {
     /// Kind of the run, for observers: `pretrain`.
     pub kind: &'a str,
@@ -49,6 +48,27 @@ pub struct Hooks<'a, M> {
     pub on_save: Option<OnSave<'a>>,
     /// Set by a signal.
     pub stop: Option<StopFlag>,
+}
+
+// Written out, as a derive would ask `M: Default`.
+impl<M> Default for Hooks<'_, M> {
+    fn default() -> Self {
+        Self {
+            kind: "train",
+            parameters: 0,
+            observers: Observers::new(),
+            log: Trigger::default(),
+            evaluate: None,
+            evaluate_at: Trigger::default(),
+            sample: None,
+            sample_at: Trigger::default(),
+            checkpoints: None,
+            checkpoint_at: Trigger::default(),
+            keep_last: 0,
+            on_save: None,
+            stop: None,
+        }
+    }
 }
 
 impl<M> std::fmt::Debug for Hooks<'_, M> {

@@ -1,11 +1,10 @@
 //! One optimizer step: micro-batches, accumulation, clipping, update. The loop around it is in
 //! `run_loop`.
 
-use burn::module::{ModuleMapper, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use sinterlm_config::{Seed, Stream};
 use sinterlm_losses::TokenCount;
-use sinterlm_model::{CausalLm, ForwardCtx, PathStack};
+use sinterlm_model::{CausalLm, ForwardCtx};
 
 use crate::config::TrainerConfig;
 use crate::ema::Ema;
@@ -165,13 +164,7 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
             lr_factor,
             grad_scale: grad_scale as f32,
         };
-        let mut apply = Apply {
-            optimizer: &mut self.optimizer,
-            gradients,
-            update,
-            stack: PathStack::default(),
-        };
-        let model = model.map(&mut apply);
+        let model = self.optimizer.step(model, gradients, &update);
         if let Some(ema) = &mut self.ema {
             ema.update(&model, step + 1);
         }
@@ -214,36 +207,5 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
             loss += f64::from(share.into_scalar::<f32>());
         }
         Ok((gradients, loss, total.get()))
-    }
-}
-
-/// Updates every parameter that has a gradient.
-struct Apply<'a> {
-    optimizer: &'a mut Optimizer,
-    gradients: Gradients,
-    update: Update,
-    stack: PathStack,
-}
-
-impl ModuleMapper for Apply<'_> {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(grad) = self.gradients.remove(param.id) else {
-            return param;
-        };
-        let path = self.stack.path();
-        // Taken apart so that the weight's buffer has one owner and can be updated in place.
-        let (id, weight, mapper) = param.consume();
-        let weight = self
-            .optimizer
-            .update(&path, weight.without_autodiff(), grad, &self.update);
-        Param::from_mapped_value(id, weight.autodiff().require_grad(), mapper)
-    }
-
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.stack.enter(name);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.stack.exit();
     }
 }

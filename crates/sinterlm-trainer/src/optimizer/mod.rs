@@ -5,10 +5,14 @@ mod rules;
 
 use std::collections::BTreeMap;
 
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
+use sinterlm_kernels as kernels;
+use sinterlm_model::PathStack;
 
 pub use config::{OptimizerConfig, OptimizerKind};
 
+use crate::gradients::Gradients;
 use crate::state::HostTensor;
 use rules::Rule;
 
@@ -62,6 +66,39 @@ impl Optimizer {
         rule.update(&mut state, weight, grad, update)
     }
 
+    /// Updates every parameter of a module that has a gradient.
+    ///
+    /// Muon's matrices are orthogonalised together, since one alone can't keep all cores busy.
+    pub(crate) fn step<M: Module>(
+        &mut self,
+        model: M,
+        mut gradients: Gradients,
+        update: &Update,
+    ) -> M {
+        let mut directions = BTreeMap::new();
+        if self.config.kind == OptimizerKind::Muon {
+            let mut ahead = Ahead {
+                optimizer: self,
+                gradients: &mut gradients,
+                update,
+                matrices: Vec::new(),
+                stack: PathStack::default(),
+            };
+            model.visit(&mut ahead);
+            let (paths, matrices): (Vec<_>, Vec<_>) = ahead.matrices.into_iter().unzip();
+            let orthogonal = kernels::orthogonalize_all(matrices, self.config.muon_steps);
+            directions = paths.into_iter().zip(orthogonal).collect();
+        }
+        let stack = PathStack::default();
+        model.map(&mut Apply {
+            optimizer: self,
+            gradients,
+            directions,
+            update,
+            stack,
+        })
+    }
+
     /// Copies the state to the host, by name.
     pub fn save(&self) -> BTreeMap<String, HostTensor> {
         let host = |(name, values): (&String, &Tensor<1>)| {
@@ -99,6 +136,81 @@ impl ParamState<'_> {
         let len = values.dims().iter().product::<usize>();
         self.state
             .insert(format!("{}.{name}", self.path), values.reshape([len]));
+    }
+}
+
+/// Takes the gradients of Muon's matrices and turns them into momentum.
+struct Ahead<'a> {
+    optimizer: &'a mut Optimizer,
+    gradients: &'a mut Gradients,
+    update: &'a Update,
+    matrices: Vec<(String, Tensor<2>)>,
+    stack: PathStack,
+}
+
+impl ModuleVisitor for Ahead<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let path = self.stack.path();
+        let rule = Rule::of(&self.optimizer.config, &path, D);
+        if !rule.is_muon() {
+            return;
+        }
+        let Some(grad) = self.gradients.remove::<D>(param.id) else {
+            return;
+        };
+        let mut state = ParamState {
+            path: &path,
+            state: &mut self.optimizer.state,
+        };
+        let ahead = rule.muon_momentum(&mut state, grad, self.update);
+        self.matrices.push((path, ahead));
+    }
+
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.stack.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.stack.exit();
+    }
+}
+
+/// Moves every parameter that has a direction or a gradient.
+struct Apply<'a> {
+    optimizer: &'a mut Optimizer,
+    gradients: Gradients,
+    directions: BTreeMap<String, Tensor<2>>,
+    update: &'a Update,
+    stack: PathStack,
+}
+
+impl ModuleMapper for Apply<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let path = self.stack.path();
+        let direction = self.directions.remove(&path);
+        let grad = self.gradients.remove(param.id);
+        if direction.is_none() && grad.is_none() {
+            return param;
+        }
+        // Taken apart so that the weight's buffer has one owner and can be updated in place.
+        let (id, weight, mapper) = param.consume();
+        let mut weight = weight.without_autodiff();
+        if let Some(direction) = direction {
+            let rule = Rule::of(&self.optimizer.config, &path, D);
+            weight = rule.muon_apply(weight, direction, self.update);
+        }
+        if let Some(grad) = grad {
+            weight = self.optimizer.update(&path, weight, grad, self.update);
+        }
+        Param::from_mapped_value(id, weight.autodiff().require_grad(), mapper)
+    }
+
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.stack.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.stack.exit();
     }
 }
 

@@ -42,7 +42,11 @@ impl<'a> Rule<'a> {
     ) -> Tensor<D> {
         match self.kind {
             OptimizerKind::AdamW => self.adamw(state, weight, grad, update),
-            OptimizerKind::Muon => self.muon(state, weight, grad, update),
+            OptimizerKind::Muon => {
+                let ahead = self.muon_momentum(state, grad, update);
+                let direction = kernels::orthogonalize(ahead, self.config.muon_steps);
+                self.muon_apply(weight, direction, update)
+            }
             OptimizerKind::Adafactor => self.adafactor(state, weight, grad, update),
             OptimizerKind::Lion => self.lion(state, weight, grad, update),
         }
@@ -72,28 +76,40 @@ impl<'a> Rule<'a> {
         weight
     }
 
-    /// As `torch.optim.Muon`: momentum as a moving average, Nesterov, orthogonalised, scaled by
-    /// `√max(1, rows/cols)`.
-    fn muon<const D: usize>(
+    /// Whether the parameter follows Muon.
+    pub(super) fn is_muon(self) -> bool {
+        self.kind == OptimizerKind::Muon
+    }
+
+    /// Muon's momentum, a moving average with Nesterov's look ahead as in `torch.optim.Muon`:
+    /// the matrix that is to be orthogonalised.
+    pub(super) fn muon_momentum<const D: usize>(
         self,
         state: &mut ParamState<'_>,
-        weight: Tensor<D>,
         grad: Tensor<D>,
+        update: &Update,
+    ) -> Tensor<2> {
+        let momentum = self.config.muon_momentum;
+        let dims = grad.dims();
+        let grad = grad.mul_scalar(f64::from(update.grad_scale) * (1.0 - momentum));
+        let buffer = state.take("momentum", &grad).mul_scalar(momentum) + grad.clone();
+        let ahead = grad + buffer.clone().mul_scalar(momentum);
+        state.put("momentum", buffer);
+        ahead.reshape([dims[0], dims[1]])
+    }
+
+    /// Moves a matrix along an orthogonal direction, scaled by `√max(1, rows/cols)`.
+    pub(super) fn muon_apply<const D: usize>(
+        self,
+        weight: Tensor<D>,
+        direction: Tensor<2>,
         update: &Update,
     ) -> Tensor<D> {
         let lr = self.config.muon_lr * update.lr_factor;
-        let momentum = self.config.muon_momentum;
         let dims = weight.dims();
-        let (rows, cols) = (dims[0], dims[1]);
-        let buffer = state.take("momentum", &weight).mul_scalar(momentum);
-        let grad = grad.mul_scalar(update.grad_scale);
-        let buffer = buffer + grad.clone().mul_scalar(1.0 - momentum);
-        let ahead = grad.mul_scalar(1.0 - momentum) + buffer.clone().mul_scalar(momentum);
-        state.put("momentum", buffer);
-        let direction = kernels::orthogonalize(ahead.reshape([rows, cols]), self.config.muon_steps);
-        let scale = (rows as f64 / cols as f64).max(1.0).sqrt();
-        let direction = direction.mul_scalar(lr * scale).reshape(dims);
-        weight.mul_scalar(1.0 - lr * self.weight_decay) - direction
+        let scale = (dims[0] as f64 / dims[1] as f64).max(1.0).sqrt();
+        weight.mul_scalar(1.0 - lr * self.weight_decay)
+            - direction.mul_scalar(lr * scale).reshape(dims)
     }
 
     fn lion<const D: usize>(
