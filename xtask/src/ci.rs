@@ -60,18 +60,22 @@ fn gpu_tests(report: &mut Report) -> Result<()> {
         "test",
         "--release",
         "-p",
-        "sinterlm-examples",
+        "sinterlm-trainer",
         "--features",
-        "wgpu",
+        "burn/wgpu,burn/fusion,burn/autotune",
         "--test",
-        "backends",
-        "--",
-        "--include-ignored",
+        "golden",
     ];
     let reason = match machine::vulkan_driver() {
-        _ if !std::fs::exists("examples/tests/backends.rs")? => "there are no such tests yet",
         None => "no Vulkan driver; install mesa-vulkan-drivers for a software one",
-        Some(_) => return report.tests("tests on wgpu", &mut cargo(TESTS)),
+        Some(_) => {
+            let mut tests = cargo(TESTS);
+            tests.env("BURN_DEVICE", "wgpu");
+            if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+                tests.env("XDG_RUNTIME_DIR", std::env::temp_dir()); // Vulkan loaders ask for one
+            }
+            return report.tests("tests on wgpu", &mut tests);
+        }
     };
     println!("skipped: tests on wgpu: {reason}");
     Ok(())

@@ -9,7 +9,10 @@ use anyhow::{Result, bail};
 
 use crate::{metadata, process, repository};
 
-/// Builds all examples and runs each; those that need a model get the one that `pretrain` made.
+/// The example whose model the others read.
+const PRETRAIN: &str = "pretrain_tinystories";
+
+/// Builds all examples and runs each; those that need a model get the one that pretraining made.
 pub(crate) fn run() -> Result<()> {
     // The workspace's features, so that what the tests built is used again.
     process::run(&mut process::cargo(&[
@@ -27,7 +30,7 @@ pub(crate) fn run() -> Result<()> {
 
 fn run_all(runs: &Path) -> Result<()> {
     let mut examples = metadata::examples()?;
-    examples.sort_by_key(|name| name != "pretrain"); // stable: the others stay in order
+    examples.sort_by_key(|name| name != PRETRAIN); // stable: the others stay in order
     if examples.is_empty() {
         println!("skipped: there are no examples");
     }
@@ -50,7 +53,8 @@ fn arguments(name: &str, runs: &Path) -> Option<Vec<String>> {
     let path = |name: &str| runs.join(name).display().to_string();
     let config = format!("configs/smoke/{name}.toml");
     let mut arguments = if name == "generate" {
-        vec!["--model".to_owned(), path("pretrain")]
+        let prompt = ["--prompt", "Once upon a time", "--max-new-tokens", "20"].map(str::to_owned);
+        ["--model".to_owned(), path(PRETRAIN)].into_iter().chain(prompt).collect()
     } else {
         fs::exists(&config).ok().filter(|&there| there)?;
         vec![

@@ -4,7 +4,8 @@
     reason = "a command-line tool prints its results"
 )]
 
-use sinterlm_config::KeyDoc;
+use sinterlm::recipes::PretrainConfig;
+use sinterlm_config::{KeyDoc, describe};
 
 fn main() {
     print!("{}", page(&recipes()));
@@ -19,7 +20,7 @@ struct Recipe {
 
 /// The configs of the facade's recipes, in the order of the pipelines.
 fn recipes() -> Vec<Recipe> {
-    vec![]
+    vec![Recipe { example: "pretrain_tinystories", keys: describe::<PretrainConfig>() }]
 }
 
 fn page(recipes: &[Recipe]) -> String {
