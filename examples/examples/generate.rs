@@ -3,6 +3,7 @@
 //!     cargo run --release --example generate -- --model runs/NAME --prompt "Once upon a time"
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -11,9 +12,11 @@ use anyhow::Context;
 use clap::Parser;
 use sinterlm::config::Seed;
 use sinterlm::data::Tokenizer;
-use sinterlm::model::{SampleConfig, find_model, load_model};
+use sinterlm::model::{SampleConfig, load_model};
 use sinterlm::run::{ExitStatus, Summary, peak_memory_bytes};
-use sinterlm_examples::{Failure, OrFailure, choose_device, continue_text, main_with};
+use sinterlm_examples::{
+    Failure, OrFailure, choose_device, continue_text, find_weights, limit_threads, main_with,
+};
 
 /// Continue a prompt with a trained model.
 #[derive(Debug, Parser)]
@@ -39,6 +42,9 @@ struct Arguments {
     /// Seed of the draws.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// CPU threads; all cores where absent.
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
     /// auto, flex, wgpu, vulkan, metal, cuda, cuda:1
     #[arg(long, value_name = "D", default_value = "auto")]
     device: String,
@@ -57,8 +63,9 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
     let started = Instant::now();
+    limit_threads(arguments.threads).or_unusable()?;
     let (device, device_name) = choose_device(&arguments.device).or_unusable()?;
-    let folder = find_model(&arguments.model).or_unusable()?;
+    let folder = find_weights(&arguments.model).or_unusable()?;
     let model = load_model(&folder, &device).or_unusable()?;
     let tokenizer = Tokenizer::from_file(&folder.join("tokenizer.json")).or_unusable()?;
     if !(0.0..=10.0).contains(&arguments.temperature) {

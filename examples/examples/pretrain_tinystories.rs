@@ -12,7 +12,7 @@ use sinterlm::data::{TrainWindows, ValidWindows};
 use sinterlm::run::{ExitStatus, Options};
 use sinterlm::trainer::{NextToken, Trainer};
 use sinterlm_examples::{
-    Failure, OrFailure, Session, choose_device, evaluator, main_with, print_plan, sampler,
+    Failure, OrFailure, Session, choose_device, evaluator, main_with, print_plan, sampler, say,
 };
 
 const NAME: &str = "pretrain_tinystories";
@@ -32,11 +32,16 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<ExitStatus, Failure> {
     let (plain, device_name) = choose_device(&options.device).or_unusable()?;
     let device = plain.clone().autodiff();
-    println!("device: {device_name}");
+    say(format!("device: {device_name}"));
 
     let mut session = Session::open(NAME, options)?;
+    if session.is_finished() {
+        let summary = session.dir.summary_path();
+        say(format!("this run is finished: {}", summary.display()));
+        return Ok(ExitStatus::Done);
+    }
     let prepared = session.prepare_text(options)?;
-    let model = session.starting_model(options, &prepared.tokenizer, &device)?;
+    let model = session.starting_model(&prepared.tokenizer, &device)?;
     session.fit_micro_batch(&device_name)?;
     let config = session.config.clone();
     let (seed, seq) = (Seed(config.seed), config.model.max_seq_len);
@@ -44,7 +49,6 @@ fn run(options: &Options) -> Result<ExitStatus, Failure> {
     let valid = ValidWindows::new(prepared.valid, seq).or_unusable()?;
     if options.plan {
         print_plan(&config, &train, &prepared.tokenizer);
-        session.abandon();
         return Ok(ExitStatus::Done);
     }
 
@@ -60,13 +64,6 @@ fn run(options: &Options) -> Result<ExitStatus, Failure> {
     );
     if let Some(checkpoint) = session.checkpoint.take() {
         trainer.resume(checkpoint).or_unusable()?;
-        if session.is_finished(trainer.steps()) {
-            println!(
-                "this run is finished: {}",
-                session.dir.summary_path().display()
-            );
-            return Ok(ExitStatus::Done);
-        }
     }
     session.begin(&device_name, &prepared.tokenizer)?;
 

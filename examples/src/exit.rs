@@ -1,5 +1,7 @@
 //! How a program ends: the exit statuses of the contract, with one message on stderr.
 
+use std::fmt::Display;
+use std::io::Write;
 use std::process::ExitCode;
 
 use sinterlm::run::ExitStatus;
@@ -46,8 +48,14 @@ pub fn main_with(body: impl FnOnce() -> Result<ExitStatus, Failure>) -> ExitCode
     match body() {
         Ok(status) => status.into(),
         Err(failure) => {
-            eprintln!("error: {:#}", failure.error);
+            // Nobody may be reading: no reason for another exit status.
+            let _ = writeln!(std::io::stderr(), "error: {:#}", failure.error);
             failure.status.into()
         }
     }
+}
+
+/// Writes a line to stdout. A run is not to end because nobody reads its results any more.
+pub fn say(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }

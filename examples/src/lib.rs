@@ -8,9 +8,11 @@ mod hooks;
 mod plan;
 mod resume;
 mod session;
+mod weights;
 
-pub use device::choose_device;
-pub use exit::{Failure, OrFailure, main_with};
+pub use device::{choose_device, limit_threads};
+pub use exit::{Failure, OrFailure, main_with, say};
 pub use hooks::{continue_text, evaluator, sampler};
 pub use plan::print_plan;
 pub use session::Session;
+pub use weights::find_weights;

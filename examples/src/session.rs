@@ -1,13 +1,14 @@
 //! A run: its directory, whether new or gone on with, and everything that watches it.
 
-use std::path::Path;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use sinterlm::burn::tensor::Device;
 use sinterlm::config::Seed;
 use sinterlm::data::{Prepared, StoreHeader, Tokenizer};
-use sinterlm::formats::{StagedDir, write_file_atomic};
-use sinterlm::model::{Gpt, find_model, load_model, read_config, save_model};
+use sinterlm::formats::{StagedDir, remove_stale_staging, write_file_atomic};
+use sinterlm::model::{Gpt, load_model, save_model};
 use sinterlm::recipes::PretrainConfig;
 use sinterlm::run::{
     EvalRecord, ExitStatus, Gate, LossPlot, MetricsFile, Observers, Options, ProgressBar,
@@ -15,15 +16,26 @@ use sinterlm::run::{
     available_memory_bytes, peak_memory_bytes,
 };
 use sinterlm::trainer::{
-    Checkpoint, Hooks, MicroBatch, Outcome, StopCause, TrainError, find_checkpoint,
+    Checkpoint, Hooks, MicroBatch, Outcome, StopCause, TrainError, TrainState, find_checkpoint,
+    set_aside_broken,
 };
 
 use crate::data::load_text;
-use crate::exit::{Failure, OrFailure};
+use crate::device::limit_threads;
+use crate::exit::{Failure, OrFailure, say};
 use crate::resume::check_changes;
+use crate::weights::take_weights;
 
 /// Validation perplexity per GPT-2 token that a pretraining run must stay below.
 const TARGET_PERPLEXITY: f64 = 40.0;
+
+/// Where a run goes on, for what has to be taken back before it does.
+#[derive(Debug)]
+struct ResumePoint {
+    newest_whole: Option<PathBuf>,
+    steps: u64,
+    metrics_bytes: u64,
+}
 
 /// A run directory in the hands of this process.
 #[derive(Debug)]
@@ -34,6 +46,7 @@ pub struct Session {
     pub config: PretrainConfig,
     /// Where to go on from, on `--resume`.
     pub checkpoint: Option<Checkpoint>,
+    resumed: Option<ResumePoint>,
     /// Facts about the run, written to `run.json`.
     pub provenance: Provenance,
     /// Raised by Ctrl-C and SIGTERM.
@@ -47,10 +60,7 @@ impl Session {
     /// Exit status 2 for a faulty config, a directory that holds a run, or a change on resume
     /// that would alter the past.
     pub fn open(name: &str, options: &Options) -> Result<Self, Failure> {
-        if let Some(threads) = options.threads {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get());
-            pool.build_global().or_unusable()?;
-        }
+        limit_threads(options.threads).or_unusable()?;
         match &options.resume {
             Some(path) => Self::resume(path, options),
             None => Self::start(name, options),
@@ -62,6 +72,8 @@ impl Session {
         let mut config: PretrainConfig =
             sinterlm::config::load(&path, &options.set).or_unusable()?;
         config.seed = options.seed.unwrap_or(config.seed);
+        config.weights = options.model.clone().or(config.weights);
+        take_weights(&mut config).or_unusable()?;
         let dir = RunDir::create(options.out_or_default(name)).or_unusable()?;
         let provenance = Provenance::collect();
         let stop = StopFlag::install()?;
@@ -69,6 +81,7 @@ impl Session {
             dir,
             config,
             checkpoint: None,
+            resumed: None,
             provenance,
             stop,
         })
@@ -90,20 +103,23 @@ impl Session {
         let config = sinterlm::config::load(&dir.config_path(), &options.set).or_unusable()?;
         let (checkpoint, broken) = find_checkpoint(&dir.checkpoints_dir());
         for error in broken {
-            eprintln!("passing over a broken checkpoint: {error}");
+            let note = format!("passing over a broken checkpoint: {error}");
+            let _ = writeln!(std::io::stderr(), "{note}");
         }
-        let steps = checkpoint.as_ref().map_or(0, |c| c.state.number("step"));
+        let number = |key| checkpoint.as_ref().map_or(0, |c| c.state.number(key));
+        let resumed = ResumePoint {
+            newest_whole: checkpoint.as_ref().map(|c| c.path.clone()),
+            steps: number("step"),
+            metrics_bytes: number("metrics_bytes"),
+        };
+        let steps = resumed.steps;
         check_changes(&old, &config, steps).or_unusable()?;
-        let metrics = checkpoint
-            .as_ref()
-            .map_or(0, |c| c.state.number("metrics_bytes"));
-        if dir.metrics_path().exists() {
-            MetricsFile::cut_back(dir.metrics_path(), metrics)?;
-        }
-        SampleFile::cut_back(dir.samples_path(), steps)?;
         match &checkpoint {
-            Some(found) => println!("resume: from {} (step {steps})", found.path.display()),
-            None => println!("resume: no whole checkpoint yet, starting at step 0"),
+            Some(found) => say(format!(
+                "resume: from {} (step {steps})",
+                found.path.display()
+            )),
+            None => say("resume: no whole checkpoint yet, starting at step 0"),
         }
         let provenance = Provenance::collect_resumed(dir.provenance_path());
         let stop = StopFlag::install()?;
@@ -111,26 +127,21 @@ impl Session {
             dir,
             config,
             checkpoint,
+            resumed: Some(resumed),
             provenance,
             stop,
         })
     }
 
-    /// Prepares the text; on a fault a directory made for this run is removed again.
+    /// Prepares the text.
     ///
     /// # Errors
     /// Exit status 2 for faulty text, tokenizer or cache.
     pub fn prepare_text(&mut self, options: &Options) -> Result<Prepared, Failure> {
         let seed = Seed(self.config.seed);
         let tokenizer = self.config.tokenizer.clone();
-        let prepared = match load_text(options, &mut self.config.data, &tokenizer, seed) {
-            Ok(prepared) => prepared,
-            Err(error) => {
-                self.abandon();
-                return Err(error).or_unusable();
-            }
-        };
-        println!("data: {}", prepared.report.text);
+        let prepared = load_text(options, &mut self.config.data, &tokenizer, seed).or_unusable()?;
+        say(format!("data: {}", prepared.report.text));
         self.config.data = prepared.resolved.clone();
         self.config.tokenizer = prepared.resolved_tokenizer.clone();
         self.provenance
@@ -140,30 +151,28 @@ impl Session {
         Ok(prepared)
     }
 
-    /// The model at the start: drawn from the seed, loaded by `--model`, or the checkpoint's.
+    /// The model at the start: the checkpoint's, the one of `--model`, or drawn from the seed.
     ///
     /// # Errors
     /// Exit status 2 for weights that can't be used or a vocabulary below the tokenizer's.
     pub fn starting_model(
         &mut self,
-        options: &Options,
         tokenizer: &Tokenizer,
         device: &Device,
     ) -> Result<Gpt, Failure> {
-        let folder = match (&self.checkpoint, &options.model) {
-            (Some(checkpoint), _) => Some(checkpoint.path.clone()),
-            (None, Some(path)) => Some(find_model(path).or_unusable()?),
-            (None, None) => None,
-        };
-        if let Some(folder) = &folder {
-            println!("weights: {}", folder.display());
-            let dropout = self.config.model.dropout;
-            self.config.model = read_config(folder).or_unusable()?;
-            self.config.model.dropout = dropout;
+        let checkpoint = self.checkpoint.as_ref().map(|found| &found.path);
+        let folder = checkpoint.or(self.config.weights.as_ref());
+        if let Some(folder) = folder {
+            let own = folder.join("tokenizer.json").is_file();
+            let whose = if own {
+                ""
+            } else {
+                ", without a tokenizer: the config's is used"
+            };
+            say(format!("weights: {}{whose}", folder.display()));
         }
         let (found, needed) = (self.config.model.vocab_size, tokenizer.vocab_size());
         if found < needed {
-            self.abandon();
             let error = anyhow::anyhow!(
                 "model.vocab_size: {found} is below the tokenizer's {needed} tokens; set it to {needed}, or use the tokenizer that the weights were trained with"
             );
@@ -171,18 +180,20 @@ impl Session {
         }
         let config = &self.config.model;
         let model = match folder {
-            Some(folder) => load_model(&folder, device).or_unusable()?,
+            Some(folder) => load_model(folder, device)
+                .or_unusable()?
+                .with_dropout(config.dropout),
             None => config.init(Seed(self.config.seed), device),
         };
         let parameters = config.parameters();
-        println!(
+        say(format!(
             "model: {} layers, width {}, context {}, {} parameters ({} in embeddings)",
             config.n_layers,
             config.d_model,
             config.max_seq_len,
             parameters.total,
             parameters.embedding
-        );
+        ));
         Ok(model)
     }
 
@@ -207,15 +218,35 @@ impl Session {
     }
 
     /// Whether a run that is gone on with has nothing left to do.
-    pub fn is_finished(&self, steps: u64) -> bool {
-        steps >= self.config.trainer.max_steps && self.dir.summary_path().is_file()
+    pub fn is_finished(&self) -> bool {
+        let (config, patience) = (
+            &self.config.trainer,
+            self.config.trainer.early_stopping_patience,
+        );
+        let is_over = |state: &TrainState| {
+            state.number("step") >= config.max_steps
+                || (patience > 0 && state.number("since_best") >= patience)
+        };
+        let state = self.checkpoint.as_ref().map(|found| &found.state);
+        state.is_some_and(is_over) && self.dir.summary_path().is_file()
     }
 
-    /// Writes `config.toml`, `run.json` and `tokenizer.json`.
+    /// Takes back what a run did after the checkpoint that it goes on from, and what was left
+    /// unfinished; then writes `config.toml`, `run.json` and `tokenizer.json`.
     ///
     /// # Errors
     /// Where the directory cannot be written.
     pub fn begin(&mut self, device_name: &str, tokenizer: &Tokenizer) -> Result<(), Failure> {
+        if let Some(point) = &self.resumed {
+            if self.dir.metrics_path().exists() {
+                MetricsFile::cut_back(self.dir.metrics_path(), point.metrics_bytes)?;
+            }
+            SampleFile::cut_back(self.dir.samples_path(), point.steps)?;
+            let folder = self.dir.checkpoints_dir();
+            set_aside_broken(&folder, point.newest_whole.as_deref())?;
+            remove_stale_staging(&folder)?;
+            remove_stale_staging(self.dir.path())?;
+        }
         self.dir
             .write_config(&sinterlm::config::to_toml(&self.config)?)?;
         let precision = format!("{:?}", self.config.trainer.precision).to_lowercase();
@@ -285,19 +316,14 @@ impl Session {
         let dir = self.dir.path().display().to_string();
         if let StopCause::Requested(reason) = outcome.cause {
             self.provenance.finish(self.dir.provenance_path())?;
-            println!(
-                "stopped after step {}; go on with: --resume {dir}",
+            let program = std::env::args().next().unwrap_or_default();
+            say(format!(
+                "stopped after step {}; go on with: {program} --resume {dir}",
                 outcome.steps
-            );
+            ));
             return Ok(reason.exit_status());
         }
-        let staged = StagedDir::create(self.dir.model_dir())?;
-        save_model(staged.path(), model)?;
-        copy_into(staged.path(), &[&self.dir.tokenizer_path()])?;
-        if self.dir.model_dir().exists() {
-            std::fs::remove_dir_all(self.dir.model_dir())?;
-        }
-        staged.commit()?;
+        self.write_model(model)?;
 
         let mut summary = Summary::new(kind);
         summary.steps = Some(outcome.steps);
@@ -315,19 +341,40 @@ impl Session {
         }
         summary.write(self.dir.summary_path())?;
         self.provenance.finish(self.dir.provenance_path())?;
-        println!(
+        say(format!(
             "{} steps, {} tokens, {:.0} s",
             outcome.steps, outcome.tokens, outcome.seconds
-        );
+        ));
         for (name, value) in outcome.evaluation.iter().flat_map(|record| &record.figures) {
-            println!("{name}: {value:.4}");
+            say(format!("{name}: {value:.4}"));
         }
-        println!("run directory: {dir}");
+        say(format!("run directory: {dir}"));
         Ok(ExitStatus::Done)
     }
 
+    /// Writes `model/`. That of a run which was shorter stays until the new one is whole.
+    fn write_model(&self, model: &Gpt) -> Result<()> {
+        let (old, new) = (self.dir.model_dir(), self.dir.path().join("model.new"));
+        let remove = |folder: &Path| match std::fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("{}: cannot remove it", folder.display()))
+            }
+            _ => Ok(()),
+        };
+        remove(&new)?;
+        let staged = StagedDir::create(&new)?;
+        save_model(staged.path(), model)?;
+        copy_into(staged.path(), &[&self.dir.tokenizer_path()])?;
+        staged.commit()?;
+        remove(&old)?;
+        std::fs::rename(&new, &old)
+            .with_context(|| format!("{}: cannot be renamed to model", new.display()))
+    }
+}
+
+impl Drop for Session {
     /// Leaves a directory in which nothing was written as if it had never been made.
-    pub fn abandon(&self) {
+    fn drop(&mut self) {
         // Only an empty folder can be removed: whatever a run wrote stays.
         if !self.dir.config_path().exists() {
             let _ = std::fs::remove_file(self.dir.path().join(".lock"));
@@ -358,7 +405,11 @@ fn valid_figures(record: &EvalRecord, text: &StoreHeader) -> ValidFigures {
 fn copy_into(folder: &Path, files: &[&Path]) -> Result<(), TrainError> {
     for file in files {
         let name = file.file_name().unwrap_or_default();
-        let bytes = std::fs::read(file).map_err(|e| RunError::Observer(e.to_string()))?;
+        let bytes = std::fs::read(file).map_err(|source| RunError::Io {
+            path: file.to_path_buf(),
+            action: "read",
+            source,
+        })?;
         write_file_atomic(folder.join(name), |out| out.write_all(&bytes))?;
     }
     Ok(())

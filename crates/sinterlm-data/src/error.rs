@@ -243,7 +243,7 @@ pub enum DataError {
     },
     /// A transfer from the Hub kept failing.
     #[error(
-        "{url}: failed {attempts} times in a row; check the network and HF_ENDPOINT and run again, what has come is kept"
+        "{url}: failed {attempts} times in a row; check the network and HF_ENDPOINT and run again (what has come is kept), or give a local file"
     )]
     HubTransfer {
         /// The address.

@@ -23,6 +23,8 @@ const SCALARS: &str = "trainer.json";
 const MANIFEST: &str = "manifest.json";
 /// Raised whenever an older reader could misread a newer checkpoint.
 const VERSION: u64 = 1;
+/// The remedy for a broken checkpoint.
+const OLDER: &str = "use an older checkpoint";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
@@ -104,12 +106,11 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Reads a checkpoint and holds every file against the manifest.
+    /// Holds every file of a checkpoint against the manifest.
     ///
     /// # Errors
     /// [`TrainError::Checkpoint`] names the file that is missing, changed or unreadable.
-    pub fn open(path: &Path) -> Result<Self, TrainError> {
-        const OLDER: &str = "resume from an older checkpoint";
+    pub fn verify(path: &Path) -> Result<(), TrainError> {
         let manifest: Manifest = read_json(&path.join(MANIFEST))?;
         if manifest.version != VERSION {
             let found = format!("format version {} is not {VERSION}", manifest.version);
@@ -133,6 +134,15 @@ impl Checkpoint {
                 return Err(fault(&file, "does not match its checksum", OLDER));
             }
         }
+        Ok(())
+    }
+
+    /// Verifies and reads a checkpoint.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn open(path: &Path) -> Result<Self, TrainError> {
+        Self::verify(path)?;
         let file = SafetensorsFile::open(&path.join(STATE))?;
         let mut tensors = BTreeMap::new();
         for name in file.names() {
@@ -185,6 +195,27 @@ pub fn find_checkpoint(folder: &Path) -> (Option<Checkpoint>, Vec<TrainError>) {
         }
     }
     (None, broken)
+}
+
+/// Renames the checkpoints behind `newest_whole`, all of them where there is none, to
+/// `broken-step-NNNNNNNN`: the run is going to write these steps again.
+///
+/// # Errors
+/// [`TrainError::Checkpoint`] where a folder cannot be renamed.
+pub fn set_aside_broken(folder: &Path, newest_whole: Option<&Path>) -> Result<(), TrainError> {
+    for path in list_checkpoints(folder) {
+        if newest_whole.is_some_and(|whole| path.as_path() <= whole) {
+            continue;
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let aside = folder.join(format!("broken-{name}"));
+        let renamed = match fs::remove_dir_all(&aside) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => fs::rename(&path, &aside),
+        };
+        renamed.map_err(|error| fault(&path, &error.to_string(), "move it away by hand"))?;
+    }
+    Ok(())
 }
 
 impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
@@ -255,6 +286,7 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
             best_loss: float("best_loss"),
             since_best: state.number("since_best"),
         };
+        self.saved_at = Some(self.meters.steps);
         self.objective.load(&state)
     }
 }
@@ -282,7 +314,6 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), TrainError> {
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, TrainError> {
-    let remedy = "resume from an older checkpoint";
-    let text = fs::read_to_string(path).map_err(|e| fault(path, &e.to_string(), remedy))?;
-    serde_json::from_str(&text).map_err(|e| fault(path, &e.to_string(), remedy))
+    let text = fs::read_to_string(path).map_err(|e| fault(path, &e.to_string(), OLDER))?;
+    serde_json::from_str(&text).map_err(|e| fault(path, &e.to_string(), OLDER))
 }

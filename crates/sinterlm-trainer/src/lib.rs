@@ -14,7 +14,7 @@ mod schedule;
 mod state;
 mod trainer;
 
-pub use checkpoint::{Checkpoint, find_checkpoint, list_checkpoints};
+pub use checkpoint::{Checkpoint, find_checkpoint, list_checkpoints, set_aside_broken};
 pub use config::{CheckpointConfig, EvalConfig, LogConfig, MicroBatch, TrainerConfig, Trigger};
 pub use error::TrainError;
 pub use hooks::{Evaluate, Hooks, OnSave, Outcome, Sample, SaveModel, StopCause};

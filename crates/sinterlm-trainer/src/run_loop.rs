@@ -49,7 +49,6 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
         let mut checkpoint = None;
         let mut cause = StopCause::Done;
         let mut interval = Interval::new();
-        let mut saved_at = None;
         while self.meters.steps < self.config.max_steps {
             if let Some(reason) = hooks.stop.as_ref().and_then(|stop| stop.requested()) {
                 cause = StopCause::Requested(reason);
@@ -72,7 +71,6 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
             }
             if hooks.checkpoint_at.fires(earlier, now) {
                 checkpoint = self.save(hooks)?.or(checkpoint);
-                saved_at = Some(self.meters.steps);
                 interval.started = Instant::now();
             }
             let patience = self.config.early_stopping_patience;
@@ -85,15 +83,17 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
                 break;
             }
         }
+        // Before the end's evaluation: a run that is lengthened later goes on as if it had never
+        // ended, and a fault in there costs no training.
+        if self.saved_at != Some(self.meters.steps) {
+            checkpoint = self.save(hooks)?.or(checkpoint);
+        }
         let interrupted = matches!(cause, StopCause::Requested(_));
         if !interrupted {
             evaluation = self.evaluate(hooks, true)?.or(evaluation);
             self.sample(hooks)?;
         }
         self.meters.seconds = before + started.elapsed().as_secs_f64();
-        if saved_at != Some(self.meters.steps) {
-            checkpoint = self.save(hooks)?.or(checkpoint);
-        }
         let reason = match cause {
             StopCause::Done => "all steps are done",
             StopCause::EarlyStopping => "the validation loss stopped falling",
@@ -195,7 +195,7 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
         Ok(())
     }
 
-    fn save(&self, hooks: &mut Hooks<'_, M>) -> Result<Option<PathBuf>, TrainError> {
+    fn save(&mut self, hooks: &mut Hooks<'_, M>) -> Result<Option<PathBuf>, TrainError> {
         let Some((folder, save_model)) = &mut hooks.checkpoints else {
             return Ok(None);
         };
@@ -208,6 +208,7 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
             Ok(std::mem::take(&mut state))
         })?;
         Checkpoint::keep_last(folder, hooks.keep_last)?;
+        self.saved_at = Some(self.meters.steps);
         hooks.observers.on_event(&Event::Checkpoint {
             step: self.meters.steps,
             path: &path,

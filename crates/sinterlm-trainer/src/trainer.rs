@@ -27,6 +27,8 @@ pub struct Trainer<M, O> {
     pub(crate) device: Device,
     pub(crate) ema: Option<Ema>,
     pub(crate) meters: Meters,
+    /// Step of the newest checkpoint that this run wrote or came from.
+    pub(crate) saved_at: Option<u64>,
 }
 
 /// Where the run is; part of its state.
@@ -86,6 +88,7 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
             device: device.clone(),
             ema,
             meters: Meters::default(),
+            saved_at: None,
         }
     }
 

@@ -13,7 +13,7 @@ use sinterlm_run::{EvalRecord, Event, Observer, RunError, StopFlag, StopReason};
 use sinterlm_testkit::{Tolerance, WHOLE_MODEL_F32, assert_close, tiny_stories};
 use sinterlm_trainer::{
     Checkpoint, Hooks, MicroBatch, NextToken, OptimizerConfig, OptimizerKind, ScheduleConfig,
-    StopCause, TrainError, Trainer, TrainerConfig, Trigger, find_checkpoint,
+    StopCause, TrainError, Trainer, TrainerConfig, Trigger, find_checkpoint, set_aside_broken,
 };
 
 const SEED: Seed = Seed(5);
@@ -216,6 +216,27 @@ fn a_broken_checkpoint_is_named_and_passed_over() {
     }
     let (found, broken) = find_checkpoint(folder.path());
     assert!(found.unwrap().path.ends_with("step-00000008") && broken.is_empty());
+}
+
+#[test]
+fn a_run_goes_on_past_a_broken_checkpoint_which_is_kept_aside() {
+    let setup = Setup::new();
+    let folder = tempfile::tempdir().unwrap();
+    let run = |mut trainer: Trainer<Gpt, NextToken>| {
+        trainer.run(&mut hooks(folder.path(), 3)).unwrap();
+        trainer
+    };
+    run(setup.fresh(&config(2, 2)));
+    let newest = folder.path().join("step-00000008");
+    std::fs::write(newest.join("trainer.json"), "{").unwrap();
+    let (found, _) = find_checkpoint(folder.path());
+    let found = found.unwrap();
+    set_aside_broken(folder.path(), Some(&found.path)).unwrap();
+    assert!(folder.path().join("broken-step-00000008").is_dir());
+    run(resume(&setup, found));
+    // At the last step already, as after a fault behind the last checkpoint: nothing is rewritten.
+    let finished = run(resume(&setup, Checkpoint::open(&newest).unwrap()));
+    assert_eq!(finished.steps(), 8);
 }
 
 /// Raises the flag after a step, as a signal would.

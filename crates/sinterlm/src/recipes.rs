@@ -1,5 +1,7 @@
 //! The run configs of the pipelines, as plain data composed of the crates' own tables.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinterlm_config::{Check, Validate};
@@ -15,6 +17,11 @@ use sinterlm_trainer::{
 pub struct PretrainConfig {
     /// The one seed: weights, order of data, dropout, samples and generated stories descend from it.
     pub seed: u64,
+    /// Weights to start from, as `--model` gives them: run directory, checkpoint or model folder.
+    /// They bring the `[model]` table but for `dropout` and, unless `tokenizer.kind` is `file`,
+    /// their tokenizer. Absent: weights are drawn from the seed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PathBuf>,
     /// Text and its splits.
     pub data: DataConfig,
     /// Tokenizer.

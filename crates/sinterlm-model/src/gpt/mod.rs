@@ -97,6 +97,13 @@ impl Gpt {
         })
     }
 
+    /// The same weights with another dropout, which a file of weights doesn't decide.
+    #[must_use]
+    pub fn with_dropout(mut self, dropout: f64) -> Self {
+        self.config.dropout = dropout;
+        self
+    }
+
     /// What the model was made from.
     pub fn config(&self) -> &GptConfig {
         &self.config

@@ -1,0 +1,172 @@
+//! Runs that go on: after a signal, longer than planned, from the weights of another run.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::harness::{
+    Ended, SMOKE, content, copy_of_finished, curve, end, finished, resume, signal, smoke,
+    valid_loss, wait_for_lines,
+};
+
+/// A schedule whose past does not depend on the run's length, so that it may be cut and lengthened.
+const CONSTANT: [&str; 6] = [
+    "--set",
+    "schedule.kind=constant",
+    "--set",
+    "log.every_steps=1",
+    "--set",
+    "checkpoint.every_steps=0",
+];
+
+#[test]
+fn a_run_stopped_by_sigterm_goes_on_as_if_unbroken_and_may_be_lengthened() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("stopped");
+    let mut command = smoke(&run);
+    command
+        .args(CONSTANT)
+        .args(["--set", "trainer.max_steps=100000"]);
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for_lines(&run, 3);
+    signal(child.id(), "TERM");
+    let ended = Ended::from(child.wait_with_output().unwrap());
+    assert_eq!(ended.status, 143, "{}", ended.err);
+    let way_on = format!("--resume {}", run.display());
+    let last = ended.out.lines().last().unwrap();
+    assert!(
+        last.starts_with("stopped after step ") && last.ends_with(&way_on),
+        "{last}"
+    );
+    let steps = curve(&run, "train/loss").last().unwrap().0;
+    assert!(
+        run.join(format!("checkpoints/step-{steps:08}/manifest.json"))
+            .is_file()
+    );
+
+    let until = |steps: u64| format!("trainer.max_steps={steps}");
+    for more in [10, 20] {
+        end(resume(&run).args(["--set", &until(steps + more)])).done();
+    }
+    let unbroken = folder.path().join("unbroken");
+    end(smoke(&unbroken)
+        .args(CONSTANT)
+        .args(["--set", &until(steps + 20)]))
+    .done();
+    assert_eq!(valid_loss(&run), valid_loss(&unbroken));
+    assert_eq!(curve(&run, "train/loss"), curve(&unbroken, "train/loss"));
+    let weights = |run: &Path| fs::read(run.join("model/model.safetensors")).unwrap();
+    assert_eq!(weights(&run), weights(&unbroken));
+}
+
+#[test]
+fn a_run_directory_in_use_is_refused_and_ctrl_c_ends_the_run_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("busy");
+    let mut command = smoke(&run);
+    command
+        .args(CONSTANT)
+        .args(["--set", "trainer.max_steps=100000"]);
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for_lines(&run, 1);
+    let holder = format!("in use by process {}", child.id());
+    end(&mut resume(&run)).refused(
+        2,
+        &[&run.display().to_string(), &holder, "wait until it ends"],
+    );
+    signal(child.id(), "INT");
+    let ended = Ended::from(child.wait_with_output().unwrap());
+    assert_eq!(ended.status, 130, "{}", ended.out);
+    assert!(ended.out.contains("--resume"), "{}", ended.out);
+}
+
+#[test]
+fn resuming_a_finished_run_says_so_and_changes_nothing() {
+    let (_folder, run) = copy_of_finished();
+    let before = content(&run);
+    let ended = end(&mut resume(&run)).done();
+    assert!(ended.out.contains("this run is finished"), "{}", ended.out);
+    assert!(ended.out.contains("summary.json"), "{}", ended.out);
+    assert_eq!(content(&run), before);
+}
+
+#[test]
+fn a_resumed_run_takes_no_other_config_and_no_other_past() {
+    let (_folder, run) = copy_of_finished();
+    let before = content(&run);
+    end(resume(&run).args(["--config", SMOKE])).refused(2, &["--config", "--resume"]);
+    let changed = end(resume(&run).args(["--set", "optimizer.beta2=0.9"]));
+    changed.refused(2, &["--set optimizer.beta2", "60 steps", "start a new run"]);
+    let longer = end(resume(&run).args(["--set", "trainer.max_steps=90"]));
+    longer.refused(2, &["trainer.max_steps=90", "learning rates"]);
+    let seed = end(resume(&run).args(["--seed", "9"]));
+    seed.refused(2, &["--seed", "leave them out"]);
+    assert_eq!(content(&run), before);
+    let nothing = run.join("model");
+    end(&mut resume(&nothing)).refused(2, &["model: holds no run", "give --resume"]);
+}
+
+#[test]
+fn continued_training_starts_at_the_loss_and_with_the_tokenizer_of_its_weights() {
+    let (first, _) = finished();
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("continued");
+    // Another text, of which another tokenizer would be trained.
+    let text = folder.path().join("text.txt");
+    let stories: Vec<_> = (0..400)
+        .map(|i| format!("The dog ran home with {i} bones."))
+        .collect();
+    fs::write(&text, stories.join("<|endoftext|>")).unwrap();
+    let mut command = smoke(&run);
+    command.arg("--model").arg(first).arg("--train").arg(&text);
+    command.args([
+        "--set",
+        "trainer.max_steps=12",
+        "--set",
+        "log.every_steps=1",
+    ]);
+    let ended = end(command.args(["--set", "checkpoint.every_steps=0"])).done();
+    let weights = format!("weights: {}", first.join("model").display());
+    assert!(ended.out.contains(&weights), "{}", ended.out);
+    let tokenizer = |run: &Path| fs::read(run.join("tokenizer.json")).unwrap();
+    assert_eq!(tokenizer(&run), tokenizer(first));
+
+    // The same text: the loss goes on where it was.
+    let same = folder.path().join("same");
+    let mut command = smoke(&same);
+    command
+        .arg("--model")
+        .arg(first)
+        .args(["--set", "trainer.max_steps=1"]);
+    end(command.args([
+        "--set",
+        "schedule.warmup_steps=1",
+        "--set",
+        "log.every_steps=1",
+    ]))
+    .done();
+    let (before, after) = (
+        curve(first, "train/loss")[5].1,
+        curve(&same, "train/loss")[0].1,
+    );
+    assert!(
+        (before - after).abs() < 0.3,
+        "{before} and then {after}, ln(512) is 6.24"
+    );
+
+    // Without a checkpoint it starts again from its weights, not from drawn ones.
+    let curve_before = curve(&run, "train/loss");
+    fs::remove_dir_all(run.join("checkpoints")).unwrap();
+    fs::remove_file(run.join("summary.json")).unwrap();
+    let ended = end(&mut resume(&run)).done();
+    assert!(ended.out.contains("starting at step 0") && ended.out.contains(&weights));
+    assert_eq!(curve(&run, "train/loss"), curve_before);
+}

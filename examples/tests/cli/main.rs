@@ -1,0 +1,9 @@
+//! The programs as users run them: the contract of options, exit statuses and run directories,
+//! and what happens on bad input.
+#![allow(clippy::unwrap_used, reason = "unwrap is for tests")]
+
+mod bad_input;
+mod continued;
+mod damage;
+mod harness;
+mod runs;
