@@ -1,4 +1,4 @@
-"""Loads the safetensors of a model folder with the safetensors package; every value must be finite."""
+"""Loads the safetensors of a run's final model with the safetensors package; every value must be finite."""
 
 import sys
 from pathlib import Path
@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from safetensors import safe_open
 
-files = sorted(Path(sys.argv[1]).glob("*.safetensors"))
-assert files, f"{sys.argv[1]}: no safetensors"
+folder = Path(sys.argv[1]) / "model"
+files = sorted(folder.glob("*.safetensors"))
+assert files, f"{folder}: no safetensors"
 tensors = values = 0
 for path in files:
     with safe_open(path, framework="numpy") as file:

@@ -1,67 +1,120 @@
-//! `cargo xtask interop --run DIR`: what another library makes of the files of a run.
-//! The checks are Python scripts in `xtask/interop`; here is only which file goes to which.
+//! `cargo xtask interop --run DIR`: what other libraries make of the files of a run.
+//! The checks are Python scripts in `xtask/interop`; here is only which of them can run.
 
-use std::path::{Path, PathBuf};
+use std::env;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 
-use crate::process;
+use crate::{process, repository};
 
-/// One script: the Python module that it needs and the file of the run that it reads.
+/// One script, called with the run's folder and the paths of compiled examples.
 struct Peer {
     script: &'static str,
-    module: &'static str,
-    file: &'static str,
+    /// Python modules that it imports.
+    modules: &'static [&'static str],
+    /// What it reads of the run.
+    reads: &'static str,
+    /// Examples whose results it compares; it says itself what it skips without them.
+    examples: &'static [&'static str],
 }
 
 const PEERS: &[Peer] = &[
     Peer {
         script: "tokenizer.py",
-        module: "tokenizers",
-        file: "tokenizer.json",
+        modules: &["tokenizers"],
+        reads: "tokenizer.json",
+        examples: &[],
     },
     Peer {
         script: "weights.py",
-        module: "safetensors",
-        file: "model",
+        modules: &["numpy", "safetensors"],
+        reads: "model",
+        examples: &[],
+    },
+    Peer {
+        script: "check_run.py",
+        modules: &["torch", "tokenizers", "transformers"],
+        reads: "model",
+        examples: &["generate"],
     },
 ];
 
-/// Runs each script whose library and file are there, and names the others. `PYTHON` in the
+/// Runs each script whose libraries and files are there, and names the others. `PYTHON` in the
 /// environment picks the interpreter.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let [flag, run] = arguments else {
         bail!("interop needs --run DIR, a finished run's folder")
     };
-    if flag != "--run" || !Path::new(run).is_dir() {
+    let folder = Path::new(run);
+    if flag != "--run" || !folder.is_dir() {
         bail!("interop needs --run DIR, a finished run's folder; {flag} {run} is none");
     }
-    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let mut failed = 0;
+    let python = env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let mut failed = Vec::new();
     for peer in PEERS {
-        let file: PathBuf = Path::new(run).join(peer.file);
-        if !file.exists() {
-            println!("skipped: {}: the run has no {}", peer.module, peer.file);
-        } else if !has_module(&python, peer.module) {
-            println!("skipped: {}: {python} can't import it", peer.module);
-        } else {
-            let script = Path::new("xtask/interop").join(peer.script);
-            let result = process::run(Command::new(&python).arg(script).arg(&file));
-            failed += usize::from(result.is_err());
+        let missing = peer.modules.iter().find(|name| !has_module(&python, name));
+        if !folder.join(peer.reads).exists() {
+            println!("skipped: {}: the run has no {}", peer.script, peer.reads);
+        } else if let Some(module) = missing {
+            println!("skipped: {}: {python} can't find {module}", peer.script);
+        } else if let Err(error) = process::run(&mut command(&python, peer, folder)) {
+            eprintln!("{error:#}");
+            failed.push(peer.script);
         }
     }
-    if failed > 0 {
-        bail!("{failed} libraries could not use the run's files");
+    if !failed.is_empty() {
+        bail!("the run's files failed {}", failed.join(", "));
     }
     Ok(())
 }
 
+fn command(python: &str, peer: &Peer, run: &Path) -> Command {
+    let examples = repository::target_dir().join("release/examples");
+    let program = |name: &&str| examples.join(format!("{name}{}", env::consts::EXE_SUFFIX));
+    let mut command = Command::new(python);
+    command
+        .arg(Path::new("xtask/interop").join(peer.script))
+        .arg(run)
+        .args(peer.examples.iter().map(program));
+    command
+}
+
+/// Looks a module up without the seconds that importing it may take.
 fn has_module(python: &str, module: &str) -> bool {
-    let import = format!("import {module}");
+    let find = format!(
+        "from importlib.util import find_spec; raise SystemExit(not find_spec('{module}'))"
+    );
     let status = Command::new(python)
-        .args(["-c", &import])
+        .args(["-c", &find])
         .stderr(Stdio::null())
         .status();
     status.is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_script_is_listed_and_there() {
+        let folder = repository::root().join("xtask/interop");
+        let mut found: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|end| end == "py"))
+            .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+            .collect();
+        let mut listed: Vec<&str> = PEERS.iter().map(|peer| peer.script).collect();
+        found.sort();
+        listed.sort_unstable();
+        assert_eq!(found, listed);
+    }
+
+    #[test]
+    fn what_is_no_folder_is_refused() {
+        let error = run(&["--run".to_owned(), "no/such/run".to_owned()]).unwrap_err();
+        assert!(error.to_string().contains("no/such/run is none"), "{error}");
+    }
 }
