@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release --example generate -- --model runs/NAME --prompt "Once upon a time"
 
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -74,9 +74,7 @@ fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
     }
     let prompt = match &arguments.prompt {
         Some(prompt) => prompt.clone(),
-        None => std::io::read_to_string(std::io::stdin())
-            .context("stdin")
-            .or_unusable()?,
+        None => read_stdin().or_unusable()?,
     };
     let prompt = prompt.trim_end_matches('\n');
     if !arguments.quiet {
@@ -91,8 +89,7 @@ fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
     let mut tokens = 0;
     for number in 0..arguments.samples {
         let seed = Seed(arguments.seed.wrapping_add(number));
-        write!(out, "{prompt}")?;
-        let mut written = Ok(());
+        let mut written = write!(out, "{prompt}");
         continue_text(
             &model,
             &tokenizer,
@@ -107,8 +104,11 @@ fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
                 }
             },
         );
-        written?;
-        writeln!(out)?;
+        match written.and_then(|()| writeln!(out)) {
+            // The reader has what it wanted.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
+            result => result.context("stdout")?,
+        }
     }
     if let Some(folder) = &arguments.out {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
@@ -121,4 +121,13 @@ fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
         summary.write(folder.join("summary.json"))?;
     }
     Ok(ExitStatus::Done)
+}
+
+fn read_stdin() -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes).context("stdin")?;
+    String::from_utf8(bytes).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        anyhow::anyhow!("stdin: byte {offset} is not UTF-8; give the text as UTF-8 or by --prompt")
+    })
 }

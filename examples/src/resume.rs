@@ -22,8 +22,11 @@ pub(crate) fn check_changes(old: &PretrainConfig, new: &PretrainConfig, steps: u
     if after < steps {
         bail!("--set trainer.max_steps={after}: the run has done {steps} steps already");
     }
-    let factor =
-        |step, config: &PretrainConfig| config.schedule.factor(step, config.trainer.max_steps);
+    // As bits: the past has to stay exactly what it was.
+    let factor = |step, config: &PretrainConfig| {
+        let factor = config.schedule.factor(step, config.trainer.max_steps);
+        factor.to_bits()
+    };
     if (1..=steps).any(|step| factor(step, old) != factor(step, new)) {
         bail!(
             "--set trainer.max_steps={after}: the schedule of {before} steps had other learning rates in the {steps} steps that are done; only constant, inverse_sqrt and the stable part of warmup_stable_decay can be lengthened"
@@ -33,7 +36,7 @@ pub(crate) fn check_changes(old: &PretrainConfig, new: &PretrainConfig, steps: u
 }
 
 fn first_change(path: &str, old: &Value, new: &Value) -> Option<String> {
-    if FREE.iter().any(|free| path == *free) || old == new {
+    if FREE.contains(&path) || old == new {
         return None;
     }
     if let (Value::Object(a), Value::Object(b)) = (old, new) {

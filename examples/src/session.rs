@@ -47,6 +47,8 @@ pub struct Session {
     /// Where to go on from, on `--resume`.
     pub checkpoint: Option<Checkpoint>,
     resumed: Option<ResumePoint>,
+    /// The tokenizer's id, known from [`begin`](Self::begin) on.
+    end_of_text: u32,
     /// Facts about the run, written to `run.json`.
     pub provenance: Provenance,
     /// Raised by Ctrl-C and SIGTERM.
@@ -82,6 +84,7 @@ impl Session {
             config,
             checkpoint: None,
             resumed: None,
+            end_of_text: 0,
             provenance,
             stop,
         })
@@ -128,6 +131,7 @@ impl Session {
             config,
             checkpoint,
             resumed: Some(resumed),
+            end_of_text: 0,
             provenance,
             stop,
         })
@@ -257,6 +261,7 @@ impl Session {
             .set("seed", self.config.seed);
         self.provenance.write(self.dir.provenance_path())?;
         tokenizer.save(&self.dir.tokenizer_path())?;
+        self.end_of_text = tokenizer.end_of_text();
         Ok(())
     }
 
@@ -273,7 +278,7 @@ impl Session {
             .with(SampleFile::new(self.dir.samples_path()))
             .with(plot.with_history(self.dir.metrics_path()));
         let (config, tokenizer) = (self.dir.config_path(), self.dir.tokenizer_path());
-        let metrics = self.dir.metrics_path();
+        let (metrics, end_of_text) = (self.dir.metrics_path(), self.end_of_text);
         Ok(Hooks {
             kind,
             parameters: self.config.model.parameters().total,
@@ -285,7 +290,7 @@ impl Session {
             sample_at: self.config.eval.samples_trigger(),
             checkpoints: Some((
                 self.dir.checkpoints_dir(),
-                Box::new(|folder, model| Ok(save_model(folder, model)?)),
+                Box::new(move |folder, model| Ok(save_model(folder, model, end_of_text)?)),
             )),
             checkpoint_at: self.config.checkpoint.trigger(),
             keep_last: self.config.checkpoint.keep_last,
@@ -363,7 +368,7 @@ impl Session {
         };
         remove(&new)?;
         let staged = StagedDir::create(&new)?;
-        save_model(staged.path(), model)?;
+        save_model(staged.path(), model, self.end_of_text)?;
         copy_into(staged.path(), &[&self.dir.tokenizer_path()])?;
         staged.commit()?;
         remove(&old)?;

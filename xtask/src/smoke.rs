@@ -54,7 +54,10 @@ fn arguments(name: &str, runs: &Path) -> Option<Vec<String>> {
     let config = format!("configs/smoke/{name}.toml");
     let mut arguments = if name == "generate" {
         let prompt = ["--prompt", "Once upon a time", "--max-new-tokens", "20"].map(str::to_owned);
-        ["--model".to_owned(), path(PRETRAIN)].into_iter().chain(prompt).collect()
+        ["--model".to_owned(), path(PRETRAIN)]
+            .into_iter()
+            .chain(prompt)
+            .collect()
     } else {
         fs::exists(&config).ok().filter(|&there| there)?;
         vec![

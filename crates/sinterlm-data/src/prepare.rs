@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sinterlm_config::Seed;
-use sinterlm_formats::{StagedDir, remove_stale_staging};
+use sinterlm_formats::{FormatError, StagedDir, remove_stale_staging};
 
 use crate::corpus::{Corpus, Resolved, absolute_path, resolve};
 use crate::digest::sha256_hex;
@@ -231,9 +231,9 @@ impl Stored {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, DataError> {
         if let Some(cache) = folder.parent() {
-            remove_stale_staging(cache)?;
+            remove_stale_staging(cache).map_err(cache_fault)?;
         }
-        let staged = StagedDir::create(folder)?;
+        let staged = StagedDir::create(folder).map_err(cache_fault)?;
         let first = first_reading(
             data,
             source,
@@ -294,6 +294,21 @@ impl Stored {
             result => result?,
         }
         Self::read(folder, choice)
+    }
+}
+
+/// The fault of a cache folder that cannot be made: users have never heard of its path.
+fn cache_fault(error: FormatError) -> DataError {
+    match error {
+        FormatError::Io { path, source, .. } | FormatError::DiskFull { path, source } => {
+            let action = "use the cache of tokens (data.cache_dir moves it)";
+            DataError::Io {
+                path,
+                action,
+                source,
+            }
+        }
+        other => other.into(),
     }
 }
 

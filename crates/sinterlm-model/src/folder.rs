@@ -57,10 +57,14 @@ pub fn find_model(path: &Path) -> Result<PathBuf, ModelError> {
 
 /// Writes `config.json` and `model.safetensors` into `folder`, which must exist.
 ///
+/// `end_of_text` is the tokenizer's end-of-text id, which other programs stop at and begin with.
+///
 /// # Errors
 /// [`ModelError::Format`] where a file cannot be written.
-pub fn save_model(folder: &Path, model: &Gpt) -> Result<(), ModelError> {
-    let config = to_gpt2_json(model.config());
+pub fn save_model(folder: &Path, model: &Gpt, end_of_text: u32) -> Result<(), ModelError> {
+    let mut config = to_gpt2_json(model.config());
+    config["bos_token_id"] = end_of_text.into();
+    config["eos_token_id"] = end_of_text.into();
     let text = serde_json::to_string_pretty(&config).expect("a JSON value prints");
     write_file_atomic(&folder.join(CONFIG), |out| out.write_all(text.as_bytes()))?;
 

@@ -194,7 +194,7 @@ fn a_folder_gives_the_model_back() {
         };
         let model = config.init(Seed(7), &device);
         let folder = tempfile::tempdir().unwrap();
-        save_model(folder.path(), &model).unwrap();
+        save_model(folder.path(), &model, 0).unwrap();
         let loaded = load_model(folder.path(), &device).unwrap();
         assert_eq!(loaded.config().d_ff(), 80);
         assert_eq!(
@@ -212,7 +212,7 @@ fn a_folder_gives_the_model_back() {
 fn a_folder_of_another_shape_or_with_missing_or_surplus_tensors_is_refused_by_name() {
     let device = Device::flex();
     let folder = tempfile::tempdir().unwrap();
-    save_model(folder.path(), &config().init(Seed(7), &device)).unwrap();
+    save_model(folder.path(), &config().init(Seed(7), &device), 0).unwrap();
     let path = folder.path().join("model.safetensors");
     let refuse = |change: &dyn Fn(&mut Vec<(String, Vec<usize>, Vec<f32>)>)| {
         let file = SafetensorsFile::open(&path).unwrap();

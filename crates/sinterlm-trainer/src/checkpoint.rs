@@ -69,7 +69,7 @@ impl Checkpoint {
                 data: Cow::Owned(tensor.values.iter().flat_map(|v| v.to_le_bytes()).collect()),
             })
             .collect();
-        write_safetensors(&staged.path().join(STATE), &entries, &BTreeMap::new())?;
+        write_safetensors(staged.path().join(STATE), &entries, &BTreeMap::new())?;
         write_json(&staged.path().join(SCALARS), &state.scalars)?;
         let mut files = BTreeMap::new();
         for entry in read_dir(staged.path())? {
@@ -143,7 +143,7 @@ impl Checkpoint {
     /// As [`verify`](Self::verify).
     pub fn open(path: &Path) -> Result<Self, TrainError> {
         Self::verify(path)?;
-        let file = SafetensorsFile::open(&path.join(STATE))?;
+        let file = SafetensorsFile::open(path.join(STATE))?;
         let mut tensors = BTreeMap::new();
         for name in file.names() {
             let name = name.to_string();

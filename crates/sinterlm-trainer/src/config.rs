@@ -45,7 +45,7 @@ pub struct TrainerConfig {
     #[schemars(range(min = 0.0))]
     pub max_grad_norm: f64,
     /// Decay of the moving average of the weights, which is then evaluated and exported; 0 = off.
-    #[schemars(range(min = 0.0, max = 0.9999999))]
+    #[schemars(range(min = 0.0, max = 0.999_999_9))]
     pub ema_decay: f64,
     /// Share of the target probability spread over the vocabulary, 0 to 0.5.
     #[schemars(range(min = 0.0, max = 0.5))]

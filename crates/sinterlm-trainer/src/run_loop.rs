@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use sinterlm_model::CausalLm;
-use sinterlm_run::{EvalRecord, Event, Observer, StepRecord};
+use sinterlm_run::{EvalRecord, Event, Observer, StepRecord, StopFlag};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::TrainError;
@@ -50,7 +50,7 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
         let mut cause = StopCause::Done;
         let mut interval = Interval::new();
         while self.meters.steps < self.config.max_steps {
-            if let Some(reason) = hooks.stop.as_ref().and_then(|stop| stop.requested()) {
+            if let Some(reason) = hooks.stop.as_ref().and_then(StopFlag::requested) {
                 cause = StopCause::Requested(reason);
                 break;
             }

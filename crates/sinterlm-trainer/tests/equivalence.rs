@@ -95,15 +95,15 @@ fn assert_same(a: &[NamedValues], b: &[NamedValues]) {
 #[test]
 fn micro_batches_equal_one_batch() {
     let setup = Setup::new();
-    let model = |_: ()| {
+    let model = || {
         GptConfig {
             dropout: 0.0,
             ..setup.model_config()
         }
         .init(SEED, &setup.device)
     };
-    let mut whole = setup.trainer(model(()), &config(4, 1));
-    let mut parts = setup.trainer(model(()), &config(1, 4));
+    let mut whole = setup.trainer(model(), &config(4, 1));
+    let mut parts = setup.trainer(model(), &config(1, 4));
     for _ in 0..3 {
         let (a, b) = (whole.step().unwrap(), parts.step().unwrap());
         assert_close(&[a.loss], &[b.loss], WHOLE_MODEL_F32, "loss");
@@ -143,7 +143,7 @@ fn hooks(folder: &Path, every_steps: u64) -> Hooks<'static, Gpt> {
         kind: "pretrain",
         checkpoints: Some((
             folder.to_owned(),
-            Box::new(|folder: &Path, model: &Gpt| Ok(save_model(folder, model)?)),
+            Box::new(|folder: &Path, model: &Gpt| Ok(save_model(folder, model, 0)?)),
         )),
         checkpoint_at: Trigger {
             every_steps,
@@ -154,9 +154,11 @@ fn hooks(folder: &Path, every_steps: u64) -> Hooks<'static, Gpt> {
 }
 
 fn resume(setup: &Setup, checkpoint: Checkpoint) -> Trainer<Gpt, NextToken> {
-    let model = load_model(&checkpoint.path, &setup.device).unwrap();
+    let model = load_model(&checkpoint.path, &setup.device).expect("a whole model");
     let mut trainer = setup.trainer(model, &config(2, 2));
-    trainer.resume(checkpoint).unwrap();
+    trainer
+        .resume(checkpoint)
+        .expect("a checkpoint of this run");
     trainer
 }
 
@@ -185,6 +187,7 @@ fn a_resumed_run_equals_the_unbroken_one() {
 
 #[test]
 fn a_broken_checkpoint_is_named_and_passed_over() {
+    type Damage = fn(&PathBuf);
     let setup = Setup::new();
     let folder = tempfile::tempdir().unwrap();
     setup
@@ -192,7 +195,7 @@ fn a_broken_checkpoint_is_named_and_passed_over() {
         .run(&mut hooks(folder.path(), 3))
         .unwrap();
     let newest = folder.path().join("step-00000008");
-    let damage: [(&str, fn(&PathBuf)); 3] = [
+    let damage: [(&str, Damage); 3] = [
         ("model.safetensors", |file| {
             let bytes = std::fs::read(file).unwrap();
             std::fs::write(file, &bytes[..bytes.len() - 4]).unwrap();

@@ -231,6 +231,13 @@ fn a_place_that_cannot_be_written_is_refused() {
         "another --out",
     ];
     end(&mut smoke(&inside)).refused(2, &words);
+    let mut command = smoke(&attempt.out);
+    let ended = end(command.env("XDG_CACHE_HOME", &file));
+    ended.refused(
+        2,
+        &[&file, "cannot use the cache of tokens", "data.cache_dir"],
+    );
+    assert!(!attempt.out.exists());
     assert_eq!(fs::read(&file).unwrap(), b"kept");
 
     let mut permissions = fs::metadata(attempt.folder.path()).unwrap().permissions();

@@ -157,6 +157,18 @@ fn generate_continues_the_prompt_and_repeats_itself() {
 }
 
 #[test]
+fn generate_refuses_a_prompt_that_is_no_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let prompt = folder.path().join("prompt");
+    fs::write(&prompt, b"Once \xff").unwrap();
+    let mut command = program("generate");
+    command.stdin(fs::File::open(prompt).unwrap());
+    let ended = end(command.arg("--model").arg(&finished().0));
+    ended.refused(2, &["stdin: byte 5 is not UTF-8", "--prompt"]);
+    assert_eq!(ended.out, "");
+}
+
+#[test]
 fn a_plan_is_printed_and_nothing_written() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("planned");

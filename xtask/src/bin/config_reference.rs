@@ -20,7 +20,10 @@ struct Recipe {
 
 /// The configs of the facade's recipes, in the order of the pipelines.
 fn recipes() -> Vec<Recipe> {
-    vec![Recipe { example: "pretrain_tinystories", keys: describe::<PretrainConfig>() }]
+    vec![Recipe {
+        example: "pretrain_tinystories",
+        keys: describe::<PretrainConfig>(),
+    }]
 }
 
 fn page(recipes: &[Recipe]) -> String {
