@@ -66,7 +66,7 @@ pub fn save_model(folder: &Path, model: &Gpt, end_of_text: u32) -> Result<(), Mo
     config["bos_token_id"] = end_of_text.into();
     config["eos_token_id"] = end_of_text.into();
     let text = serde_json::to_string_pretty(&config).expect("a JSON value prints");
-    write_file_atomic(&folder.join(CONFIG), |out| out.write_all(text.as_bytes()))?;
+    write_file_atomic(folder.join(CONFIG), |out| out.write_all(text.as_bytes()))?;
 
     let d_model = model.config().d_model;
     let mut tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
@@ -128,7 +128,7 @@ pub fn save_model(folder: &Path, model: &Gpt, end_of_text: u32) -> Result<(), Mo
         })
         .collect();
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    write_safetensors(&folder.join(WEIGHTS), &entries, &metadata)?;
+    write_safetensors(folder.join(WEIGHTS), &entries, &metadata)?;
     Ok(())
 }
 
@@ -151,8 +151,7 @@ pub fn load_model(folder: &Path, device: &Device) -> Result<Gpt, ModelError> {
     };
     let unused: Vec<String> = file
         .names()
-        .into_iter()
-        .map(|name| name.to_string())
+        .map(str::to_owned)
         .filter(|name| !used.contains(name) && !ignored(name))
         .take(5)
         .collect();
@@ -174,11 +173,7 @@ fn read_param(
 ) -> Result<Vec<f32>, ModelError> {
     let place = place(&spec.path);
     let prefixed = format!("transformer.{}", place.name);
-    let names: Vec<String> = file
-        .names()
-        .into_iter()
-        .map(|name| name.to_string())
-        .collect();
+    let names: Vec<String> = file.names().map(str::to_owned).collect();
     let Some(name) = [prefixed, place.name.clone()]
         .into_iter()
         .find(|name| names.contains(name))

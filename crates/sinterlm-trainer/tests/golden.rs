@@ -104,7 +104,11 @@ impl Objective<Gpt> for Fixed {
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().convert::<f32>().try_into_vec().unwrap()
+    tensor
+        .into_data()
+        .convert::<f32>()
+        .try_into_vec()
+        .expect("just converted")
 }
 
 /// Holds every parameter's gradient against the fixture.
@@ -221,7 +225,7 @@ fn ten_steps_agree(variant: &str) {
         &device,
     );
     for step in 0..STEPS {
-        let report = trainer.step().unwrap();
+        let report = trainer.step().expect("finite");
         let what = |figure: &str| format!("{figure} of step {step}");
         let expected = |figure: &str| [golden.f64(&format!("step.{figure}"))[step]];
         assert_close(&[report.lr], &expected("lr"), WHOLE_MODEL_F32, &what("lr"));

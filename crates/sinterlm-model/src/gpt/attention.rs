@@ -62,17 +62,16 @@ impl Attention {
         let q = heads(self.q.forward(x.clone(), ctx.forward));
         let k = heads(self.k.forward(x.clone(), ctx.forward));
         let v = heads(self.v.forward(x, ctx.forward));
-        let attended = match cache {
-            Some(cache) => cache.attend(layer, q, k, v),
-            None => {
-                let p = ctx.config.dropout;
-                let dropout = dropout_key.filter(|_| p > 0.0).map(|key| (p, key));
-                let options = AttentionOptions {
-                    dropout,
-                    ..AttentionOptions::default()
-                };
-                causal_attention(q, k, v, ctx.layout, &options)
-            }
+        let attended = if let Some(cache) = cache {
+            cache.attend(layer, q, k, v)
+        } else {
+            let p = ctx.config.dropout;
+            let dropout = dropout_key.filter(|_| p > 0.0).map(|key| (p, key));
+            let options = AttentionOptions {
+                dropout,
+                ..AttentionOptions::default()
+            };
+            causal_attention(q, k, v, ctx.layout, &options)
         };
         // [batch, heads, seq, head_dim] -> [batch, seq, d_model]
         self.out.forward(

@@ -63,8 +63,8 @@ impl Preset {
             Self::Small => (4, 256, 4),
         };
         let base = GptConfig {
-            n_layers,
             d_model,
+            n_layers,
             n_heads,
             ..GptConfig::default()
         };
