@@ -353,6 +353,9 @@ impl Session {
         for (name, value) in outcome.evaluation.iter().flat_map(|record| &record.figures) {
             say(format!("{name}: {value:.4}"));
         }
+        for sample in &outcome.samples {
+            say(format!("sample: {}{}", sample.prompt, sample.text));
+        }
         say(format!("run directory: {dir}"));
         Ok(ExitStatus::Done)
     }

@@ -105,6 +105,8 @@ pub struct Outcome {
     pub seconds: f64,
     /// The last evaluation, of the whole validation set where the run was not interrupted.
     pub evaluation: Option<EvalRecord>,
+    /// The samples at the end; none where the run was interrupted.
+    pub samples: Vec<SampleText>,
     /// The last checkpoint.
     pub checkpoint: Option<PathBuf>,
 }

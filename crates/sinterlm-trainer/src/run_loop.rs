@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use sinterlm_model::CausalLm;
-use sinterlm_run::{EvalRecord, Event, Observer, StepRecord, StopFlag};
+use sinterlm_run::{EvalRecord, Event, Observer, SampleText, StepRecord, StopFlag};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::TrainError;
@@ -46,6 +46,7 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
             parameters: hooks.parameters,
         })?;
         let mut evaluation = None;
+        let mut samples = Vec::new();
         let mut checkpoint = None;
         let mut cause = StopCause::Done;
         let mut interval = Interval::new();
@@ -91,7 +92,7 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
         let interrupted = matches!(cause, StopCause::Requested(_));
         if !interrupted {
             evaluation = self.evaluate(hooks, true)?.or(evaluation);
-            self.sample(hooks)?;
+            samples = self.sample(hooks)?;
         }
         self.meters.seconds = before + started.elapsed().as_secs_f64();
         let reason = match cause {
@@ -111,6 +112,7 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
             tokens,
             seconds,
             evaluation,
+            samples,
             checkpoint,
         })
     }
@@ -181,18 +183,19 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
         Ok(Some(record))
     }
 
-    fn sample(&self, hooks: &mut Hooks<'_, M>) -> Result<(), TrainError> {
+    fn sample(&self, hooks: &mut Hooks<'_, M>) -> Result<Vec<SampleText>, TrainError> {
         let Some(sample) = &mut hooks.sample else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let samples = sample(&self.export());
         let (step, tokens) = (self.meters.steps, self.tokens());
-        hooks.observers.on_event(&Event::Sampled {
+        let event = Event::Sampled {
             step,
             tokens,
             samples: &samples,
-        })?;
-        Ok(())
+        };
+        hooks.observers.on_event(&event)?;
+        Ok(samples)
     }
 
     fn save(&mut self, hooks: &mut Hooks<'_, M>) -> Result<Option<PathBuf>, TrainError> {

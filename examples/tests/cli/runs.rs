@@ -19,6 +19,11 @@ fn a_run_leaves_every_file_of_the_contract() {
         data.starts_with("data: 300 generated stories (seed 1)"),
         "{data}"
     );
+    assert!(
+        ended.out.contains("\nsample: Once upon a time"),
+        "{}",
+        ended.out
+    );
     for file in [
         "config.toml",
         "run.json",
