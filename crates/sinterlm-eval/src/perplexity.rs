@@ -109,7 +109,7 @@ mod tests {
         let total = loss_over(&model, [batch], &ForwardCtx::default(), &device);
         assert!((total.count.get() - 31.0).abs() < 1e-12);
         assert!(
-            (total.mean().unwrap() - 512f64.ln()).abs() < 0.05,
+            (total.mean().unwrap() - 512f64.ln()).abs() < 0.1,
             "{:?}",
             total.mean()
         );
