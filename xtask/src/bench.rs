@@ -221,7 +221,7 @@ fn peers(only: Option<&str>) -> Result<()> {
         }
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            ours.push(measure(&["-p", "sinterlm-benches", "--bench", &name], &[])?);
+            ours.push(measure(&["--workspace", "--bench", &name], &[])?);
             let mut figures = Figures::new();
             process::tee(Command::new(&python).arg(&script), |line| {
                 figures.extend(printed(line));
