@@ -9,7 +9,6 @@ use super::slashed;
 const LOCAL_FOLDERS: &[&str] = &[
     concat!("/ho", "me/"),
     concat!("/Us", "ers/"),
-    concat!("/wo", "rk/"),
     concat!("/ro", "ot/"),
 ];
 
@@ -36,7 +35,7 @@ pub(super) fn faults(path: &Path, text: &str) -> Vec<String> {
     faults
 }
 
-/// Whether an absolute path into `folder` stands in the line; `x/work/y` and URLs are none.
+/// Whether an absolute path into `folder` stands in the line; `x/home/y` and URLs are none.
 fn has_folder(line: &str, folder: &str) -> bool {
     line.match_indices(folder).any(|(at, _)| {
         let before = line[..at].chars().next_back();
@@ -60,11 +59,11 @@ mod tests {
     fn relative_paths_and_urls_pass() {
         let text = concat!(
             "frame",
-            "/wo",
-            "rk/x ~",
-            "/wo",
-            "rk/ https://example.org/wo",
-            "rk/x\n"
+            "/ho",
+            "me/x ~",
+            "/ho",
+            "me/ https://example.org/ho",
+            "me/x\n"
         );
         assert!(faults(Path::new("x.md"), text).is_empty());
     }
