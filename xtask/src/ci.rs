@@ -58,7 +58,8 @@ fn check_alone(feature: &str) -> Command {
 fn gpu_tests(report: &mut Report) -> Result<()> {
     const TESTS: &[&str] = &[
         "test",
-        "--release",
+        "--profile",
+        "quick",
         "-p",
         "sinterlm-trainer",
         "--features",
