@@ -34,7 +34,7 @@ impl DeviceBatch {
         }
     }
 
-    /// Next-token cross-entropy of the batch.
+    /// Next-token cross-entropy of the batch, in the precision of `ctx`.
     pub fn loss<M: CausalLm>(
         &self,
         model: &M,
@@ -43,13 +43,17 @@ impl DeviceBatch {
     ) -> LossSum {
         let hidden = model.hidden(&self.tokens, ctx, None);
         let (targets, weights) = (self.targets.clone(), self.weights.clone());
+        let options = CrossEntropyOptions {
+            precision: ctx.precision.matmul(),
+            ..*options
+        };
         linear_cross_entropy(
             hidden,
             model.head().weight,
             targets,
             weights,
             self.count,
-            options,
+            &options,
         )
     }
 }

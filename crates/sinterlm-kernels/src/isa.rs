@@ -15,11 +15,15 @@ pub enum Isa {
     Avx2,
     /// 512-bit vectors: AVX-512 F, VL, BW and DQ.
     Avx512,
+    /// Also dot products of bf16 numbers, which matrix products use where that precision is asked
+    /// for.
+    Avx512Bf16,
 }
 
-static MAX: AtomicU8 = AtomicU8::new(Isa::Avx512 as u8);
+static MAX: AtomicU8 = AtomicU8::new(Isa::Avx512Bf16 as u8);
 
-/// Caps the instruction set of this crate's own loops for the whole process; for tests.
+/// Caps the instruction set of this crate's loops and matrix products for the whole process; for
+/// tests. Below AVX-512, products are left to the `gemm` crate, which chooses for itself.
 pub fn set_max_isa(max: Isa) {
     MAX.store(max as u8, Ordering::Relaxed);
 }
@@ -41,12 +45,12 @@ impl<R, F: FnOnce() -> R> Kernel for F {
     }
 }
 
-/// Runs `kernel` compiled for the widest allowed instruction set.
+/// The widest allowed instruction set that the CPU has.
 #[inline]
-pub(crate) fn vectorized<K: Kernel>(kernel: K) -> K::Output {
+pub(crate) fn available() -> Isa {
+    let max = MAX.load(Ordering::Relaxed);
     #[cfg(target_arch = "x86_64")]
     {
-        let max = MAX.load(Ordering::Relaxed);
         if max >= Isa::Avx512 as u8
             && is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512vl")
@@ -54,23 +58,46 @@ pub(crate) fn vectorized<K: Kernel>(kernel: K) -> K::Output {
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("fma")
         {
-            // SAFETY: the CPU has just been found to have every enabled feature.
-            return unsafe { with_avx512(kernel) };
+            return if max >= Isa::Avx512Bf16 as u8 && is_x86_feature_detected!("avx512bf16") {
+                Isa::Avx512Bf16
+            } else {
+                Isa::Avx512
+            };
         }
         if max >= Isa::Avx2 as u8
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
         {
-            // SAFETY: the CPU has just been found to have every enabled feature.
-            return unsafe { with_avx2(kernel) };
+            return Isa::Avx2;
         }
+    }
+    let _ = max;
+    Isa::Baseline
+}
+
+/// Runs `kernel` compiled for the widest allowed instruction set.
+#[inline]
+pub(crate) fn vectorized<K: Kernel>(kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    match available() {
+        // SAFETY: the CPU has just been found to have every enabled feature.
+        Isa::Avx512 | Isa::Avx512Bf16 => return unsafe { with_avx512(kernel) },
+        // SAFETY: as above.
+        Isa::Avx2 => return unsafe { with_avx2(kernel) },
+        Isa::Baseline => {}
     }
     kernel.run()
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-fn with_avx512<K: Kernel>(kernel: K) -> K::Output {
+pub(crate) fn with_avx512<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma")]
+pub(crate) fn with_avx512_bf16<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }
 

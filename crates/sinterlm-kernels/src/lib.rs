@@ -19,6 +19,7 @@ mod layout;
 mod linear;
 mod linear_cross_entropy;
 mod orthogonalize;
+mod precision;
 #[cfg(feature = "flex")]
 mod product;
 mod reduce;
@@ -35,5 +36,6 @@ pub use layout::RowLayout;
 pub use linear::linear;
 pub use linear_cross_entropy::{CrossEntropyOptions, linear_cross_entropy, linear_logprobs};
 pub use orthogonalize::{orthogonalize, orthogonalize_all};
+pub use precision::MatmulPrecision;
 pub use reduce::{add_in_place, sum_of_squares};
 pub use route::{Route, with_route};

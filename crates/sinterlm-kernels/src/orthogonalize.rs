@@ -3,7 +3,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::{Route, sum_of_squares};
+use crate::{MatmulPrecision, Route, sum_of_squares};
 
 /// Coefficients of the quintic of Jordan et al. 2024: steep at 0, so that five steps suffice, at
 /// the price of singular values that end between about 0.7 and 1.2 in place of 1.
@@ -29,35 +29,42 @@ const NORM_FLOOR: f64 = 1e-7;
 /// # Example
 /// ```
 /// use burn::tensor::{Device, Tensor};
+/// use sinterlm_kernels::{MatmulPrecision, orthogonalize};
 ///
 /// let g = Tensor::<2>::from_data([[9.0, 0.0], [0.0, 3.0]], &Device::flex());
-/// let x = sinterlm_kernels::orthogonalize(g, 5).to_data().try_to_vec::<f32>().unwrap();
+/// let x = orthogonalize(g, 5, MatmulPrecision::F32).to_data().try_to_vec::<f32>().unwrap();
 /// assert!((x[0] - 1.0).abs() < 0.33 && (x[3] - 1.0).abs() < 0.33 && x[1].abs() < 1e-6);
 /// ```
-pub fn orthogonalize(g: Tensor<2>, steps: usize) -> Tensor<2> {
+pub fn orthogonalize(g: Tensor<2>, steps: usize, precision: MatmulPrecision) -> Tensor<2> {
     match Route::of(&g.device(), g.dtype()) {
         #[cfg(feature = "flex")]
-        Route::Native if steps > 0 => native::orthogonalize(g, steps, native::Threads::Many),
+        Route::Native if steps > 0 => {
+            native::orthogonalize(g, steps, precision, native::Threads::Many)
+        }
         _ => {
             let norm = frobenius(&g);
-            composed(g.div_scalar(norm), steps)
+            composed(g.div_scalar(norm), steps, precision)
         }
     }
 }
 
 /// [`orthogonalize`] of many matrices. On the CPU the matrices run side by side, one thread each:
 /// matrices of a few hundred rows are too small to be split among threads without loss.
-pub fn orthogonalize_all(matrices: Vec<Tensor<2>>, steps: usize) -> Vec<Tensor<2>> {
+pub fn orthogonalize_all(
+    matrices: Vec<Tensor<2>>,
+    steps: usize,
+    precision: MatmulPrecision,
+) -> Vec<Tensor<2>> {
     #[cfg(feature = "flex")]
     if steps > 0
         && let Some(first) = matrices.first()
         && matches!(Route::of(&first.device(), first.dtype()), Route::Native)
     {
-        return native::orthogonalize_all(matrices, steps);
+        return native::orthogonalize_all(matrices, steps, precision);
     }
     matrices
         .into_iter()
-        .map(|g| orthogonalize(g, steps))
+        .map(|g| orthogonalize(g, steps, precision))
         .collect()
 }
 
@@ -65,16 +72,23 @@ fn frobenius(g: &Tensor<2>) -> f64 {
     sum_of_squares(g.clone()).sqrt() + NORM_FLOOR
 }
 
-fn composed(mut x: Tensor<2>, steps: usize) -> Tensor<2> {
+fn composed(mut x: Tensor<2>, steps: usize, precision: MatmulPrecision) -> Tensor<2> {
+    let stored = x.dtype();
+    let times = |a: Tensor<2>, b: Tensor<2>| {
+        precision
+            .operand(a)
+            .matmul(precision.operand(b))
+            .cast(stored)
+    };
     let [rows, cols] = x.dims();
     if rows > cols {
         x = x.transpose();
     }
     let [a, b, c] = QUINTIC;
     for _ in 0..steps {
-        let gram = x.clone().matmul(x.clone().transpose());
-        let mix = gram.clone().mul_scalar(b) + gram.clone().matmul(gram).mul_scalar(c);
-        x = x.clone().mul_scalar(a) + mix.matmul(x);
+        let gram = times(x.clone(), x.clone().transpose());
+        let mix = gram.clone().mul_scalar(b) + times(gram.clone(), gram).mul_scalar(c);
+        x = x.clone().mul_scalar(a) + times(mix, x);
     }
     if rows > cols { x.transpose() } else { x }
 }
@@ -86,7 +100,7 @@ mod native {
 
     use super::{QUINTIC, frobenius};
     use crate::{
-        buffer,
+        MatmulPrecision, buffer,
         product::{Matrix, product},
     };
 
@@ -120,12 +134,21 @@ mod native {
         }
     }
 
-    pub(super) fn orthogonalize_all(matrices: Vec<Tensor<2>>, steps: usize) -> Vec<Tensor<2>> {
-        let one = |g| orthogonalize(g, steps, Threads::One);
+    pub(super) fn orthogonalize_all(
+        matrices: Vec<Tensor<2>>,
+        steps: usize,
+        precision: MatmulPrecision,
+    ) -> Vec<Tensor<2>> {
+        let one = |g| orthogonalize(g, steps, precision, Threads::One);
         matrices.into_par_iter().with_max_len(1).map(one).collect()
     }
 
-    pub(super) fn orthogonalize(g: Tensor<2>, steps: usize, threads: Threads) -> Tensor<2> {
+    pub(super) fn orthogonalize(
+        g: Tensor<2>,
+        steps: usize,
+        precision: MatmulPrecision,
+        threads: Threads,
+    ) -> Tensor<2> {
         let norm = frobenius(&g);
         let [rows, cols] = g.dims();
         let g = buffer::whole(g);
@@ -137,7 +160,7 @@ mod native {
         let mut gram = vec![0.0; size * size];
         if rows <= cols {
             symmetric(
-                threads,
+                (threads, precision),
                 &mut gram,
                 size,
                 whole,
@@ -146,7 +169,7 @@ mod native {
             );
         } else {
             symmetric(
-                threads,
+                (threads, precision),
                 &mut gram,
                 size,
                 whole.transposed(),
@@ -160,7 +183,7 @@ mod native {
         let [a, b, c] = QUINTIC;
         for step in 0..steps {
             symmetric(
-                threads,
+                (threads, precision),
                 &mut factor,
                 size,
                 square(&gram, size),
@@ -174,7 +197,7 @@ mod native {
                 total.clone_from(&factor);
             } else {
                 symmetric(
-                    threads,
+                    (threads, precision),
                     &mut spare,
                     size,
                     square(&factor, size),
@@ -185,7 +208,7 @@ mod native {
             }
             if step + 1 < steps {
                 symmetric(
-                    threads,
+                    (threads, precision),
                     &mut spare,
                     size,
                     square(&factor, size),
@@ -193,7 +216,7 @@ mod native {
                     1.0,
                 );
                 symmetric(
-                    threads,
+                    (threads, precision),
                     &mut gram,
                     size,
                     square(&spare, size),
@@ -208,10 +231,17 @@ mod native {
             let (first, count) = (block * BLOCK, out.len() / cols);
             if rows <= cols {
                 let total = Matrix::new(&total[first * size..], count, size, size);
-                product(out, cols, false, total, whole, inverse);
+                product((out, cols), false, total, whole, inverse, precision);
             } else {
                 let x = Matrix::new(&values[first * cols..], count, cols, cols);
-                product(out, cols, false, x, square(&total, size), inverse);
+                product(
+                    (out, cols),
+                    false,
+                    x,
+                    square(&total, size),
+                    inverse,
+                    precision,
+                );
             }
         });
         buffer::tensor(buffer::from_vec(out, [rows, cols]))
@@ -224,7 +254,7 @@ mod native {
     /// `out = factor · a b` for a product known to be symmetric: computes from the diagonal on
     /// and mirrors.
     fn symmetric(
-        threads: Threads,
+        (threads, precision): (Threads, MatmulPrecision),
         out: &mut [f32],
         size: usize,
         a: Matrix<'_>,
@@ -235,7 +265,7 @@ mod native {
             let first = block * BLOCK;
             let rows = out.len() / size;
             let (a, b) = (a.row_range(first, rows), b.col_range(first, size - first));
-            product(&mut out[first..], size, false, a, b, factor);
+            product((&mut out[first..], size), false, a, b, factor, precision);
         });
         for top in (0..size).step_by(TILE) {
             for left in (0..=top).step_by(TILE) {
@@ -279,18 +309,21 @@ mod tests {
     fn many_at_once_give_the_bits_of_one_by_one() {
         let shapes = [(64, 64), (130, 50), (50, 200)];
         let matrices: Vec<_> = shapes.iter().map(|(r, c)| random(*r, *c)).collect();
-        let all = orthogonalize_all(matrices.clone(), 5);
+        let all = orthogonalize_all(matrices.clone(), 5, MatmulPrecision::F32);
         for (together, alone) in all.into_iter().zip(matrices) {
-            assert_eq!(values(together), values(orthogonalize(alone, 5)));
+            assert_eq!(
+                values(together),
+                values(orthogonalize(alone, 5, MatmulPrecision::F32))
+            );
         }
     }
 
     #[test]
     fn both_forms_agree() {
         for (rows, cols) in [(64, 64), (130, 50), (50, 200), (1, 7)] {
-            let native = values(orthogonalize(random(rows, cols), 5));
+            let native = values(orthogonalize(random(rows, cols), 5, MatmulPrecision::F32));
             let composed = values(with_route(Route::Composed, || {
-                orthogonalize(random(rows, cols), 5)
+                orthogonalize(random(rows, cols), 5, MatmulPrecision::F32)
             }));
             for (native, composed) in native.iter().zip(&composed) {
                 assert!(
@@ -305,7 +338,7 @@ mod tests {
     fn singular_values_end_near_one() {
         // All singular values of a 4:1 random matrix are of one size, so each enters the band.
         for (rows, cols) in [(64, 256), (256, 64)] {
-            let x = orthogonalize(random(rows, cols), 5);
+            let x = orthogonalize(random(rows, cols), 5, MatmulPrecision::F32);
             let x = if rows > cols { x.transpose() } else { x };
             let gram = values(x.clone().matmul(x.transpose()));
             let size = rows.min(cols);
@@ -333,7 +366,10 @@ mod tests {
     #[test]
     fn zero_stays_zero() {
         let zero = Tensor::<2>::zeros([3, 5], &Device::flex());
-        assert_eq!(values(orthogonalize(zero, 5)), vec![0.0; 15]);
+        assert_eq!(
+            values(orthogonalize(zero, 5, MatmulPrecision::F32)),
+            vec![0.0; 15]
+        );
     }
 
     #[test]
@@ -343,7 +379,7 @@ mod tests {
                 .num_threads(threads)
                 .build()
                 .unwrap();
-            pool.install(|| values(orthogonalize(random(120, 200), 5)))
+            pool.install(|| values(orthogonalize(random(120, 200), 5, MatmulPrecision::F32)))
         };
         assert_eq!(run(1), run(2));
     }

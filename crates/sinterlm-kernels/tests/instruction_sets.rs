@@ -3,8 +3,8 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use sinterlm_kernels::{
-    AttentionOptions, GeluKind, Isa, RowLayout, causal_attention, dropout, gelu, layer_norm,
-    set_max_isa, sum_of_squares,
+    AttentionOptions, GeluKind, Isa, MatmulPrecision, RowLayout, causal_attention, dropout, gelu,
+    layer_norm, linear, set_max_isa, sum_of_squares,
 };
 
 /// Outputs and input gradients of the kernels without matrix products.
@@ -44,7 +44,7 @@ fn attend() -> (Vec<f32>, u64) {
     let options = AttentionOptions {
         dropout: Some((0.2, 11)),
         softcap: Some(3.0),
-        scale: None,
+        ..AttentionOptions::default()
     };
     let layout = RowLayout::dense(1, 90);
     let out = causal_attention(x.clone(), x.clone(), x, &layout, &options);
@@ -57,6 +57,25 @@ fn attend() -> (Vec<f32>, u64) {
     )
 }
 
+/// Products with AVX-512 are our own, others those of the `gemm` crate; sums differ in order.
+fn multiply() -> Vec<f32> {
+    let device = Device::flex();
+    let matrix = |rows: usize, cols: usize| {
+        let numbers = (0..rows * cols)
+            .map(|i| (i as f32 * 0.917).sin())
+            .collect::<Vec<_>>();
+        Tensor::<2>::from_data(TensorData::new(numbers, [rows, cols]), &device)
+    };
+    let (x, weight) = (matrix(130, 111), matrix(97, 111));
+    [MatmulPrecision::F32, MatmulPrecision::Bf16]
+        .into_iter()
+        .flat_map(|precision| {
+            let y = linear(x.clone(), weight.clone(), None, precision).into_data();
+            y.try_into_vec::<f32>().expect("an f32 tensor")
+        })
+        .collect()
+}
+
 #[test]
 fn every_instruction_set_gives_the_same_bits() {
     let [baseline, avx2, avx512] = [Isa::Baseline, Isa::Avx2, Isa::Avx512].map(|isa| {
@@ -65,4 +84,13 @@ fn every_instruction_set_gives_the_same_bits() {
     });
     assert_eq!(baseline, avx2);
     assert_eq!(baseline, avx512);
+    let products = [Isa::Baseline, Isa::Avx512, Isa::Avx512Bf16].map(|isa| {
+        set_max_isa(isa);
+        multiply()
+    });
+    for other in &products[1..] {
+        for (a, b) in products[0].iter().zip(other) {
+            assert!((a - b).abs() < 1e-4, "{a} {b}");
+        }
+    }
 }

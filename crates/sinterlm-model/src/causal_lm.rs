@@ -48,6 +48,6 @@ pub trait CausalLm: Module {
         let last = hidden
             .slice([0..batch, seq - 1..seq])
             .reshape([batch, d_model]);
-        kernels::linear(last, self.head().weight, None)
+        kernels::linear(last, self.head().weight, None, ctx.precision.matmul())
     }
 }

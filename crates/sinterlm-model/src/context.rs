@@ -1,10 +1,10 @@
 //! What a forward pass needs to know beside its tokens.
 
-use burn::tensor::FloatDType;
 use serde::{Deserialize, Serialize};
 use sinterlm_config::{Seed, Stream};
+use sinterlm_kernels::MatmulPrecision;
 
-/// Number format of the matrix products; weights, norms, softmax and loss stay in f32.
+/// Number format of the matrix products; weights, activations, norms, softmax and loss stay in f32.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
 )]
@@ -13,16 +13,16 @@ pub enum Precision {
     /// 32-bit floats throughout.
     #[default]
     F32,
-    /// Weights and inputs of each linear layer are rounded to bfloat16 for the product.
+    /// Operands of each matrix product are rounded to bfloat16; sums stay in f32.
     Bf16,
 }
 
 impl Precision {
-    /// The float type that products are computed in, where it is not f32.
-    pub(crate) fn product_dtype(self) -> Option<FloatDType> {
+    /// What the kernels are told.
+    pub fn matmul(self) -> MatmulPrecision {
         match self {
-            Self::F32 => None,
-            Self::Bf16 => Some(FloatDType::BF16),
+            Self::F32 => MatmulPrecision::F32,
+            Self::Bf16 => MatmulPrecision::Bf16,
         }
     }
 }

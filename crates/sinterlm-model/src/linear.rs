@@ -41,17 +41,7 @@ impl Linear {
     /// Applies the layer: `[.., d_in]` to `[.., d_out]`, in the dtype of `x`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>, ctx: &ForwardCtx) -> Tensor<D> {
         let bias = self.bias.as_ref().map(Param::val);
-        let Some(product) = ctx.precision.product_dtype() else {
-            return kernels::linear(x, self.weight.val(), bias);
-        };
-        // The master weight stays in f32; only the product sees the rounded copies.
-        let stored = x.dtype();
-        let y = kernels::linear(x.cast(product), self.weight.val().cast(product), None);
-        let y = y.cast(stored);
-        match bias {
-            Some(bias) => y + bias.unsqueeze(),
-            None => y,
-        }
+        kernels::linear(x, self.weight.val(), bias, ctx.precision.matmul())
     }
 }
 

@@ -11,7 +11,7 @@ use burn::tensor::{Device, Gradients, Tensor};
 use sinterlm_config::Seed;
 use sinterlm_data::Batch;
 use sinterlm_eval::DeviceBatch;
-use sinterlm_kernels::{CrossEntropyOptions, linear};
+use sinterlm_kernels::{CrossEntropyOptions, MatmulPrecision, linear};
 use sinterlm_losses::TokenCount;
 use sinterlm_model::{
     Activation, CausalLm, ForwardCtx, Gpt, GptConfig, PathStack, TokenBatch, named_values,
@@ -154,7 +154,12 @@ fn forward_and_backward_agree(variant: &str) {
     let ctx = ForwardCtx::default();
 
     let tokens = TokenBatch::dense(&batch.ids, ROWS, &device);
-    let logits = linear(model.hidden(&tokens, &ctx, None), model.head().weight, None);
+    let logits = linear(
+        model.hidden(&tokens, &ctx, None),
+        model.head().weight,
+        None,
+        MatmulPrecision::F32,
+    );
     assert_close(
         &values(logits),
         golden.f64("logits"),

@@ -121,6 +121,7 @@ impl Head<'_> {
             seq,
             head_dim,
             scale,
+            precision,
             ..
         } = *self.spec;
         for (tile, logsum) in logsum.chunks_mut(QUERIES).enumerate() {
@@ -135,7 +136,7 @@ impl Head<'_> {
                 let (key, keys) = (tile.first_key, tile.keys);
                 let scores = &mut scratch.scores[..rows * keys];
                 let block = Matrix::new(&scratch.keys[key..], head_dim, keys, seq);
-                product(scores, keys, false, queries, block, 1.0);
+                product((scores, keys), false, queries, block, 1.0, precision);
                 let mut online = Online {
                     max: &mut max,
                     sum: &mut sum,
@@ -149,7 +150,7 @@ impl Head<'_> {
                 let weights = Matrix::new(scores, rows, keys, keys);
                 let values = &scratch.values[key * head_dim..];
                 let values = Matrix::new(values, keys, head_dim, head_dim);
-                product(acc, head_dim, begun, weights, values, 1.0);
+                product((acc, head_dim), begun, weights, values, 1.0, precision);
                 begun = true;
             }
             for (row, acc) in acc.chunks_exact(head_dim).enumerate() {
@@ -175,6 +176,7 @@ impl Head<'_> {
             seq,
             head_dim,
             scale,
+            precision,
             ..
         } = *self.spec;
         for (tile, logsum) in logsum.chunks(QUERIES).enumerate() {
@@ -198,8 +200,8 @@ impl Head<'_> {
                 let dscores = &mut scratch.dscores[..rows * keys];
                 let keys_t = Matrix::new(&scratch.keys_t[key..], head_dim, keys, seq);
                 let values_t = Matrix::new(&scratch.values_t[key..], head_dim, keys, seq);
-                product(scores, keys, false, queries, keys_t, 1.0);
-                product(dscores, keys, false, grads, values_t, 1.0);
+                product((scores, keys), false, queries, keys_t, 1.0, precision);
+                product((dscores, keys), false, grads, values_t, 1.0, precision);
                 vectorized(Derive {
                     tile: &tile,
                     scores,
@@ -211,24 +213,24 @@ impl Head<'_> {
                 let dscores = Matrix::new(dscores, rows, keys, keys);
                 let line = key * head_dim;
                 product(
-                    &mut scratch.dv[line..],
-                    head_dim,
+                    (&mut scratch.dv[line..], head_dim),
                     true,
                     weights.transposed(),
                     grads,
                     1.0,
+                    precision,
                 );
                 // The queries carry the scale already.
                 product(
-                    &mut scratch.dk[line..],
-                    head_dim,
+                    (&mut scratch.dk[line..], head_dim),
                     true,
                     dscores.transposed(),
                     queries,
                     1.0,
+                    precision,
                 );
                 let block = Matrix::new(&scratch.keys[line..], keys, head_dim, head_dim);
-                product(dq, head_dim, begun, dscores, block, scale);
+                product((dq, head_dim), begun, dscores, block, scale, precision);
                 begun = true;
             }
             for (row, dq) in dq.chunks_exact(head_dim).enumerate() {

@@ -3,7 +3,7 @@
 
 use burn::tensor::{Bool, Tensor, TensorData, activation::softmax};
 
-use crate::{Route, RowLayout};
+use crate::{MatmulPrecision, Route, RowLayout};
 
 mod dropout_mask;
 #[cfg(feature = "flex")]
@@ -21,6 +21,8 @@ pub struct AttentionOptions {
     /// Dropout of the attention weights: probability in [0, 1) and random key. The mask is a
     /// function of key, row, head, query and key position alone, the same on every route.
     pub dropout: Option<(f64, u64)>,
+    /// What the operands of the matrix products are rounded to; softmax stays in f32.
+    pub precision: MatmulPrecision,
     /// Soft cap `c` on the scores: `c · tanh(score / c)` after scaling (Gemma 2).
     pub softcap: Option<f64>,
 }
@@ -112,9 +114,11 @@ fn composed(
     let [batch, heads, seq, head_dim] = q.dims();
     let device = q.device();
     let scale = options.scale.unwrap_or_else(|| default_scale(head_dim));
+    let (stored, precision) = (q.dtype(), options.precision);
+    let (q, k) = (precision.operand(q.mul_scalar(scale)), precision.operand(k));
     let mut scores = q
-        .mul_scalar(scale)
-        .matmul(repeat_heads(k, heads).swap_dims(2, 3));
+        .matmul(repeat_heads(k, heads).swap_dims(2, 3))
+        .cast(stored);
     if let Some(cap) = options.softcap {
         scores = scores.div_scalar(cap).tanh().mul_scalar(cap);
     }
@@ -127,7 +131,8 @@ fn composed(
         let dropped = Tensor::<4, Bool>::from_data(dropped, &device);
         weights = weights.mask_fill(dropped, 0.0).mul_scalar(1.0 / (1.0 - p));
     }
-    weights.matmul(repeat_heads(v, heads))
+    let (weights, v) = (precision.operand(weights), precision.operand(v));
+    weights.matmul(repeat_heads(v, heads)).cast(stored)
 }
 
 /// `[batch, kv_heads, seq, head_dim]` to `[batch, heads, seq, head_dim]`, each head repeated for

@@ -25,7 +25,7 @@ use super::{
     AttentionOptions, default_scale,
     head::{BackwardScratch, ForwardScratch, Head},
 };
-use crate::{RowLayout, buffer};
+use crate::{MatmulPrecision, RowLayout, buffer};
 
 pub(super) fn causal_attention(
     q: Tensor<4>,
@@ -47,6 +47,7 @@ pub(super) fn causal_attention(
         scale: options.scale.unwrap_or_else(|| default_scale(head_dim)) as f32,
         softcap: options.softcap.map(|cap| cap as f32),
         dropout: options.dropout.filter(|&(p, _)| p > 0.0),
+        precision: options.precision,
         starts,
     });
     let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
@@ -64,6 +65,7 @@ pub(super) struct Spec {
     pub(super) scale: f32,
     pub(super) softcap: Option<f32>,
     pub(super) dropout: Option<(f64, u64)>,
+    pub(super) precision: MatmulPrecision,
     /// First visible position of each token, `[batch, seq]`.
     pub(super) starts: Vec<u32>,
 }

@@ -215,3 +215,19 @@ fn merging_the_heads_of_the_output_copies_nothing() {
         .unwrap();
     assert!(merged.is_contiguous());
 }
+
+#[test]
+fn products_in_bf16_stay_near_f32() {
+    let mut case = Case::dense(2, 4, 2, 150, 16);
+    let exact = case.run(Route::Native);
+    case.options.precision = MatmulPrecision::Bf16;
+    for route in [Route::Native, Route::Composed] {
+        for (narrow, exact) in case.run(route).iter().zip(&exact) {
+            assert!(narrow != exact, "bf16 was used");
+            let scale = exact.iter().fold(0f32, |scale, x| scale.max(x.abs()));
+            for (narrow, exact) in narrow.iter().zip(exact) {
+                assert!((narrow - exact).abs() < 0.02 * scale, "{narrow} {exact}");
+            }
+        }
+    }
+}

@@ -6,9 +6,12 @@ mod native;
 
 use burn::tensor::Tensor;
 
-use crate::Route;
+use crate::{MatmulPrecision, Route};
 
 /// `y = x Wᵀ + b` over the last axis of `x`.
+///
+/// With [`MatmulPrecision::Bf16`] the operands of all three products, `dy` among them, are rounded to
+/// bf16; inputs, outputs and gradients keep the dtype of `x`.
 ///
 /// The product is one matrix product over all leading axes together. The gradients are
 /// `dx = dy W`, `dW = dyᵀ x` (formed as `[d_out, d_in]`, contiguous) and `db`, the sum of `dy` over
@@ -26,17 +29,19 @@ use crate::Route;
 /// # Example
 /// ```
 /// use burn::tensor::{Device, Tensor};
+/// use sinterlm_kernels::{MatmulPrecision, linear};
 ///
 /// let device = Device::flex();
 /// let x = Tensor::<2>::from_data([[1.0, 2.0]], &device);
 /// let weight = Tensor::<2>::from_data([[3.0, 4.0], [5.0, 6.0], [7.0, 8.0]], &device);
-/// let y = sinterlm_kernels::linear(x, weight, None);
+/// let y = linear(x, weight, None, MatmulPrecision::F32);
 /// assert_eq!(y.to_data().as_slice::<f32>().unwrap(), [11.0, 17.0, 23.0]);
 /// ```
 pub fn linear<const D: usize>(
     x: Tensor<D>,
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
+    precision: MatmulPrecision,
 ) -> Tensor<D> {
     let [d_out, d_in] = weight.dims();
     let mut dims = x.dims();
@@ -52,15 +57,22 @@ pub fn linear<const D: usize>(
     let x = x.reshape([rows, d_in]);
     let y = match Route::of(&x.device(), x.dtype()) {
         #[cfg(feature = "flex")]
-        Route::Native => native::linear(x, weight, bias),
-        _ => composed(x, weight, bias),
+        Route::Native => native::linear(x, weight, bias, precision),
+        _ => composed(x, weight, bias, precision),
     };
     dims[D - 1] = d_out;
     y.reshape(dims)
 }
 
-fn composed(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
-    let y = x.matmul(weight.transpose());
+fn composed(
+    x: Tensor<2>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    precision: MatmulPrecision,
+) -> Tensor<2> {
+    let stored = x.dtype();
+    let (x, weight) = (precision.operand(x), precision.operand(weight));
+    let y = x.matmul(weight.transpose()).cast(stored);
     match bias {
         Some(bias) => y + bias.unsqueeze(),
         None => y,

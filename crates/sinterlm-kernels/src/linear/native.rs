@@ -20,6 +20,7 @@ use burn::{
 use rayon::prelude::*;
 
 use crate::{
+    MatmulPrecision,
     buffer::{filled, from_vec, matrix, rows_contiguous},
     isa::{Kernel, vectorized},
     product::{new_product, threaded_product},
@@ -33,43 +34,68 @@ const FILL_ROWS: usize = 64;
 
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait LinearOp: Backend {
-    fn linear_op(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn linear_op(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        precision: MatmulPrecision,
+    ) -> FloatTensor<Self>;
     fn linear_bias_op(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
+        precision: MatmulPrecision,
     ) -> FloatTensor<Self>;
 }
 
-pub(super) fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+pub(super) fn linear(
+    x: Tensor<2>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    precision: MatmulPrecision,
+) -> Tensor<2> {
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     Tensor::from_dispatch(match bias {
-        Some(bias) => Dispatch::linear_bias_op(x, weight, bias.into_dispatch()),
-        None => Dispatch::linear_op(x, weight),
+        Some(bias) => Dispatch::linear_bias_op(x, weight, bias.into_dispatch(), precision),
+        None => Dispatch::linear_op(x, weight, precision),
     })
 }
 
 impl LinearOp for Flex {
-    fn linear_op(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
-        forward(&rows_contiguous(x), &rows_contiguous(weight), None)
+    fn linear_op(x: FlexTensor, weight: FlexTensor, precision: MatmulPrecision) -> FlexTensor {
+        forward(
+            &rows_contiguous(x),
+            &rows_contiguous(weight),
+            None,
+            precision,
+        )
     }
-    fn linear_bias_op(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
-        forward(&rows_contiguous(x), &rows_contiguous(weight), Some(&bias))
+    fn linear_bias_op(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        precision: MatmulPrecision,
+    ) -> FlexTensor {
+        let (x, weight) = (rows_contiguous(x), rows_contiguous(weight));
+        forward(&x, &weight, Some(&bias), precision)
     }
 }
 
 impl<C: CheckpointStrategy> LinearOp for Autodiff<Flex, C> {
-    fn linear_op(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn linear_op(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        precision: MatmulPrecision,
+    ) -> FloatTensor<Self> {
         let tracked = [x.is_tracked(), weight.is_tracked()];
         let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
         let operands = [rows_contiguous(x), rows_contiguous(weight)];
-        let y = forward(&operands[0], &operands[1], None);
+        let y = forward(&operands[0], &operands[1], None, precision);
         match LinearBackward
             .prepare::<C>([x_node, weight_node])
             .compute_bound()
             .stateful()
         {
-            OpsKind::Tracked(prep) => prep.finish(kept(operands, tracked), y),
+            OpsKind::Tracked(prep) => prep.finish(kept(operands, tracked, precision), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
@@ -78,19 +104,20 @@ impl<C: CheckpointStrategy> LinearOp for Autodiff<Flex, C> {
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
+        precision: MatmulPrecision,
     ) -> FloatTensor<Self> {
         let tracked = [x.is_tracked(), weight.is_tracked()];
         let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
         let (bias, bias_node) = bias.into_parts();
         let operands = [rows_contiguous(x), rows_contiguous(weight)];
-        let y = forward(&operands[0], &operands[1], Some(&bias));
+        let y = forward(&operands[0], &operands[1], Some(&bias), precision);
         let nodes = [x_node, weight_node, bias_node];
         match LinearBackward
             .prepare::<C>(nodes)
             .compute_bound()
             .stateful()
         {
-            OpsKind::Tracked(prep) => prep.finish(kept(operands, tracked), y),
+            OpsKind::Tracked(prep) => prep.finish(kept(operands, tracked, precision), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
@@ -101,12 +128,18 @@ impl<C: CheckpointStrategy> LinearOp for Autodiff<Flex, C> {
 struct Kept {
     x: Option<FlexTensor>,
     weight: Option<FlexTensor>,
+    precision: MatmulPrecision,
 }
 
-fn kept([x, weight]: [FlexTensor; 2], [x_tracked, weight_tracked]: [bool; 2]) -> Kept {
+fn kept(
+    [x, weight]: [FlexTensor; 2],
+    [x_tracked, weight_tracked]: [bool; 2],
+    precision: MatmulPrecision,
+) -> Kept {
     Kept {
         x: weight_tracked.then_some(x),
         weight: x_tracked.then_some(weight),
+        precision,
     }
 }
 
@@ -119,12 +152,16 @@ impl<const N: usize> Backward<Flex, N> for LinearBackward {
 
     fn backward(self, ops: Ops<Kept, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
-        let Kept { x, weight } = ops.state;
+        let Kept {
+            x,
+            weight,
+            precision,
+        } = ops.state;
         if let (Some(node), Some(weight)) = (&ops.parents[0], weight) {
-            grads.register::<Flex>(node.id, times(&dy, &weight));
+            grads.register::<Flex>(node.id, times(&dy, &weight, precision));
         }
         if let (Some(node), Some(x)) = (&ops.parents[1], x) {
-            grads.register::<Flex>(node.id, times(&dy.transpose(0, 1), &x));
+            grads.register::<Flex>(node.id, times(&dy.transpose(0, 1), &x, precision));
         }
         if let Some(Some(node)) = ops.parents.get(2) {
             let cols = dy.shape()[1];
@@ -134,11 +171,16 @@ impl<const N: usize> Backward<Flex, N> for LinearBackward {
     }
 }
 
-fn forward(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) -> FlexTensor {
+fn forward(
+    x: &FlexTensor,
+    weight: &FlexTensor,
+    bias: Option<&FlexTensor>,
+    precision: MatmulPrecision,
+) -> FlexTensor {
     let shape = [x.shape()[0], weight.shape()[0]];
     let weight = weight.transpose(0, 1); // [d_in, d_out]
     let Some(bias) = bias else {
-        return times(x, &weight);
+        return times(x, &weight, precision);
     };
     let bias = bias.to_contiguous();
     let bias = bias.as_slice::<f32>().expect("bias is contiguous f32");
@@ -155,16 +197,16 @@ fn forward(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) -> Fl
         })
     };
     if let (Some(x), Some(weight)) = (matrix(x), matrix(&weight)) {
-        threaded_product(&mut y, true, x, weight);
+        threaded_product(&mut y, true, x, weight, precision);
     }
     from_vec(y, shape)
 }
 
 /// The product of two matrices; zeros where nothing is summed.
-fn times(a: &FlexTensor, b: &FlexTensor) -> FlexTensor {
+fn times(a: &FlexTensor, b: &FlexTensor, precision: MatmulPrecision) -> FlexTensor {
     let shape = [a.shape()[0], b.shape()[1]];
     let values = match (matrix(a), matrix(b)) {
-        (Some(a), Some(b)) => new_product(a, b),
+        (Some(a), Some(b)) => new_product(a, b, precision),
         _ => vec![0.0; shape[0] * shape[1]],
     };
     from_vec(values, shape)

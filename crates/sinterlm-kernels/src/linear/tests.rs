@@ -3,18 +3,25 @@
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::{
+    MatmulPrecision::{self, Bf16, F32},
     Route,
     check::{assert_is_gradient, assert_routes_agree, fill, numbers, values, with_threads},
     linear, with_route,
 };
 
 /// Output and gradients of `x`, weight and bias.
-fn run(dims: [usize; 3], d_out: usize, with_bias: bool) -> Vec<Vec<f64>> {
+fn run(
+    dims: [usize; 3],
+    d_out: usize,
+    with_bias: bool,
+    precision: MatmulPrecision,
+) -> Vec<Vec<f64>> {
     let device = Device::flex().autodiff();
     let x = fill(dims, 1, &device, DType::F32).require_grad();
     let weight = fill([d_out, dims[2]], 2, &device, DType::F32).require_grad();
     let bias = fill([d_out], 3, &device, DType::F32).require_grad();
-    let y = linear(x.clone(), weight.clone(), with_bias.then(|| bias.clone()));
+    let with_bias = with_bias.then(|| bias.clone());
+    let y = linear(x.clone(), weight.clone(), with_bias.clone(), precision);
     let upstream = fill([dims[0], dims[1], d_out], 4, &device, DType::F32);
     let gradients = (y.clone() * upstream).sum().backward();
     let mut all = vec![
@@ -22,15 +29,18 @@ fn run(dims: [usize; 3], d_out: usize, with_bias: bool) -> Vec<Vec<f64>> {
         values(x.grad(&gradients).unwrap()),
         values(weight.grad(&gradients).unwrap()),
     ];
-    all.extend(with_bias.then(|| values(bias.grad(&gradients).unwrap())));
+    all.extend(with_bias.map(|bias| values(bias.grad(&gradients).unwrap())));
     all
 }
 
 #[test]
 fn native_and_composed_agree_with_all_gradients() {
     for (dims, d_out) in [([2, 3, 5], 4), ([1, 1, 1], 1), ([2, 150, 40], 72)] {
-        assert_routes_agree(1e-5, || run(dims, d_out, true));
-        assert_routes_agree(1e-5, || run(dims, d_out, false));
+        for with_bias in [true, false] {
+            assert_routes_agree(1e-5, || run(dims, d_out, with_bias, F32));
+            // The composed form rounds its results to bf16 too.
+            assert_routes_agree(6e-3, || run(dims, d_out, with_bias, Bf16));
+        }
     }
 }
 
@@ -40,7 +50,7 @@ fn the_weight_gradient_is_the_derivative() {
     let device = Device::flex().autodiff();
     let loss = |weight: Tensor<2>| {
         let x = fill([2, 4], 8, &device, DType::F64);
-        linear(x, weight, None).powi_scalar(3).sum()
+        linear(x, weight, None, F32).powi_scalar(3).sum()
     };
     let weight = |at: &[f64]| Tensor::<1>::from_data(at, (&device, DType::F64)).reshape([3, 4]);
     let leaf = weight(&at).require_grad();
@@ -59,7 +69,7 @@ fn transposed_and_sliced_inputs_need_no_copy_to_be_right() {
         let weight = fill([5, 8], 2, &device, DType::F32)
             .transpose()
             .narrow(0, 2, 4);
-        vec![values(linear(x, weight, None))]
+        vec![values(linear(x, weight, None, F32))]
     });
 }
 
@@ -68,7 +78,9 @@ fn untracked_operands_get_no_gradient() {
     let device = Device::flex().autodiff();
     let x = fill([3, 4], 1, &device, DType::F32);
     let weight = fill([5, 4], 2, &device, DType::F32).require_grad();
-    let gradients = linear(x.clone(), weight.clone(), None).sum().backward();
+    let gradients = linear(x.clone(), weight.clone(), None, F32)
+        .sum()
+        .backward();
     assert!(x.grad(&gradients).is_none());
     assert!(weight.grad(&gradients).is_some());
 }
@@ -81,13 +93,14 @@ fn empty_input_gives_empty_output() {
         Tensor::<2>::zeros([0, 4], &device),
         weight,
         Some(Tensor::zeros([5], &device)),
+        F32,
     );
     assert_eq!(y.dims(), [0, 5]);
 }
 
 #[test]
 fn threads_leave_the_bits_alone() {
-    let on = |threads| with_threads(threads, || run([4, 129, 96], 200, true));
+    let on = |threads| with_threads(threads, || run([4, 129, 96], 200, true, F32));
     assert_eq!(on(1), on(2));
 }
 
@@ -100,6 +113,26 @@ fn rejects_a_weight_that_does_not_fit() {
             Tensor::<2>::zeros([2, 3], &device),
             Tensor::zeros([5, 4], &device),
             None,
+            F32,
         )
     });
+}
+
+#[test]
+fn bf16_rounds_the_operands_and_nothing_else() {
+    let device = Device::flex();
+    let value = |x: f32| Tensor::<2>::from_data([[x]], &device);
+    let product = |x, weight, precision| {
+        linear(value(x), value(weight), None, precision).into_scalar::<f32>()
+    };
+    let beyond = 1.0 + 1.0 / 512.0; // between the bf16 numbers 1 and 1 + 2^-7
+    for route in [Route::Native, Route::Composed] {
+        with_route(route, || {
+            assert!((product(beyond, 3.0, Bf16) - 3.0).abs() < 1e-6);
+            assert!((product(beyond, 3.0, F32) - 3.0 * beyond).abs() < 1e-6);
+        });
+    }
+    // The product of two bf16 numbers needs more than 8 bits, and has them.
+    let fine = 1.0 + 1.0 / 128.0;
+    assert!((product(fine, fine, Bf16) - fine * fine).abs() < 1e-6);
 }

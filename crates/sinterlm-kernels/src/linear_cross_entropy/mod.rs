@@ -9,7 +9,7 @@ mod row;
 
 use burn::tensor::{Int, Tensor};
 
-use crate::Route;
+use crate::{MatmulPrecision, Route};
 
 /// Logits held at a time when [`CrossEntropyOptions::chunk_rows`] is unset: 64 MiB in f32.
 const CHUNK_LOGITS: usize = 1 << 24;
@@ -31,6 +31,8 @@ pub struct CrossEntropyOptions {
     pub valid_vocab: Option<usize>,
     /// Rows computed at a time; by default as many as give 64 MiB of f32 logits, 64 to 512.
     pub chunk_rows: Option<usize>,
+    /// What the operands of the products are rounded to; logits, softmax and loss stay in f32.
+    pub precision: MatmulPrecision,
 }
 
 impl CrossEntropyOptions {
@@ -108,7 +110,11 @@ pub fn linear_cross_entropy(
         Route::Native => {
             native::linear_cross_entropy(hidden, weight, targets, token_weights, *options)
         }
-        _ => composed::linear_cross_entropy(hidden, weight, targets, token_weights, options),
+        _ => {
+            let precision = options.precision;
+            let (hidden, weight) = (precision.operand(hidden), precision.operand(weight));
+            composed::linear_cross_entropy(hidden, weight, targets, token_weights, options)
+        }
     }
 }
 
@@ -137,7 +143,11 @@ pub fn linear_logprobs(
     match Route::of(&hidden.device(), hidden.dtype()) {
         #[cfg(feature = "flex")]
         Route::Native => native::linear_logprobs(hidden, weight, targets, *options),
-        _ => composed::linear_logprobs(hidden, weight, targets, options),
+        _ => {
+            let precision = options.precision;
+            let (hidden, weight) = (precision.operand(hidden), precision.operand(weight));
+            composed::linear_logprobs(hidden, weight, targets, options)
+        }
     }
 }
 

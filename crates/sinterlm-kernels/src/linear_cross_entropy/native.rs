@@ -19,6 +19,7 @@ use rayon::prelude::*;
 
 use super::{CrossEntropyOptions, row::RowLoss};
 use crate::{
+    MatmulPrecision,
     buffer::from_vec,
     isa::vectorized,
     product::{Matrix, new_product, threaded_product},
@@ -194,6 +195,7 @@ struct Problem<'a> {
     d_model: usize,
     vocab: usize,
     chunk_rows: usize,
+    precision: MatmulPrecision,
 }
 
 impl<'a> Problem<'a> {
@@ -206,7 +208,13 @@ impl<'a> Problem<'a> {
             let hidden = &self.hidden[start * self.d_model..];
             let hidden = Matrix::new(hidden, rows.len(), self.d_model, self.d_model);
             let logits = &mut logits[..rows.len() * self.vocab];
-            threaded_product(logits, false, hidden, self.weight().transposed());
+            threaded_product(
+                logits,
+                false,
+                hidden,
+                self.weight().transposed(),
+                self.precision,
+            );
             each(rows, hidden, logits);
         }
     }
@@ -250,6 +258,7 @@ fn forward(
         d_model,
         vocab,
         chunk_rows: options.chunk_rows(vocab),
+        precision: options.precision,
     };
 
     let mut loss = 0.0f64;
@@ -274,12 +283,18 @@ fn forward(
         loss += row_losses.iter().sum::<f64>();
         let logits = Matrix::new(logits, rows.len(), vocab, vocab);
         if wanted.hidden {
-            dh.extend_from_slice(&new_product(logits, problem.weight()));
+            dh.extend_from_slice(&new_product(logits, problem.weight(), options.precision));
         }
         if wanted.weight && dw.is_empty() {
-            dw = new_product(logits.transposed(), hidden);
+            dw = new_product(logits.transposed(), hidden, options.precision);
         } else if wanted.weight {
-            threaded_product(&mut dw, true, logits.transposed(), hidden);
+            threaded_product(
+                &mut dw,
+                true,
+                logits.transposed(),
+                hidden,
+                options.precision,
+            );
         }
     });
     if wanted.hidden && active.len() < n {
@@ -312,6 +327,7 @@ fn logprobs(
         d_model,
         vocab,
         chunk_rows: options.chunk_rows(vocab),
+        precision: options.precision,
     };
     let plain = CrossEntropyOptions::default();
     let mut logprobs = Vec::with_capacity(n);

@@ -65,6 +65,7 @@ fn every_option() -> Vec<CrossEntropyOptions> {
         z_loss: 0.01,
         valid_vocab: Some(VOCAB),
         chunk_rows: Some(4),
+        ..CrossEntropyOptions::default()
     };
     vec![
         plain,
@@ -317,6 +318,24 @@ fn bf16_operands_are_summed_in_f32() {
     );
     for (found, exact) in found.iter().zip(&exact) {
         assert_close("bf16", found, exact, 0.03);
+    }
+}
+
+#[test]
+fn products_in_bf16_stay_near_f32_on_both_routes() {
+    let device = Device::flex().autodiff();
+    let with = |precision| {
+        let options = CrossEntropyOptions {
+            precision,
+            ..Default::default()
+        };
+        run(&inputs(&device, DType::F32), &options)
+    };
+    assert_routes_agree(0.01, || with(MatmulPrecision::Bf16));
+    let (narrow, exact) = (with(MatmulPrecision::Bf16), with(MatmulPrecision::F32));
+    assert!(narrow != exact, "bf16 was used");
+    for (narrow, exact) in narrow.iter().zip(&exact) {
+        assert_close("bf16", narrow, exact, 0.02);
     }
 }
 

@@ -69,6 +69,7 @@ impl Attention {
             let dropout = dropout_key.filter(|_| p > 0.0).map(|key| (p, key));
             let options = AttentionOptions {
                 dropout,
+                precision: ctx.forward.precision.matmul(),
                 ..AttentionOptions::default()
             };
             causal_attention(q, k, v, ctx.layout, &options)

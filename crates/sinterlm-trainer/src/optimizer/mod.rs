@@ -86,7 +86,11 @@ impl Optimizer {
             };
             model.visit(&mut ahead);
             let (paths, matrices): (Vec<_>, Vec<_>) = ahead.matrices.into_iter().unzip();
-            let orthogonal = kernels::orthogonalize_all(matrices, self.config.muon_steps);
+            let orthogonal = kernels::orthogonalize_all(
+                matrices,
+                self.config.muon_steps,
+                kernels::MatmulPrecision::F32,
+            );
             directions = paths.into_iter().zip(orthogonal).collect();
         }
         let stack = PathStack::default();

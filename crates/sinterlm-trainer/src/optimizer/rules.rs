@@ -44,7 +44,11 @@ impl<'a> Rule<'a> {
             OptimizerKind::AdamW => self.adamw(state, weight, grad, update),
             OptimizerKind::Muon => {
                 let ahead = self.muon_momentum(state, grad, update);
-                let direction = kernels::orthogonalize(ahead, self.config.muon_steps);
+                let direction = kernels::orthogonalize(
+                    ahead,
+                    self.config.muon_steps,
+                    kernels::MatmulPrecision::F32,
+                );
                 self.muon_apply(weight, direction, update)
             }
             OptimizerKind::Adafactor => self.adafactor(state, weight, grad, update),
