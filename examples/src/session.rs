@@ -201,13 +201,17 @@ impl Session {
         Ok(model)
     }
 
-    /// Resolves `trainer.micro_batch_size = "auto"` by the memory that is free.
+    /// Resolves what the config leaves to the machine: `trainer.precision = "auto"`, and
+    /// `trainer.micro_batch_size = "auto"` by the memory that is free.
     ///
     /// # Errors
     /// Exit status 2 where nothing fits, or where the device doesn't tell its memory.
-    pub fn fit_micro_batch(&mut self, device_name: &str) -> Result<(), Failure> {
+    pub fn fit_to_machine(&mut self, device: &Device, device_name: &str) -> Result<(), Failure> {
         let available = available_memory_bytes().filter(|_| device_name == "flex");
         let config = &mut self.config;
+        config.trainer.precision = config.trainer.precision.on(device);
+        let precision = format!("{:?}", config.trainer.precision).to_lowercase();
+        say(format!("precision: matrix products in {precision}"));
         match (config.trainer.micro_batch_size, available) {
             (MicroBatch::Rows(_), _) => Ok(()),
             (MicroBatch::Auto(_), Some(available)) => {

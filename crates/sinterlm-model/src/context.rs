@@ -1,5 +1,6 @@
 //! What a forward pass needs to know beside its tokens.
 
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use sinterlm_config::{Seed, Stream};
 use sinterlm_kernels::MatmulPrecision;
@@ -15,13 +16,25 @@ pub enum Precision {
     F32,
     /// Operands of each matrix product are rounded to bfloat16; sums stay in f32.
     Bf16,
+    /// `Bf16` where that is known to be faster, else `F32`: see [`Precision::on`].
+    Auto,
 }
 
 impl Precision {
-    /// What the kernels are told.
+    /// The choice made for a device: never `Auto`.
+    #[must_use]
+    pub fn on(self, device: &Device) -> Self {
+        match (self, MatmulPrecision::fastest(device)) {
+            (Self::Auto, MatmulPrecision::F32) => Self::F32,
+            (Self::Auto, MatmulPrecision::Bf16) => Self::Bf16,
+            (chosen, _) => chosen,
+        }
+    }
+
+    /// What the kernels are told; f32 for `Auto` that no device has decided.
     pub fn matmul(self) -> MatmulPrecision {
         match self {
-            Self::F32 => MatmulPrecision::F32,
+            Self::F32 | Self::Auto => MatmulPrecision::F32,
             Self::Bf16 => MatmulPrecision::Bf16,
         }
     }
