@@ -7,6 +7,7 @@ mod buffer;
 #[cfg(test)]
 mod check;
 mod dropout;
+mod dtype;
 mod embedding;
 #[cfg(feature = "flex")]
 mod exp;

@@ -1,9 +1,10 @@
 //! Linear and cross-entropy of burn's own operations, in chunks of rows, for every backend. The
 //! reference of the native form.
 
-use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
 use super::CrossEntropyOptions;
+use crate::dtype::computing_dtype;
 
 /// Loss, and on demand its gradients, in the computing dtype.
 struct Parts {
@@ -174,14 +175,5 @@ impl Chunk {
             index,
             target_logits,
         }
-    }
-}
-
-/// Softmax and loss in f32 at least.
-fn computing_dtype(stored: DType) -> DType {
-    if stored == DType::F64 {
-        DType::F64
-    } else {
-        DType::F32
     }
 }
