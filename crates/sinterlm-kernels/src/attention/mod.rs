@@ -3,7 +3,7 @@
 
 use burn::tensor::{Bool, Tensor, TensorData, activation::softmax};
 
-use crate::{Route, RowLayout};
+use crate::{Route, RowLayout, dtype::computing_dtype};
 
 mod dropout_mask;
 #[cfg(feature = "flex")]
@@ -30,10 +30,11 @@ pub struct AttentionOptions {
 /// `softmax(mask(cap(scale · q kᵀ))) v`. The native form (flex, f32) works in tiles with an
 /// online softmax and recomputes the weights in its backward pass, so memory grows with `seq`,
 /// not with its square (Dao et al. 2022, <https://arxiv.org/abs/2205.14135>); the composed form
-/// holds `[batch, heads, seq, seq]`. Both give the same values to rounding; the native form gives
-/// the same bits for any thread count. Views of `[batch, seq, heads, head_dim]` are read without
-/// a copy, and output and gradients are laid out that way, so that
-/// `swap_dims(1, 2)` and `reshape` around this function are free.
+/// holds `[batch, heads, seq, seq]`, in f32 from soft cap to dropout if the input is f16 or bf16.
+/// Both give the same values to rounding; the native form gives the same bits for any thread
+/// count. Views of `[batch, seq, heads, head_dim]` are read without a copy, and output and
+/// gradients are laid out that way, so that `swap_dims(1, 2)` and `reshape` around this function
+/// are free.
 ///
 /// # Shapes
 /// - `q`: `[batch, heads, seq, head_dim]`
@@ -110,11 +111,13 @@ fn composed(
     options: &AttentionOptions,
 ) -> Tensor<4> {
     let [batch, heads, seq, head_dim] = q.dims();
-    let device = q.device();
+    let (device, dtype) = (q.device(), q.dtype());
     let scale = options.scale.unwrap_or_else(|| default_scale(head_dim));
-    let mut scores = q
+    // Scaled before the product, whose sums could leave the range of f16.
+    let scores = q
         .mul_scalar(scale)
         .matmul(repeat_heads(k, heads).swap_dims(2, 3));
+    let mut scores = scores.cast(computing_dtype(dtype));
     if let Some(cap) = options.softcap {
         scores = scores.div_scalar(cap).tanh().mul_scalar(cap);
     }
@@ -127,7 +130,7 @@ fn composed(
         let dropped = Tensor::<4, Bool>::from_data(dropped, &device);
         weights = weights.mask_fill(dropped, 0.0).mul_scalar(1.0 / (1.0 - p));
     }
-    weights.matmul(repeat_heads(v, heads))
+    weights.cast(dtype).matmul(repeat_heads(v, heads))
 }
 
 /// `[batch, kv_heads, seq, head_dim]` to `[batch, heads, seq, head_dim]`, each head repeated for
