@@ -23,6 +23,7 @@ mod orthogonalize;
 #[cfg(feature = "flex")]
 mod product;
 mod reduce;
+mod rms_norm;
 mod route;
 
 pub use adamw::{AdamWStep, adamw};
@@ -37,4 +38,5 @@ pub use linear::linear;
 pub use linear_cross_entropy::{CrossEntropyOptions, linear_cross_entropy, linear_logprobs};
 pub use orthogonalize::{orthogonalize, orthogonalize_all};
 pub use reduce::{add_in_place, sum_of_squares};
+pub use rms_norm::rms_norm;
 pub use route::{Route, with_route};
