@@ -25,6 +25,7 @@ mod product;
 mod reduce;
 mod rms_norm;
 mod route;
+mod swiglu;
 
 pub use adamw::{AdamWStep, adamw};
 pub use attention::{AttentionOptions, causal_attention};
@@ -40,3 +41,4 @@ pub use orthogonalize::{orthogonalize, orthogonalize_all};
 pub use reduce::{add_in_place, sum_of_squares};
 pub use rms_norm::rms_norm;
 pub use route::{Route, with_route};
+pub use swiglu::swiglu;
