@@ -24,6 +24,7 @@ mod orthogonalize;
 mod product;
 mod reduce;
 mod rms_norm;
+mod rope;
 mod route;
 mod swiglu;
 
@@ -40,5 +41,6 @@ pub use linear_cross_entropy::{CrossEntropyOptions, linear_cross_entropy, linear
 pub use orthogonalize::{orthogonalize, orthogonalize_all};
 pub use reduce::{add_in_place, sum_of_squares};
 pub use rms_norm::rms_norm;
+pub use rope::rope;
 pub use route::{Route, with_route};
 pub use swiglu::swiglu;
