@@ -188,10 +188,13 @@ mod native {
 #[cfg(test)]
 #[cfg(feature = "flex")]
 mod tests {
-    use burn::tensor::{Device, Int, Tensor};
+    use burn::tensor::{DType, Device, Int, Tensor};
 
     use super::*;
-    use crate::with_route;
+    use crate::{
+        check::{assert_routes_agree, fill, values, with_threads},
+        with_route,
+    };
 
     #[test]
     fn both_routes_read_the_same_rows() {
@@ -205,6 +208,31 @@ mod tests {
             out.into_data()
         };
         assert_eq!(run(Route::Native), run(Route::Composed));
+    }
+
+    /// Rows and their gradient; the table is a view, and so is the gradient of the rows.
+    fn run(vocab: usize, [batch, seq]: [usize; 2]) -> Vec<Vec<f64>> {
+        let device = Device::flex().autodiff();
+        let leaf = fill([3, vocab], 1, &device, DType::F32).require_grad();
+        let ids = Tensor::<1, Int>::arange(0..(batch * seq) as i64, &device) % vocab as i64;
+        let ids = ids.reshape([batch, seq]);
+        let rows = embedding(leaf.clone().transpose(), ids).swap_dims(0, 1);
+        let upstream = fill([seq, batch, 3], 2, &device, DType::F32);
+        let grads = (rows.clone() * upstream).sum().backward();
+        vec![values(rows), values(leaf.grad(&grads).unwrap())]
+    }
+
+    #[test]
+    fn both_routes_give_the_same_gradient() {
+        for (vocab, dims) in [(5, [2, 9]), (7, [1, 1]), (40, [3, 11])] {
+            assert_routes_agree(1e-6, || run(vocab, dims));
+        }
+    }
+
+    #[test]
+    fn threads_leave_the_bits_alone() {
+        let on = |threads| with_threads(threads, || run(50, [3, 301]));
+        assert_eq!(on(1), on(2));
     }
 
     #[test]

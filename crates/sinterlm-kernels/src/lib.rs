@@ -7,6 +7,7 @@ mod buffer;
 #[cfg(test)]
 mod check;
 mod dropout;
+mod dtype;
 mod embedding;
 #[cfg(feature = "flex")]
 mod exp;
@@ -23,7 +24,10 @@ mod precision;
 #[cfg(feature = "flex")]
 mod product;
 mod reduce;
+mod rms_norm;
+mod rope;
 mod route;
+mod swiglu;
 
 pub use adamw::{AdamWStep, adamw};
 pub use attention::{AttentionOptions, causal_attention};
@@ -38,4 +42,7 @@ pub use linear_cross_entropy::{CrossEntropyOptions, linear_cross_entropy, linear
 pub use orthogonalize::{orthogonalize, orthogonalize_all};
 pub use precision::MatmulPrecision;
 pub use reduce::{add_in_place, sum_of_squares};
+pub use rms_norm::rms_norm;
+pub use rope::rope;
 pub use route::{Route, with_route};
+pub use swiglu::swiglu;

@@ -159,6 +159,16 @@ mod tests {
     }
 
     #[test]
+    fn a_view_counts_its_own_elements_alone() {
+        let x = Tensor::<2>::from_data([[1.0, 2.0, 9.0], [3.0, 4.0, 9.0]], &Device::flex());
+        let view = x.narrow(1, 0, 2).transpose();
+        assert_eq!(sum_of_squares(view.clone()).to_bits(), 30f64.to_bits());
+        let sum = add_in_place(view.clone(), view.transpose());
+        let expected = Tensor::<2>::from_data([[2.0, 5.0], [5.0, 8.0]], &Device::flex());
+        assert_eq!(sum.into_data(), expected.into_data());
+    }
+
+    #[test]
     fn adding_in_place_spares_other_handles() {
         let a = fill(40_000);
         let sum = add_in_place(a.clone(), fill(40_000));

@@ -3,11 +3,12 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use sinterlm_kernels::{
-    AttentionOptions, GeluKind, Isa, MatmulPrecision, RowLayout, causal_attention, dropout, gelu,
-    layer_norm, linear, set_max_isa, sum_of_squares,
+    AttentionOptions, CrossEntropyOptions, GeluKind, Isa, MatmulPrecision, RowLayout,
+    causal_attention, dropout, gelu, layer_norm, linear, linear_logprobs, rms_norm, rope,
+    set_max_isa, sum_of_squares, swiglu,
 };
 
-/// Outputs and input gradients of the kernels without matrix products.
+/// Outputs and input gradients of the kernels but attention.
 fn run() -> Vec<Vec<f32>> {
     let device = Device::flex().autodiff();
     let numbers = (0..3 * 77)
@@ -18,6 +19,10 @@ fn run() -> Vec<Vec<f32>> {
         gelu(x.clone(), GeluKind::Tanh),
         gelu(x.clone(), GeluKind::Exact),
         layer_norm(x.clone(), Tensor::ones([77], &device), None, 1e-5),
+        rms_norm(x.clone(), Tensor::ones([77], &device), 1e-5),
+        swiglu(x.clone(), x.clone() + 1.0),
+        rotated(x.clone()),
+        logprobs(x.clone()),
         dropout(x.clone(), 0.3, 7),
     ];
     let vector = |tensor: Tensor<2>| {
@@ -33,6 +38,26 @@ fn run() -> Vec<Vec<f32>> {
             [vector(y), vector(x.grad(&gradients).expect("x is tracked"))]
         })
         .collect()
+}
+
+/// Three tokens of seven heads, each rotated by angles of its own.
+fn rotated(x: Tensor<2>) -> Tensor<2> {
+    let device = Device::flex();
+    let angles = (0..3 * 5).map(|i| i as f32 * 0.4).collect::<Vec<_>>();
+    let angles = Tensor::<3>::from_data(TensorData::new(angles, [1, 3, 5]), &device);
+    let x = x.narrow(1, 0, 70).reshape([1, 3, 7, 10]).swap_dims(1, 2);
+    let y = rope(x, angles.clone().cos(), angles.sin());
+    y.swap_dims(1, 2).reshape([3, 70])
+}
+
+/// Log-probabilities under a vocabulary of 100, and through their gradient the cross-entropy's.
+fn logprobs(x: Tensor<2>) -> Tensor<2> {
+    let weight = (0..100 * 77)
+        .map(|i| (i as f32 * 0.31).cos())
+        .collect::<Vec<_>>();
+    let weight = Tensor::<2>::from_data(TensorData::new(weight, [100, 77]), &Device::flex());
+    let targets = Tensor::from_data([3, 1, 99], &Device::flex());
+    linear_logprobs(x, weight, targets, &CrossEntropyOptions::default()).unsqueeze_dim(1)
 }
 
 /// Attention with every option, and the sum of its squares.

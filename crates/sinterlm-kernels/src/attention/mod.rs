@@ -3,7 +3,7 @@
 
 use burn::tensor::{Bool, Tensor, TensorData, activation::softmax};
 
-use crate::{MatmulPrecision, Route, RowLayout};
+use crate::{MatmulPrecision, Route, RowLayout, dtype::computing_dtype};
 
 mod dropout_mask;
 #[cfg(feature = "flex")]
@@ -32,10 +32,11 @@ pub struct AttentionOptions {
 /// `softmax(mask(cap(scale · q kᵀ))) v`. The native form (flex, f32) works in tiles with an
 /// online softmax and recomputes the weights in its backward pass, so memory grows with `seq`,
 /// not with its square (Dao et al. 2022, <https://arxiv.org/abs/2205.14135>); the composed form
-/// holds `[batch, heads, seq, seq]`. Both give the same values to rounding; the native form gives
-/// the same bits for any thread count. Views of `[batch, seq, heads, head_dim]` are read without
-/// a copy, and output and gradients are laid out that way, so that
-/// `swap_dims(1, 2)` and `reshape` around this function are free.
+/// holds `[batch, heads, seq, seq]`, in f32 from soft cap to dropout if the input is f16 or bf16.
+/// Both give the same values to rounding; the native form gives the same bits for any thread
+/// count. Views of `[batch, seq, heads, head_dim]` are read without a copy, and output and
+/// gradients are laid out that way, so that `swap_dims(1, 2)` and `reshape` around this function
+/// are free.
 ///
 /// # Shapes
 /// - `q`: `[batch, heads, seq, head_dim]`
@@ -112,13 +113,13 @@ fn composed(
     options: &AttentionOptions,
 ) -> Tensor<4> {
     let [batch, heads, seq, head_dim] = q.dims();
-    let device = q.device();
+    let (device, dtype) = (q.device(), q.dtype());
     let scale = options.scale.unwrap_or_else(|| default_scale(head_dim));
-    let (stored, precision) = (q.dtype(), options.precision);
+    let precision = options.precision;
+    // Scaled before the product, whose sums could leave the range of f16.
     let (q, k) = (precision.operand(q.mul_scalar(scale)), precision.operand(k));
-    let mut scores = q
-        .matmul(repeat_heads(k, heads).swap_dims(2, 3))
-        .cast(stored);
+    let scores = q.matmul(repeat_heads(k, heads).swap_dims(2, 3));
+    let mut scores = scores.cast(computing_dtype(dtype));
     if let Some(cap) = options.softcap {
         scores = scores.div_scalar(cap).tanh().mul_scalar(cap);
     }
@@ -131,8 +132,8 @@ fn composed(
         let dropped = Tensor::<4, Bool>::from_data(dropped, &device);
         weights = weights.mask_fill(dropped, 0.0).mul_scalar(1.0 / (1.0 - p));
     }
-    let (weights, v) = (precision.operand(weights), precision.operand(v));
-    weights.matmul(repeat_heads(v, heads)).cast(stored)
+    let (weights, v) = (precision.operand(weights.cast(dtype)), precision.operand(v));
+    weights.matmul(repeat_heads(v, heads)).cast(dtype)
 }
 
 /// `[batch, kv_heads, seq, head_dim]` to `[batch, heads, seq, head_dim]`, each head repeated for

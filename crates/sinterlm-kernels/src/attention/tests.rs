@@ -141,6 +141,39 @@ fn segments_and_padding_agree_on_both_routes() {
 }
 
 #[test]
+fn a_row_of_nothing_but_padding_stays_finite_on_both_routes() {
+    let mut case = Case::dense(2, 2, 1, 9, 4);
+    case.layout = RowLayout::from_segments(2, 9, &[0; 18], &[0, 9]);
+    case.routes_agree();
+    let numbers = case.run(Route::Native);
+    assert!(numbers.iter().flatten().all(|x| x.is_finite()));
+}
+
+#[test]
+fn views_with_any_strides_keep_their_places() {
+    let device = Device::flex();
+    let run = |route| {
+        // Query, key and value side by side in one tensor, and one whose last axis is not contiguous.
+        let shape = [2, 5, 9, 4];
+        let fused = tensor(fill(shape, 0.1), shape, &device);
+        let [q, k, v] = [0, 3, 6].map(|at| fused.clone().narrow(2, at, 3).swap_dims(1, 2));
+        let shape = [4, 3, 5, 2];
+        let turned = tensor(fill(shape, 0.9), shape, &device).permute([3, 1, 2, 0]);
+        let (layout, options) = (RowLayout::dense(2, 5), AttentionOptions::default());
+        with_route(route, || {
+            [k, turned].map(|k| {
+                let (q, v) = (q.clone(), v.clone());
+                values(causal_attention(q, k, v, &layout, &options))
+            })
+        })
+    };
+    let (native, composed) = (run(Route::Native), run(Route::Composed));
+    for (native, composed) in native.iter().zip(&composed) {
+        assert_close("out", native, composed);
+    }
+}
+
+#[test]
 fn packed_segments_equal_rows_of_their_own() {
     for route in [Route::Native, Route::Composed] {
         let (packed_shape, first) = ([1, 2, 30, 8], 13);

@@ -4,7 +4,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 use crate::{
     GeluKind,
-    check::{assert_is_gradient, assert_routes_agree, fill, numbers, values},
+    check::{assert_is_gradient, assert_routes_agree, fill, numbers, values, with_threads},
     gelu,
 };
 
@@ -96,8 +96,21 @@ fn far_from_zero_it_is_the_identity_or_zero_and_nan_stays() {
 
 #[test]
 fn transposed_input_keeps_its_places() {
-    assert_routes_agree(1e-6, || {
-        let x = fill([3, 5], 1, &Device::flex(), DType::F32).transpose();
-        vec![values(gelu(x, GeluKind::Tanh))]
-    });
+    for dims in [[3, 5], [1, 1]] {
+        assert_routes_agree(2e-6, || {
+            let device = Device::flex().autodiff();
+            let x = fill(dims, 1, &device, DType::F32).require_grad();
+            let y = gelu(x.clone().transpose(), GeluKind::Tanh);
+            let upstream = fill(dims, 2, &device, DType::F32).transpose();
+            let gradients = (y.clone() * upstream).sum().backward();
+            vec![values(y), values(x.grad(&gradients).unwrap())]
+        });
+    }
+}
+
+#[test]
+fn threads_leave_the_bits_alone() {
+    let x = fill([70_001], 1, &Device::flex(), DType::F32);
+    let on = |threads| with_threads(threads, || values(gelu(x.clone(), GeluKind::Exact)));
+    assert_eq!(on(1), on(2));
 }

@@ -6,7 +6,7 @@ mod native;
 
 use burn::tensor::{DType, Tensor};
 
-use crate::Route;
+use crate::{Route, dtype::computing_dtype};
 
 /// Layer normalisation over the last axis: `(x − mean)/√(var + eps)·weight + bias`.
 ///
@@ -63,11 +63,7 @@ fn composed<const D: usize>(
     eps: f64,
 ) -> Tensor<D> {
     let dtype = x.dtype();
-    let wide = if dtype == DType::F64 {
-        DType::F64
-    } else {
-        DType::F32
-    };
+    let wide = computing_dtype(dtype);
     let x = x.cast(wide);
     let centered = x.clone() - x.mean_dim(D - 1);
     let variance = centered.clone().square().mean_dim(D - 1);

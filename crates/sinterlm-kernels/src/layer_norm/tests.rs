@@ -41,6 +41,36 @@ fn native_and_composed_agree_with_all_gradients() {
 }
 
 #[test]
+fn transposed_input_keeps_its_places() {
+    assert_routes_agree(1e-5, || {
+        let device = Device::flex().autodiff();
+        let x = fill([7, 3], 1, &device, DType::F32).require_grad();
+        let weight = fill([14], 2, &device, DType::F32).require_grad();
+        let y = layer_norm(
+            x.clone().transpose(),
+            weight.clone().narrow(0, 3, 7),
+            None,
+            1e-5,
+        );
+        let upstream = fill([7, 3], 3, &device, DType::F32).transpose();
+        let gradients = (y.clone() * upstream).sum().backward();
+        vec![
+            values(y),
+            values(x.grad(&gradients).unwrap()),
+            values(weight.grad(&gradients).unwrap()),
+        ]
+    });
+}
+
+#[test]
+fn no_rows_give_no_rows() {
+    let device = Device::flex();
+    let x = Tensor::<2>::zeros([0, 4], &device);
+    let y = layer_norm(x, Tensor::ones([4], &device), None, 1e-5);
+    assert_eq!(y.dims(), [0, 4]);
+}
+
+#[test]
 fn the_gradient_is_the_derivative() {
     let device = Device::flex().autodiff();
     let at = numbers(12, 5);

@@ -1,9 +1,10 @@
 //! Linear and cross-entropy of burn's own operations, in chunks of rows, for every backend. The
 //! reference of the native form.
 
-use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
 use super::CrossEntropyOptions;
+use crate::dtype::computing_dtype;
 
 /// Loss, and on demand its gradients, in the computing dtype.
 struct Parts {
@@ -54,19 +55,21 @@ pub(super) fn linear_logprobs(
 ) -> Tensor<1> {
     let ([n, _], [vocab, _]) = (hidden.dims(), weight.dims());
     let valid = options.valid_vocab(vocab);
-    let weight = weight.narrow(0, 0, valid);
+    let dtype = computing_dtype(hidden.dtype());
+    // Narrowed again for each chunk, so that a tape adds up the chunks' gradients in the wide dtype.
+    let weight = weight.narrow(0, 0, valid).cast(dtype);
     let rows = options.chunk_rows(valid);
     let logprobs = (0..n)
         .step_by(rows)
         .map(|start| {
             let len = rows.min(n - start);
             let hidden = hidden.clone().narrow(0, start, len);
+            let weight = weight.clone().cast(hidden.dtype());
             let chunk = Chunk::new(hidden, &weight, targets.clone().narrow(0, start, len));
             (chunk.target_logits - chunk.log_sum).squeeze_dim(1)
         })
         .collect::<Vec<_>>();
     if logprobs.is_empty() {
-        let dtype = computing_dtype(hidden.dtype());
         return Tensor::zeros([0], (&hidden.device(), dtype));
     }
     Tensor::cat(logprobs, 0)
@@ -158,7 +161,8 @@ impl Chunk {
         let index = targets.clamp(0, valid - 1);
 
         let logits = hidden.matmul(weight.clone().transpose()).cast(dtype);
-        let highest = logits.clone().max_dim(1);
+        // A constant to the gradient: it cancels in the sum's logarithm.
+        let highest = logits.clone().max_dim(1).detach();
         let exponentials = (logits.clone() - highest.clone()).exp();
         let partition = exponentials.clone().sum_dim(1);
         let log_sum = partition.clone().log() + highest;
@@ -174,14 +178,5 @@ impl Chunk {
             index,
             target_logits,
         }
-    }
-}
-
-/// Softmax and loss in f32 at least.
-fn computing_dtype(stored: DType) -> DType {
-    if stored == DType::F64 {
-        DType::F64
-    } else {
-        DType::F32
     }
 }

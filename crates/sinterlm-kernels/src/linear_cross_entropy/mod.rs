@@ -3,6 +3,8 @@
 
 mod composed;
 #[cfg(feature = "flex")]
+mod logprobs_backward;
+#[cfg(feature = "flex")]
 mod native;
 #[cfg(feature = "flex")]
 mod row;
@@ -118,19 +120,37 @@ pub fn linear_cross_entropy(
     }
 }
 
-/// Log-probability of each row's target under `softmax(hidden·weightᵀ)`, nats, without autodiff.
+/// Log-probability of each row's target under `softmax(hidden·weightᵀ)`, nats.
 ///
-/// Computed in chunks like [`linear_cross_entropy`]; label smoothing and z-loss play no part.
+/// Computed in f32 (in f64 for f64 input), in chunks like [`linear_cross_entropy`]; label smoothing
+/// and z-loss play no part. With the upstream gradient `gᵢ` of row `i` the logits get
+/// `gᵢ·(onehot(targetᵢ) − softmaxᵢ)`. The native form recomputes them chunk by chunk in its backward
+/// pass, so neither pass holds `[n, vocab]`, and skips rows whose upstream gradient is 0: they cost
+/// nothing and get none. The composed form keeps `[n, vocab]` on the tape when it is tracked; where
+/// that is too much, take the log-probabilities without autodiff, differentiate the objective by
+/// them alone, and pass its derivatives, negated, to [`linear_cross_entropy`] as token weights.
 ///
 /// # Shapes
 /// - `hidden`: `[n, d_model]`, float
 /// - `weight`: `[vocab, d_model]`, dtype of `hidden`
-/// - `targets`: `[n]`, in `0..valid_vocab`
-/// - returns `[n]`, f32 (f64 for f64 input), not on the tape
+/// - `targets`: `[n]`, in `0..valid_vocab` in every row; give masked rows any such id
+/// - returns `[n]`, f32 (f64 for f64 input)
 ///
 /// # Panics
 /// If shapes do not fit, or options are out of range. A target outside the vocabulary panics
 /// natively and gives NaN in the composed form.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Int, Tensor};
+/// use sinterlm_kernels::{CrossEntropyOptions, linear_logprobs};
+///
+/// let device = Device::flex();
+/// let (hidden, weight) = (Tensor::ones([1, 4], &device), Tensor::zeros([10, 4], &device));
+/// let targets = Tensor::<1, Int>::from_data([3], &device);
+/// let logprobs = linear_logprobs(hidden, weight, targets, &CrossEntropyOptions::default());
+/// assert!((logprobs.into_scalar::<f32>() + 10f32.ln()).abs() < 1e-6);
+/// ```
 pub fn linear_logprobs(
     hidden: Tensor<2>,
     weight: Tensor<2>,
@@ -138,7 +158,6 @@ pub fn linear_logprobs(
     options: &CrossEntropyOptions,
 ) -> Tensor<1> {
     check_shapes(&hidden, &weight, &targets);
-    let (hidden, weight) = (hidden.without_autodiff(), weight.without_autodiff());
     let targets = targets.without_autodiff();
     match Route::of(&hidden.device(), hidden.dtype()) {
         #[cfg(feature = "flex")]
@@ -169,5 +188,7 @@ fn check_shapes(hidden: &Tensor<2>, weight: &Tensor<2>, targets: &Tensor<1, Int>
     );
 }
 
+#[cfg(test)]
+mod logprobs_tests;
 #[cfg(test)]
 mod tests;

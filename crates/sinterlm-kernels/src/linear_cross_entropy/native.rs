@@ -17,7 +17,7 @@ use burn::{
 };
 use rayon::prelude::*;
 
-use super::{CrossEntropyOptions, row::RowLoss};
+use super::{CrossEntropyOptions, logprobs_backward, row::RowLoss};
 use crate::{
     MatmulPrecision,
     buffer::from_vec,
@@ -138,23 +138,22 @@ impl<C: CheckpointStrategy> LinearCrossEntropyOp for Autodiff<Flex, C> {
         targets: FlexTensor,
         options: CrossEntropyOptions,
     ) -> FloatTensor<Self> {
-        let logprobs = logprobs(hidden.primitive(), weight.primitive(), &targets, &options);
-        FloatTensor::<Self>::new(logprobs)
+        logprobs_backward::tracked::<C>(hidden, weight, targets, options)
     }
 }
 
 /// Which gradients are to be formed.
 #[derive(Clone, Copy, Debug)]
-struct Wanted {
-    hidden: bool,
-    weight: bool,
+pub(super) struct Wanted {
+    pub(super) hidden: bool,
+    pub(super) weight: bool,
 }
 
 /// The gradients of the loss, formed in the forward pass where they are wanted.
 #[derive(Clone, Debug, Default)]
-struct Formed {
-    hidden: Option<FlexTensor>,
-    weight: Option<FlexTensor>,
+pub(super) struct Formed {
+    pub(super) hidden: Option<FlexTensor>,
+    pub(super) weight: Option<FlexTensor>,
 }
 
 #[derive(Debug)]
@@ -224,7 +223,7 @@ impl<'a> Problem<'a> {
     }
 }
 
-fn forward(
+pub(super) fn forward(
     hidden: &FlexTensor,
     weight: &FlexTensor,
     targets: &FlexTensor,
@@ -310,7 +309,7 @@ fn forward(
     (from_vec(vec![loss as f32], [1]), formed)
 }
 
-fn logprobs(
+pub(super) fn logprobs(
     hidden: &FlexTensor,
     weight: &FlexTensor,
     targets: &FlexTensor,

@@ -205,6 +205,32 @@ fn rows_that_are_all_ignored_give_zero_and_zero_gradients() {
 }
 
 #[test]
+fn one_row_and_views_keep_their_places() {
+    let device = Device::flex().autodiff();
+    let leaf = |dims: [usize; 2], seed| fill(dims, seed, &device, DType::F32).require_grad();
+    let gradients_of = |hidden: &Tensor<2>, weight: &Tensor<2>, n| {
+        let loss = linear_cross_entropy(
+            hidden.clone().transpose(),
+            weight.clone().transpose().narrow(0, 5, 9),
+            Tensor::arange(0..n as i64, &device),
+            Tensor::ones([2 * n], &device).narrow(0, n, n),
+            &CrossEntropyOptions::default(),
+        );
+        let gradients = loss.clone().backward();
+        vec![
+            values(loss),
+            values(hidden.grad(&gradients).unwrap()),
+            values(weight.grad(&gradients).unwrap()),
+        ]
+    };
+    for n in [1, 7] {
+        assert_routes_agree(1e-5, || {
+            gradients_of(&leaf([3, n], 1), &leaf([3, 20], 2), n)
+        });
+    }
+}
+
+#[test]
 fn an_ignored_row_gets_no_gradient() {
     let device = Device::flex().autodiff();
     let found = run(
