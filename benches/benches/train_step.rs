@@ -1,115 +1,94 @@
-//! Whole training steps on random tokens: forward, backward, clipping and update. The same shapes
-//! as `benches/peers/train_step.py`.
+//! Whole training steps, as `StepCase`s describe them. Prints a JSON line for each, then a table.
+//!
+//! Each case runs in a child process of its own (`--case=ID`), since a process's peak memory never
+//! falls. `--list` prints the cases as JSON lines in place of running them, and `--steps=N` sets how
+//! many are timed.
+#![allow(clippy::print_stdout, reason = "a bench reports on stdout")]
 
-use std::hint::black_box;
+use std::process::{Command, Stdio};
 
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
 use sinterlm::burn::tensor::Device;
-use sinterlm::burn::tensor::Tensor;
-use sinterlm::config::{KeyRng, Seed};
-use sinterlm::data::Batch;
-use sinterlm::eval::DeviceBatch;
-use sinterlm::losses::{CrossEntropyOptions, TokenCount};
-use sinterlm::model::{ForwardCtx, Gpt, GptConfig};
-use sinterlm::trainer::{
-    At, Objective, OptimizerConfig, OptimizerKind, ScheduleConfig, TrainError, Trainer,
-    TrainerConfig,
-};
-use sinterlm_benches::{is_selected, measure_step};
+use sinterlm::run::peak_memory_bytes;
+use sinterlm_benches::{StepCase, is_selected, median, option, product_peak, step_cases, timings};
 
-/// Random tokens: speed does not depend on what they are.
-#[derive(Debug)]
-struct Noise {
-    rows: usize,
-    seq: usize,
-    vocab_size: usize,
-    device: Device,
+fn main() -> Result<()> {
+    let mut cases = step_cases();
+    if let Some(id) = option("case") {
+        let case = cases.iter().find(|case| case.id() == id);
+        println!("{}", measure(case.context("no such case")?)?);
+        return Ok(());
+    }
+    cases.retain(|case| is_selected(&case.id()));
+    if option("list").is_some() {
+        for case in &cases {
+            println!("{}", case.shape());
+        }
+        return Ok(());
+    }
+    let mut results = Vec::new();
+    for case in &cases {
+        let line = in_child(&case.id())?;
+        println!("{line}");
+        results.push(serde_json::from_str(&line)?);
+    }
+    if !results.is_empty() {
+        print_table(&results);
+    }
+    Ok(())
 }
 
-impl Objective<Gpt> for Noise {
-    type Batch = Batch;
-
-    fn batch(&self, at: At) -> Result<Batch, TrainError> {
-        let mut rng = KeyRng::new(at.step);
-        let mut batch = Batch::padded(self.rows, self.seq, 0);
-        let mut draw = || (rng.next_f32() * self.vocab_size as f32) as u32;
-        batch.ids.fill_with(&mut draw);
-        batch.targets.fill_with(&mut draw);
-        batch.weights.fill(1.0);
-        Ok(batch)
-    }
-
-    fn count(&self, batch: &Batch) -> TokenCount {
-        TokenCount::new(batch.token_count())
-    }
-
-    fn loss(&self, model: &Gpt, batch: &Batch, step: TokenCount, ctx: &ForwardCtx) -> Tensor<1> {
-        let options = CrossEntropyOptions::default();
-        DeviceBatch::new(batch, &self.device)
-            .loss(model, &options, ctx)
-            .share_of(step)
-    }
+/// Runs one case in this process.
+fn measure(case: &StepCase) -> Result<Value> {
+    let runs = option("steps").map(|count| count.parse()).transpose()?;
+    let mut step = case.start();
+    let step_seconds = timings(runs, &mut *step);
+    drop(step);
+    let peak_memory = peak_memory_bytes(); // before the products below, which need some too
+    let product_peak = product_peak(&Device::flex());
+    let seconds = median(&step_seconds);
+    Ok(json!({
+        "bench": case.id(),
+        "median_seconds": seconds,
+        "step_seconds": step_seconds,
+        "tokens": case.tokens(),
+        "tokens_per_second": (case.tokens() as f64 / seconds).round(),
+        "flops": case.flops(),
+        "product_peak_flops_per_second": product_peak.round(),
+        "share_of_product_peak": case.flops() / seconds / product_peak,
+        "peak_memory_bytes": peak_memory,
+    }))
 }
 
-fn bench(rows: usize, seq: usize, model: &GptConfig, kind: OptimizerKind) {
-    let (d_model, n_layers, vocab_size) = (model.d_model, model.n_layers, model.vocab_size);
-    let optimizer = match kind {
-        OptimizerKind::Muon => "muon",
-        _ => "adamw",
-    };
-    let id = format!(
-        "train_step/b{rows}_s{seq}_d{d_model}_l{n_layers}_v{vocab_size}/{optimizer}/f32/flex"
-    );
-    if !is_selected(&id) {
-        return;
+/// Runs one case in a process of its own and returns the line that it prints.
+fn in_child(id: &str) -> Result<String> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg(format!("--case={id}")).stderr(Stdio::inherit());
+    if let Some(steps) = option("steps") {
+        command.arg(format!("--steps={steps}"));
     }
-    let device = Device::flex().autodiff();
-    let objective = Noise {
-        rows,
-        seq,
-        vocab_size,
-        device: device.clone(),
-    };
-    let config = TrainerConfig {
-        max_steps: 1_000_000,
-        ..TrainerConfig::default()
-    };
-    let schedule = ScheduleConfig::default();
-    let optimizer = OptimizerConfig {
-        kind,
-        ..OptimizerConfig::default()
-    };
-    let weights = model.init(Seed(0), &device);
-    let mut trainer = Trainer::new(
-        weights,
-        objective,
-        config,
-        optimizer,
-        schedule,
-        Seed(0),
-        &device,
-    );
-    measure_step(&id, rows * seq, &mut || {
-        let report = trainer.step().expect("random tokens give a finite loss");
-        assert!(black_box(report.loss) > 0.0);
-    });
+    let output = command.output()?;
+    if !output.status.success() {
+        bail!("{id} ended with {}", output.status);
+    }
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-fn main() {
-    let small = GptConfig {
-        vocab_size: 2048,
-        max_seq_len: 256,
-        d_model: 256,
-        n_layers: 4,
-        n_heads: 4,
-        tied_head: true,
-        ..GptConfig::default()
-    };
-    let reference = GptConfig {
-        tied_head: false,
-        ..GptConfig::default()
-    };
-    bench(4, 256, &small, OptimizerKind::AdamW);
-    bench(4, 256, &small, OptimizerKind::Muon);
-    bench(4, 256, &reference, OptimizerKind::AdamW);
-    bench(1, 1024, &reference, OptimizerKind::AdamW);
+fn print_table(results: &[Value]) {
+    let headings = ["seconds", "tokens/s", "of peak", "memory, GB"];
+    let [seconds, tokens, share, memory] = headings;
+    println!("\n{seconds:>9} {tokens:>9} {share:>8} {memory:>10}  bench");
+    for result in results {
+        let number = |key: &str| result[key].as_f64().unwrap_or(f64::NAN);
+        println!(
+            "{:>9.3} {:>9.0} {:>6.0} % {:>10.2}  {}",
+            number("median_seconds"),
+            number("tokens_per_second"),
+            100.0 * number("share_of_product_peak"),
+            1e-9 * number("peak_memory_bytes"),
+            result["bench"].as_str().unwrap_or_default(),
+        );
+    }
+    println!("of peak: of the fastest f32 matrix product found in the same process");
 }

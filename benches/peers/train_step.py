@@ -1,13 +1,16 @@
-"""The training steps of benches/benches/train_step.rs in PyTorch, on as many threads as cores.
+"""One of sinterlm's training steps in PyTorch: forward, backward, clipping by the global norm, update.
 
-    python train_step.py [FILTER ...]
+    python train_step.py '{"rows": 4, "seq": 256, "d_model": 512, "d_ff": 2048, "n_layers": 6,
+        "n_heads": 8, "vocab_size": 50257, "max_seq_len": 1024, "tied_head": false,
+        "optimizer": "adamw", "mode": "eager", "threads": 2, "steps": 5}'
 
-Prints one JSON line per shape: the median of five steps after a warm-up (forward, backward, clipping
-by the global norm, fused AdamW), random tokens, f32, eager mode. Needs requirements.txt.
+`cargo bench --bench train_step -- --list` prints the shapes. `mode` is `eager` or `compile`, both f32,
+or `bf16`: eager under autocast. Random tokens. Prints one JSON line: the seconds of each step after
+two that aren't counted, and the process's peak memory. Needs requirements.txt.
 """
 
 import json
-import os
+import math
 import resource
 import statistics
 import sys
@@ -17,21 +20,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-STEPS = 5
-SHAPES = [  # rows, seq, width, layers, heads, vocabulary, context, tied
-    (4, 256, 256, 4, 4, 2048, 256, True),
-    (4, 256, 512, 6, 8, 50257, 1024, False),
-    (1, 1024, 512, 6, 8, 50257, 1024, False),
-]
+WARM_UP_STEPS = 2
 
 
 class Block(nn.Module):
-    def __init__(self, width, heads):
+    def __init__(self, shape):
         super().__init__()
-        self.heads = heads
+        width, d_ff = shape["d_model"], shape["d_ff"]
+        self.heads = shape["n_heads"]
         self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.up, self.down = nn.Linear(width, d_ff), nn.Linear(d_ff, width)
 
     def forward(self, x):
         rows, seq, width = x.shape
@@ -45,12 +44,17 @@ class Block(nn.Module):
 
 
 class Gpt(nn.Module):
-    def __init__(self, width, layers, heads, vocab, context, tied):
+    def __init__(self, shape):
         super().__init__()
-        self.tokens, self.positions = nn.Embedding(vocab, width), nn.Embedding(context, width)
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        width, vocab = shape["d_model"], shape["vocab_size"]
+        self.tokens = nn.Embedding(vocab, width)
+        self.positions = nn.Embedding(shape["max_seq_len"], width)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape["n_layers"]))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocab, bias=False)
-        if tied:
+        for parameter in self.parameters():
+            if parameter.dim() == 2:
+                nn.init.normal_(parameter, std=0.02)
+        if shape["tied_head"]:
             self.head.weight = self.tokens.weight
 
     def forward(self, ids, targets):
@@ -60,34 +64,49 @@ class Gpt(nn.Module):
         return F.cross_entropy(self.head(self.norm(x)).flatten(0, 1), targets.flatten())
 
 
-def measure(rows, seq, width, layers, heads, vocab, context, tied):
-    torch.manual_seed(0)
-    model = Gpt(width, layers, heads, vocab, context, tied)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=6e-4, fused=True)
-    seconds = []
-    for _ in range(STEPS + 1):
-        started = time.perf_counter()
-        ids, targets = torch.randint(0, vocab, (2, rows, seq))
-        model(ids, targets).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds[1:])
+def optimizers(model, name):
+    """AdamW on everything, or Muon on the blocks' matrices and AdamW on the rest."""
+    matrices = [p for p in model.blocks.parameters() if p.dim() == 2 and name == "muon"]
+    ids = {id(p) for p in matrices}
+    rest = [p for p in model.parameters() if id(p) not in ids]
+    made = [torch.optim.AdamW(rest, lr=6e-4, fused=True)]
+    if matrices:
+        made.append(torch.optim.Muon(matrices, lr=0.02, weight_decay=0.0))
+    return made
 
 
 def main():
-    torch.set_num_threads(os.cpu_count())
-    for shape in SHAPES:
-        rows, seq, width, layers, _, vocab, _, _ = shape
-        name = f"train_step/b{rows}_s{seq}_d{width}_l{layers}_v{vocab}/adamw/f32/flex"
-        if sys.argv[1:] and not any(word in name for word in sys.argv[1:]):
-            continue
-        median = measure(*shape)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        figures = {"bench": name, "median_seconds": round(median, 6), "tokens": rows * seq}
-        figures |= {"tokens_per_second": round(rows * seq / median), "peak_memory_bytes": peak}
-        print(json.dumps(figures), flush=True)
+    task = json.loads(sys.argv[1])
+    torch.manual_seed(0)
+    torch.set_num_threads(task["threads"])
+    model = Gpt(task)
+    step_optimizers = optimizers(model, task["optimizer"])
+    forward = torch.compile(model) if task["mode"] == "compile" else model
+    rows, seq, vocab = task["rows"], task["seq"], task["vocab_size"]
+    seconds = []
+    for step in range(WARM_UP_STEPS + task["steps"]):
+        started = time.perf_counter()
+        ids, targets = torch.randint(0, vocab, (2, rows, seq))
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=task["mode"] == "bf16"):
+            loss = forward(ids, targets)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in step_optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        value = loss.item()
+        seconds.append(time.perf_counter() - started)
+        assert step > 0 or abs(value - math.log(vocab)) < 0.3, f"the first loss is {value}"
+    seconds = seconds[WARM_UP_STEPS:]
+    figures = {
+        "bench": task.get("bench", "train_step"),
+        "program": f"torch {torch.__version__} {task['mode']}",
+        "median_seconds": statistics.median(seconds),
+        "step_seconds": seconds,
+        "tokens": rows * seq,
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+    print(json.dumps(figures), flush=True)
 
 
 if __name__ == "__main__":

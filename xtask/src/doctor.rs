@@ -53,7 +53,7 @@ fn commit() -> String {
 }
 
 /// The version of a package in a lock file's text.
-fn locked_version(lock: &str, name: &str) -> Option<String> {
+pub(crate) fn locked_version(lock: &str, name: &str) -> Option<String> {
     let (_, rest) = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?;
     Some(rest.split('"').next()?.to_owned())
 }

@@ -35,10 +35,10 @@ generated files
   docs [--check]            docs/config.md from the config types
   fixtures [--check]        golden files from their Python scripts
 measuring
-  bench [ARGS]              cargo bench with ARGS passed on
-  bench --record [ARGS]     and write benches/baselines/<machine>.json
-  bench --compare [ARGS]    and print ratios to that file
-  bench --peers [NAME]      ours and benches/peers/NAME.py by turns, with ratios
+  bench [NAMES]             cargo bench, of all or of ids that hold one of the names
+  bench --peers [NAMES]     our training steps and PyTorch's by turns, with ratios
+  bench ... --record        and write benches/baselines/<machine>.json
+  bench ... --compare       and print ratios to that file
   interop --run DIR         load a run's files in other libraries; says what it skips
 bug reports
   doctor                    versions, processor, memory, GPUs, caches

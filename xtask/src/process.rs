@@ -6,8 +6,21 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 /// `cargo` with arguments.
+///
+/// The variables that the cargo which runs this program set for its package are taken away: build
+/// scripts that watch them (`ring`'s) would run again, and all that depends on them be built again,
+/// on each change between `cargo` and `cargo xtask`.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+        if of_package
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix))
+        {
+            command.env_remove(name);
+        }
+    }
     command.args(arguments);
     command
 }

@@ -1,0 +1,171 @@
+//! The same training steps in PyTorch, by turns with ours: `benches/peers/train_step.py` runs the
+//! shapes that our bench lists.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::figures::{self, Figure, Figures};
+use crate::process::{self, cargo, first_line};
+use crate::{machine, repository};
+
+/// Rounds of ours and theirs by turns, so that a slow minute hits both.
+const ROUNDS: usize = 3;
+
+/// Timed steps of each program in each round.
+const STEPS: usize = 5;
+
+const SCRIPT: &str = "benches/peers/train_step.py";
+const REQUIREMENTS: &str = "benches/peers/requirements.txt";
+
+/// Measures the steps whose id holds one of `names`, or all; the peers are in each figure.
+pub(crate) fn measure(names: &[String]) -> Result<Figures> {
+    let python = python()?;
+    let compiler = compiler();
+    if compiler.is_none() {
+        println!("skipped: torch.compile needs a C++ compiler; put g++ or clang++ in PATH");
+    }
+    let mut all = Figures::new();
+    for shape in shapes(names)? {
+        let id = shape["bench"].as_str().context("a shape has an id")?;
+        let figure = all.entry(id.to_owned()).or_default();
+        let mut modes = modes(shape["precision"].as_str().unwrap_or_default()).to_vec();
+        modes.retain(|mode| *mode != "compile" || compiler.is_some());
+        for _ in 0..ROUNDS {
+            for (_, ours) in our_step(id)? {
+                figure.merge(ours);
+            }
+            for mode in &modes {
+                match their_step(&python, &shape, mode) {
+                    Ok((name, theirs)) => figure.peers.entry(name).or_default().merge(theirs),
+                    // A compiler that is there may still fail; the other rows stand without it.
+                    Err(error) => println!("skipped: {mode} of {id}: {error:#}"),
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// How PyTorch runs what we run in a precision.
+fn modes(precision: &str) -> &'static [&'static str] {
+    match precision {
+        "f32" => &["eager", "compile"],
+        "bf16" => &["bf16"],
+        _ => &[],
+    }
+}
+
+/// The steps of our bench that `names` leave in, as it lists them.
+fn shapes(names: &[String]) -> Result<Vec<Value>> {
+    let mut command = cargo(&[
+        "bench",
+        "--workspace",
+        "--bench",
+        "train_step",
+        "--",
+        "--list",
+    ]);
+    let listing = process::capture(command.args(names))?;
+    Ok(listing
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect())
+}
+
+fn our_step(id: &str) -> Result<Figures> {
+    let (case, steps) = (format!("--case={id}"), format!("--steps={STEPS}"));
+    super::measure(&["--workspace", "--bench", "train_step", "--", &case, &steps])
+}
+
+/// The program's name and its figure.
+fn their_step(python: &str, shape: &Value, mode: &str) -> Result<(String, Figure)> {
+    let mut task = shape.clone();
+    task["mode"] = json!(mode);
+    task["steps"] = json!(STEPS);
+    task["threads"] = json!(threads());
+    let mut found = None;
+    let mut command = Command::new(python);
+    command.arg(SCRIPT).arg(task.to_string());
+    command.env("TORCHINDUCTOR_CACHE_DIR", folder().join("compiled"));
+    process::tee(&mut command, |line| found = answer(line).or(found.take()))?;
+    found.context("the script printed no figure")
+}
+
+fn answer(line: &str) -> Option<(String, Figure)> {
+    let (_, figure) = figures::printed(line)?;
+    let value: Value = serde_json::from_str(line.trim()).ok()?;
+    Some((value["program"].as_str()?.to_owned(), figure))
+}
+
+/// As many as ours uses.
+fn threads() -> usize {
+    let set = std::env::var("RAYON_NUM_THREADS").ok();
+    set.and_then(|count| count.parse().ok())
+        .filter(|count| *count > 0)
+        .unwrap_or_else(machine::cores)
+}
+
+/// The C++ compiler that `torch.compile` would find.
+fn compiler() -> Option<String> {
+    let named = std::env::var("CXX").ok();
+    let usual = ["g++", "clang++"].map(str::to_owned);
+    named
+        .into_iter()
+        .chain(usual)
+        .find(|program| first_line(program, &["--version"]).is_some())
+}
+
+/// What peers need and leave behind, below the build folder.
+fn folder() -> PathBuf {
+    repository::target_dir().join("peers")
+}
+
+/// The interpreter named by `PYTHON`, or one of an environment made here with pinned packages.
+fn python() -> Result<String> {
+    if let Ok(python) = std::env::var("PYTHON") {
+        return Ok(python);
+    }
+    let folder = folder();
+    let python = folder.join(if cfg!(windows) {
+        "Scripts/python.exe"
+    } else {
+        "bin/python"
+    });
+    if !python.exists() {
+        process::run(Command::new("python3").args(["-m", "venv"]).arg(&folder))
+            .context("peers need Python 3; or name an interpreter with torch in PYTHON")?;
+    }
+    let install = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--requirement",
+        REQUIREMENTS,
+    ];
+    process::run(Command::new(&python).args(install))?;
+    Ok(python.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_known_by_the_program_that_it_names() {
+        let line = r#"{"bench": "x", "program": "torch 2.15.0 eager", "median_seconds": 2.0}"#;
+        let (name, figure) = answer(line).unwrap();
+        assert_eq!(name, "torch 2.15.0 eager");
+        assert_eq!(figure.seconds, [2.0]);
+        assert_eq!(answer(r#"{"bench": "x", "median_seconds": 2.0}"#), None);
+    }
+
+    #[test]
+    fn each_precision_has_its_own_peers() {
+        assert_eq!(modes("f32"), ["eager", "compile"]);
+        assert_eq!(modes("bf16"), ["bf16"]);
+    }
+}
