@@ -14,16 +14,19 @@ const COMPOSED_RUNS: usize = 3;
 
 fn main() {
     let case = StepCase::new(4, 256, &reference_model());
-    if is_selected(&case.id().replace("train_step", "profile")) {
-        profile(&case);
+    for case in [case.clone(), case.bf16()] {
+        if is_selected(&case.id().replace("train_step", "profile")) {
+            profile(&case);
+        }
     }
 }
 
 fn profile(case: &StepCase) {
     let runs = option("steps").and_then(|count| count.parse().ok());
     let device = Device::flex();
+    let precision = case.trainer.precision.matmul();
     let mut peak = product_peak(&device);
-    let parts: Vec<Part> = step_ops(&case.model, case.rows, case.seq)
+    let parts: Vec<Part> = step_ops(&case.model, case.rows, case.seq, precision)
         .into_iter()
         .map(|(count, op)| Part::measure(count, op))
         .collect();

@@ -3,22 +3,21 @@
 
 use std::hint::black_box;
 
-use sinterlm::burn::module::Param;
 use sinterlm::burn::tensor::{Device, Distribution, Int, Tensor};
 use sinterlm::config::KeyRng;
-use sinterlm::kernels::{self, AdamWStep, AttentionOptions, GeluKind, RowLayout};
+use sinterlm::kernels::{self, AdamWStep, AttentionOptions, GeluKind, MatmulPrecision, RowLayout};
 use sinterlm::losses::CrossEntropyOptions;
-use sinterlm::model::{ForwardCtx, GptConfig, Linear, Precision};
+use sinterlm::model::GptConfig;
 
 /// One operation at one shape. All but the optimizer's run forward and backward.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Op {
-    /// A linear layer with bias, as the model calls it: `[tokens, d_in, d_out]`.
-    Linear([usize; 3], Precision),
+    /// With bias: `[tokens, d_in, d_out]`.
+    Linear([usize; 3], MatmulPrecision),
     /// Attention of dense rows: `[rows, seq, heads, head_dim]`.
-    CausalAttention([usize; 4]),
+    CausalAttention([usize; 4], MatmulPrecision),
     /// Head and loss: `[tokens, d_model, vocab_size]`.
-    LinearCrossEntropy([usize; 3]),
+    LinearCrossEntropy([usize; 3], MatmulPrecision),
     /// `[tokens, d_model]`.
     LayerNorm([usize; 2]),
     /// `[tokens, d_ff]`.
@@ -32,39 +31,47 @@ pub enum Op {
     /// Update of that many values.
     AdamW(usize),
     /// Muon's five iterations on square matrices side by side: `[matrices, width]`.
-    Orthogonalize([usize; 2]),
+    Orthogonalize([usize; 2], MatmulPrecision),
 }
 
 /// The operations of `cargo bench --bench kernels`, at shapes of the reference model.
 pub fn kernel_ops() -> Vec<Op> {
     let (tokens, d_model, d_ff, vocab_size) = (1024, 512, 2048, 50257);
     let mut ops = Vec::new();
-    for precision in [Precision::F32, Precision::Bf16] {
+    for precision in [MatmulPrecision::F32, MatmulPrecision::Bf16] {
         for [d_in, d_out] in [[d_model, d_model], [d_model, d_ff], [d_ff, d_model]] {
             ops.push(Op::Linear([tokens, d_in, d_out], precision));
         }
-    }
-    for seq in [256, 512, 1024, 2048] {
-        ops.push(Op::CausalAttention([2048 / seq, seq, 8, 64]));
+        for seq in [256, 512, 1024, 2048] {
+            ops.push(Op::CausalAttention([2048 / seq, seq, 8, 64], precision));
+        }
+        ops.push(Op::LinearCrossEntropy(
+            [512, d_model, vocab_size],
+            precision,
+        ));
+        ops.push(Op::Orthogonalize([8, 512], precision));
     }
     ops.extend([
-        Op::LinearCrossEntropy([256, d_model, vocab_size]),
-        Op::LinearCrossEntropy([tokens, 256, 2048]),
         Op::LayerNorm([tokens, d_model]),
         Op::Gelu([tokens, d_ff]),
         Op::Embedding([tokens, d_model, vocab_size]),
         Op::AdamW(d_model * vocab_size),
-        Op::Orthogonalize([8, 512]),
     ]);
     ops
 }
 
 /// What one training step of a model is made of: each operation and how often it runs.
-pub fn step_ops(model: &GptConfig, rows: usize, seq: usize) -> Vec<(usize, Op)> {
+pub fn step_ops(
+    model: &GptConfig,
+    rows: usize,
+    seq: usize,
+    precision: MatmulPrecision,
+) -> Vec<(usize, Op)> {
     let (tokens, d_model, d_ff) = (rows * seq, model.d_model, model.d_ff());
     let (layers, vocab_size) = (model.n_layers, model.vocab_size);
-    let linear = |d_in, d_out| Op::Linear([tokens, d_in, d_out], Precision::F32);
-    let attention = Op::CausalAttention([rows, seq, model.n_heads, model.head_dim()]);
+    let linear = |d_in, d_out| Op::Linear([tokens, d_in, d_out], precision);
+    let attention = Op::CausalAttention([rows, seq, model.n_heads, model.head_dim()], precision);
+    let head = Op::LinearCrossEntropy([tokens, d_model, vocab_size], precision);
     let values = model.parameters().total as usize;
     vec![
         (1, Op::Embedding([tokens, d_model, vocab_size])),
@@ -75,7 +82,7 @@ pub fn step_ops(model: &GptConfig, rows: usize, seq: usize) -> Vec<(usize, Op)> 
         (layers, Op::Gelu([tokens, d_ff])),
         (layers, linear(d_ff, d_model)),
         (2 * layers, Op::Residual([tokens, d_model])),
-        (1, Op::LinearCrossEntropy([tokens, d_model, vocab_size])),
+        (1, head),
         (1, Op::SumOfSquares(values)),
         (1, Op::AdamW(values)),
     ]
@@ -86,18 +93,25 @@ impl Op {
     pub fn id(&self) -> String {
         let name = match *self {
             Self::Linear([n, i, o], _) => format!("linear/n{n}_i{i}_o{o}"),
-            Self::CausalAttention([b, s, h, d]) => format!("causal_attention/b{b}_s{s}_h{h}_d{d}"),
-            Self::LinearCrossEntropy([n, d, v]) => format!("linear_cross_entropy/n{n}_d{d}_v{v}"),
+            Self::CausalAttention([b, s, h, d], _) => {
+                format!("causal_attention/b{b}_s{s}_h{h}_d{d}")
+            }
+            Self::LinearCrossEntropy([n, d, v], _) => {
+                format!("linear_cross_entropy/n{n}_d{d}_v{v}")
+            }
             Self::LayerNorm([n, d]) => format!("layer_norm/n{n}_d{d}"),
             Self::Gelu([n, d]) => format!("gelu/n{n}_d{d}"),
             Self::Embedding([n, d, v]) => format!("embedding/n{n}_d{d}_v{v}"),
             Self::Residual([n, d]) => format!("residual/n{n}_d{d}"),
             Self::SumOfSquares(values) => format!("sum_of_squares/n{values}"),
             Self::AdamW(values) => format!("adamw/n{values}"),
-            Self::Orthogonalize([n, d]) => format!("orthogonalize/n{n}_d{d}"),
+            Self::Orthogonalize([n, d], _) => format!("orthogonalize/n{n}_d{d}"),
         };
         let precision = match self {
-            Self::Linear(_, Precision::Bf16) => "bf16",
+            Self::Linear(_, MatmulPrecision::Bf16)
+            | Self::CausalAttention(_, MatmulPrecision::Bf16)
+            | Self::LinearCrossEntropy(_, MatmulPrecision::Bf16)
+            | Self::Orthogonalize(_, MatmulPrecision::Bf16) => "bf16",
             _ => "f32",
         };
         format!("kernels/{name}/{precision}/flex")
@@ -106,16 +120,16 @@ impl Op {
     /// Tokens of one run, or values where no token takes part.
     pub fn elements(&self) -> usize {
         match *self {
-            Self::CausalAttention([rows, seq, ..]) => rows * seq,
+            Self::CausalAttention([rows, seq, ..], _) => rows * seq,
             Self::Linear([n, ..], _)
-            | Self::LinearCrossEntropy([n, ..])
+            | Self::LinearCrossEntropy([n, ..], _)
             | Self::Embedding([n, ..])
             | Self::LayerNorm([n, _])
             | Self::Gelu([n, _])
             | Self::Residual([n, _])
             | Self::SumOfSquares(n)
             | Self::AdamW(n) => n,
-            Self::Orthogonalize([matrices, width]) => matrices * width * width,
+            Self::Orthogonalize([matrices, width], _) => matrices * width * width,
         }
     }
 
@@ -124,10 +138,10 @@ impl Op {
     pub fn product_flops(&self) -> Option<f64> {
         match *self {
             Self::Linear([tokens, d_in, d_out], _) => Some((6 * tokens * d_in * d_out) as f64),
-            Self::LinearCrossEntropy([tokens, d_model, vocab_size]) => {
+            Self::LinearCrossEntropy([tokens, d_model, vocab_size], _) => {
                 Some((6 * tokens * d_model * vocab_size) as f64)
             }
-            Self::CausalAttention([rows, seq, heads, head_dim]) => {
+            Self::CausalAttention([rows, seq, heads, head_dim], _) => {
                 Some((6 * rows * seq * seq * heads * head_dim) as f64)
             }
             _ => None,
@@ -141,18 +155,15 @@ impl Op {
         let tape = device.clone().autodiff();
         match *self {
             Self::Linear([tokens, d_in, d_out], precision) => {
-                let layer = Linear {
-                    weight: Param::from_tensor(uniform([d_out, d_in], &tape)),
-                    bias: Some(Param::from_tensor(uniform([d_out], &tape))),
-                };
-                let ctx = ForwardCtx {
-                    precision,
-                    ..ForwardCtx::default()
-                };
-                let x = uniform([1, tokens, d_in], &tape).require_grad();
-                both_ways(move || layer.forward(x.clone(), &ctx))
+                let weight = uniform([d_out, d_in], &tape).require_grad();
+                let bias = uniform([d_out], &tape).require_grad();
+                let x = uniform::<2>([tokens, d_in], &tape).require_grad();
+                both_ways(move || {
+                    let bias = Some(bias.clone());
+                    kernels::linear(x.clone(), weight.clone(), bias, precision)
+                })
             }
-            Self::CausalAttention([rows, seq, heads, head_dim]) => {
+            Self::CausalAttention([rows, seq, heads, head_dim], precision) => {
                 // [batch, seq, heads, head_dim] -> [batch, heads, seq, head_dim], as the model has it
                 let part = || {
                     uniform([rows, seq, heads, head_dim], &tape)
@@ -161,17 +172,23 @@ impl Op {
                 };
                 let (q, k, v) = (part(), part(), part());
                 let layout = RowLayout::dense(rows, seq);
-                let options = AttentionOptions::default();
+                let options = AttentionOptions {
+                    precision,
+                    ..AttentionOptions::default()
+                };
                 both_ways(move || {
                     kernels::causal_attention(q.clone(), k.clone(), v.clone(), &layout, &options)
                 })
             }
-            Self::LinearCrossEntropy([tokens, d_model, vocab_size]) => {
+            Self::LinearCrossEntropy([tokens, d_model, vocab_size], precision) => {
                 let hidden = uniform([tokens, d_model], &tape).require_grad();
                 let weight = uniform([vocab_size, d_model], &tape).require_grad();
                 let targets = random_ids([tokens], vocab_size, &tape);
                 let token_weights = Tensor::ones([tokens], &tape);
-                let options = CrossEntropyOptions::default();
+                let options = CrossEntropyOptions {
+                    precision,
+                    ..CrossEntropyOptions::default()
+                };
                 both_ways(move || {
                     kernels::linear_cross_entropy(
                         hidden.clone(),
@@ -239,15 +256,16 @@ impl Op {
                     state = Some(next);
                 })
             }
-            Self::Orthogonalize([matrices, width]) => {
+            Self::Orthogonalize([matrices, width], precision) => {
                 let all: Vec<Tensor<2>> = (0..matrices)
                     .map(|_| uniform([width, width], &device))
                     .collect();
-                let norm = kernels::sum_of_squares(kernels::orthogonalize(all[0].clone(), 5));
+                let first = kernels::orthogonalize(all[0].clone(), 5, precision);
+                let norm = kernels::sum_of_squares(first);
                 let share = norm / width as f64; // 1 for an orthogonal matrix
                 assert!((0.4..1.5).contains(&share), "not orthogonal: {share}");
                 Box::new(move || {
-                    black_box(kernels::orthogonalize_all(all.clone(), 5));
+                    black_box(kernels::orthogonalize_all(all.clone(), 5, precision));
                 })
             }
         }
@@ -293,7 +311,7 @@ mod tests {
     #[test]
     fn the_parts_of_a_step_have_all_its_operations() {
         let model = Preset::TinyStories.config();
-        let parts: f64 = step_ops(&model, 2, 512)
+        let parts: f64 = step_ops(&model, 2, 512, MatmulPrecision::F32)
             .iter()
             .map(|(count, op)| *count as f64 * op.product_flops().unwrap_or(0.0))
             .sum();
@@ -303,9 +321,11 @@ mod tests {
 
     #[test]
     fn every_part_of_a_small_step_runs_on_both_routes() {
-        for (_, op) in step_ops(&Preset::Tiny.config(), 2, 16) {
-            op.start()();
-            with_route(Route::Composed, || op.start()());
+        for precision in [MatmulPrecision::F32, MatmulPrecision::Bf16] {
+            for (_, op) in step_ops(&Preset::Tiny.config(), 2, 16, precision) {
+                op.start()();
+                with_route(Route::Composed, || op.start()());
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use sinterlm::burn::tensor::{Device, Distribution, Tensor};
-use sinterlm::kernels;
+use sinterlm::kernels::{self, MatmulPrecision};
 
 /// Rows, depth and columns: the usual square, and products as a model of width 512 has them.
 const SHAPES: [[usize; 3]; 3] = [[1024, 1024, 1024], [2048, 512, 2048], [2048, 2048, 512]];
@@ -22,10 +22,10 @@ pub fn product_peak(device: &Device) -> f64 {
     for [rows, depth, cols] in SHAPES {
         let random = |shape| Tensor::<2>::random(shape, Distribution::Uniform(-1.0, 1.0), device);
         let (a, b) = (random([rows, depth]), random([cols, depth]));
-        let ways: [&dyn Fn() -> Tensor<2>; 2] =
-            [&|| kernels::linear(a.clone(), b.clone(), None), &|| {
-                a.clone().matmul(b.clone().transpose())
-            }];
+        let ways: [&dyn Fn() -> Tensor<2>; 2] = [
+            &|| kernels::linear(a.clone(), b.clone(), None, MatmulPrecision::F32),
+            &|| a.clone().matmul(b.clone().transpose()),
+        ];
         for way in ways.iter().cycle().take(TRIES * ways.len()) {
             let started = Instant::now();
             black_box(way());

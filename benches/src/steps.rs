@@ -5,6 +5,7 @@ use sinterlm::burn::tensor::{Device, Tensor};
 use sinterlm::config::{KeyRng, Seed};
 use sinterlm::data::Batch;
 use sinterlm::eval::DeviceBatch;
+use sinterlm::kernels::MatmulPrecision;
 use sinterlm::losses::{CrossEntropyOptions, TokenCount};
 use sinterlm::model::{ForwardCtx, Gpt, GptConfig, Precision, Preset};
 use sinterlm::trainer::{
@@ -193,9 +194,9 @@ impl StepCase {
     }
 
     fn precision_name(&self) -> &'static str {
-        match self.trainer.precision {
-            Precision::F32 => "f32",
-            Precision::Bf16 => "bf16",
+        match self.trainer.precision.matmul() {
+            MatmulPrecision::F32 => "f32",
+            MatmulPrecision::Bf16 => "bf16",
         }
     }
 }
