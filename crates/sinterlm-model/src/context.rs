@@ -4,6 +4,8 @@ use burn::tensor::FloatDType;
 use serde::{Deserialize, Serialize};
 use sinterlm_config::{Seed, Stream};
 
+use crate::checkpointing::Checkpointing;
+
 /// Number format of the matrix products; weights, norms, softmax and loss stay in f32.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
@@ -28,12 +30,15 @@ impl Precision {
 }
 
 /// Settings of one forward pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct ForwardCtx {
     /// Number format of the matrix products.
     pub precision: Precision,
     /// Random key of this micro-batch's dropout masks; `None` switches dropout off.
     pub dropout_key: Option<u64>,
+    /// Where a training pass puts the parts that its backward pass computes again; `None` keeps
+    /// all activations instead. Not for passes with a cache.
+    pub checkpointing: Option<Checkpointing>,
 }
 
 impl ForwardCtx {
@@ -41,7 +46,7 @@ impl ForwardCtx {
     pub fn evaluation(precision: Precision) -> Self {
         Self {
             precision,
-            dropout_key: None,
+            ..Self::default()
         }
     }
 

@@ -83,11 +83,12 @@ impl Validate for OptimizerConfig {
 }
 
 impl OptimizerConfig {
-    /// f32 values of state per parameter, for memory estimates: an upper bound over the groups.
-    pub fn state_values(&self) -> u64 {
-        match self.kind {
+    /// Bytes of state for that many parameters, for memory estimates: an upper bound over the groups.
+    pub fn state_bytes(&self, parameters: u64) -> u64 {
+        let values = match self.kind {
             OptimizerKind::AdamW | OptimizerKind::Muon => 2,
             OptimizerKind::Lion | OptimizerKind::Adafactor => 1,
-        }
+        };
+        4 * values * parameters
     }
 }
