@@ -1,4 +1,5 @@
 //! Activation checkpointing changes the memory of a step and nothing else.
+#![allow(clippy::unwrap_used, reason = "unwrap is for tests")]
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use sinterlm_data::Batch;
 use sinterlm_eval::DeviceBatch;
 use sinterlm_losses::{CrossEntropyOptions, TokenCount};
 use sinterlm_model::{Checkpointing, ForwardCtx, Gpt, GptConfig, PathStack, named_values};
-use sinterlm_testkit::{SINGLE_OP_F32, assert_close};
+use sinterlm_testkit::{SINGLE_OP_F32, assert_close, peak_bytes};
 use sinterlm_trainer::{
     At, MicroBatch, Objective, OptimizerConfig, ScheduleConfig, TrainError, Trainer, TrainerConfig,
 };
@@ -166,39 +167,23 @@ fn accumulating_steps_end_at_the_same_weights() {
     }
 }
 
-/// Set in the child processes, which take one step and print the most memory they held.
-#[cfg(target_os = "linux")]
-const CHILD: &str = "CHECKPOINTING_CHILD";
-
 #[test]
-#[cfg(target_os = "linux")]
 fn the_peak_memory_of_a_step_falls() {
+    const ROWS: usize = 32;
     let config = GptConfig {
         max_seq_len: 64,
         d_model: 64,
         n_layers: 8,
         ..model(true, 0.0)
     };
-    const ROWS: usize = 32;
-    if let Ok(mode) = std::env::var(CHILD) {
-        trainer(&config, ROWS, 1, mode == "true").step().unwrap();
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        println!(
-            "{}",
-            status.lines().find(|l| l.starts_with("VmHWM")).unwrap()
-        );
-        return;
-    }
-    let peak_bytes = |checkpointing: bool| {
-        let name = "the_peak_memory_of_a_step_falls";
-        let child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", name, "--nocapture"])
-            .env(CHILD, checkpointing.to_string())
-            .output()
+    let test = "the_peak_memory_of_a_step_falls";
+    let peaks = peak_bytes(test, ["keep", "checkpoint"], |mode| {
+        trainer(&config, ROWS, 1, mode == "checkpoint")
+            .step()
             .unwrap();
-        let out = String::from_utf8(child.stdout).unwrap();
-        let words = out.split_whitespace().skip_while(|w| *w != "VmHWM:");
-        1024 * words.skip(1).next().unwrap().parse::<u64>().unwrap()
+    });
+    let Some([keep, checkpoint]) = peaks else {
+        return;
     };
     let memory = |checkpointing| {
         config
@@ -206,7 +191,7 @@ fn the_peak_memory_of_a_step_falls() {
             .activations
     };
     let (saved, wanted) = (
-        peak_bytes(false).saturating_sub(peak_bytes(true)),
+        keep.saturating_sub(checkpoint),
         memory(false) - memory(true),
     );
     assert!(saved > wanted / 2, "{saved} bytes saved, expected {wanted}");
