@@ -5,7 +5,10 @@ use std::hint::black_box;
 
 use sinterlm::burn::tensor::{Device, Distribution, Int, Tensor};
 use sinterlm::config::KeyRng;
-use sinterlm::kernels::{self, AdamWStep, AttentionOptions, GeluKind, MatmulPrecision, RowLayout};
+use sinterlm::kernels::{
+    self, AdamWStep, AttentionOptions, GeluKind, MatmulPrecision, Moment, MomentFormat, MomentKind,
+    RowLayout,
+};
 use sinterlm::losses::CrossEntropyOptions;
 use sinterlm::model::GptConfig;
 
@@ -234,8 +237,12 @@ impl Op {
             }
             Self::AdamW(values) => {
                 let grad = Tensor::<1>::full([values], 0.5, &device);
-                let zeros = || Tensor::<1>::zeros([values], &device);
-                let mut state = Some((zeros(), zeros(), zeros()));
+                let moment = |kind| Moment::zeros(values, kind, MomentFormat::F32, &device);
+                let mut state = Some((
+                    Tensor::<1>::zeros([values], &device),
+                    moment(MomentKind::First),
+                    moment(MomentKind::Second),
+                ));
                 let mut step = AdamWStep {
                     lr: 1e-3,
                     beta1: 0.9,

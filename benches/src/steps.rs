@@ -9,7 +9,7 @@ use sinterlm::kernels::MatmulPrecision;
 use sinterlm::losses::{CrossEntropyOptions, TokenCount};
 use sinterlm::model::{ForwardCtx, Gpt, GptConfig, Precision, Preset};
 use sinterlm::trainer::{
-    At, Objective, OptimizerConfig, OptimizerKind, ScheduleConfig, TrainError, Trainer,
+    At, Moments, Objective, OptimizerConfig, OptimizerKind, ScheduleConfig, TrainError, Trainer,
     TrainerConfig,
 };
 
@@ -36,6 +36,7 @@ pub fn step_cases() -> Vec<StepCase> {
         of(1, 1024, &reference),
         of(4, 256, &reference).bf16(),
         of(1, 1024, &reference).bf16(),
+        of(4, 256, &reference).bf16().lean(),
         // The same tokens a step in longer and longer rows.
         of(8, 256, &reference),
         of(4, 512, &reference),
@@ -96,6 +97,15 @@ impl StepCase {
     pub fn bf16(mut self) -> Self {
         self.trainer.precision = Precision::Bf16;
         self
+    }
+
+    /// The same step in little memory: optimizer state in 8 bits, activations computed twice.
+    #[must_use]
+    pub fn lean(self) -> Self {
+        self.with("int8_checkpointed", |case| {
+            case.optimizer.moments = Moments::Int8;
+            case.trainer.activation_checkpointing = true;
+        })
     }
 
     /// The same step with another setting, named in the id.

@@ -22,9 +22,14 @@ pub fn print_plan(config: &PretrainConfig, train: &TrainWindows, tokenizer: &Tok
         flops / 1e6,
         flops * tokens as f64 / 1e15
     ));
-    let memory = config
-        .model
-        .training_memory(rows, seq, config.optimizer.state_values());
+    let memory = config.model.training_memory(
+        rows,
+        seq,
+        config
+            .optimizer
+            .state_bytes(config.model.parameters().total),
+        config.trainer.activation_checkpointing,
+    );
     say(format!(
         "plan: about {} MiB: weights {}, gradients {}, optimizer {}, activations {}",
         memory.total() >> 20,

@@ -215,8 +215,10 @@ impl Session {
         match (config.trainer.micro_batch_size, available) {
             (MicroBatch::Rows(_), _) => Ok(()),
             (MicroBatch::Auto(_), Some(available)) => {
-                let values = config.optimizer.state_values();
-                config.trainer.fit_micro_batch(&config.model, values, available).or_unusable()
+                let state = config
+                    .optimizer
+                    .state_bytes(config.model.parameters().total);
+                config.trainer.fit_micro_batch(&config.model, state, available).or_unusable()
             }
             (MicroBatch::Auto(_), None) => Err(anyhow::anyhow!(
                 "trainer.micro_batch_size: \"auto\" needs to know the memory, which {device_name} does not tell; give a number"

@@ -2,6 +2,7 @@
 
 mod adamw;
 mod attention;
+mod blend;
 #[cfg(feature = "flex")]
 mod buffer;
 #[cfg(test)]
@@ -19,6 +20,8 @@ mod layer_norm;
 mod layout;
 mod linear;
 mod linear_cross_entropy;
+mod moments;
+mod muon;
 mod orthogonalize;
 mod precision;
 #[cfg(feature = "flex")]
@@ -31,6 +34,7 @@ mod swiglu;
 
 pub use adamw::{AdamWStep, adamw};
 pub use attention::{AttentionOptions, causal_attention};
+pub use blend::blend;
 pub use dropout::dropout;
 pub use embedding::embedding;
 pub use gelu::{GeluKind, gelu};
@@ -39,6 +43,8 @@ pub use layer_norm::layer_norm;
 pub use layout::RowLayout;
 pub use linear::linear;
 pub use linear_cross_entropy::{CrossEntropyOptions, linear_cross_entropy, linear_logprobs};
+pub use moments::{Moment, MomentFormat, MomentKind};
+pub use muon::muon_momentum;
 pub use orthogonalize::{orthogonalize, orthogonalize_all};
 pub use precision::MatmulPrecision;
 pub use reduce::{add_in_place, sum_of_squares};

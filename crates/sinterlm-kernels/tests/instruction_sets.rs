@@ -3,9 +3,9 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use sinterlm_kernels::{
-    AttentionOptions, CrossEntropyOptions, GeluKind, Isa, MatmulPrecision, RowLayout,
-    causal_attention, dropout, gelu, layer_norm, linear, linear_logprobs, rms_norm, rope,
-    set_max_isa, sum_of_squares, swiglu,
+    AdamWStep, AttentionOptions, CrossEntropyOptions, GeluKind, Isa, MatmulPrecision, Moment,
+    MomentFormat, MomentKind, RowLayout, adamw, blend, causal_attention, dropout, gelu, layer_norm,
+    linear, linear_logprobs, muon_momentum, rms_norm, rope, set_max_isa, sum_of_squares, swiglu,
 };
 
 /// Outputs and input gradients of the kernels but attention.
@@ -101,11 +101,48 @@ fn multiply() -> Vec<f32> {
         .collect()
 }
 
+/// Weights and moments after steps of both update rules, in each format.
+fn update() -> Vec<Vec<f32>> {
+    let device = Device::flex();
+    let of = |numbers: Vec<f32>| Tensor::<1>::from_data(TensorData::new(numbers, [700]), &device);
+    let formats = [MomentFormat::F32, MomentFormat::Bf16, MomentFormat::Int8];
+    let updated = formats.into_iter().flat_map(|format| {
+        let zeros = |kind| Moment::zeros(700, kind, format, &device);
+        let mut weight = Tensor::zeros([700], &device);
+        let [mut m, mut v] = [MomentKind::First, MomentKind::Second].map(zeros);
+        let mut average = zeros(MomentKind::First);
+        for step in 1..4 {
+            let of_step = |i: u64| ((i * step) as f32 * 0.37).sin() * 0.01 * (i % 13) as f32;
+            let grad = of((0..700).map(of_step).collect());
+            let rates = AdamWStep {
+                lr: 1e-2,
+                beta1: 0.9,
+                beta2: 0.95,
+                eps: 1e-8,
+                weight_decay: 0.1,
+                step,
+                grad_scale: 0.7,
+            };
+            (weight, m, v) = adamw(weight, grad.clone(), m, v, &rates);
+            let ahead;
+            (ahead, average) = muon_momentum(grad, average, 0.95, 0.7);
+            weight = blend(weight, 0.99, ahead, -0.02);
+        }
+        [m, v, average]
+            .map(Moment::into_values)
+            .into_iter()
+            .chain([weight])
+    });
+    updated
+        .map(|tensor| tensor.into_data().try_into_vec().expect("f32"))
+        .collect()
+}
+
 #[test]
 fn every_instruction_set_gives_the_same_bits() {
     let [baseline, avx2, avx512] = [Isa::Baseline, Isa::Avx2, Isa::Avx512].map(|isa| {
         set_max_isa(isa);
-        (run(), attend())
+        (run(), attend(), update())
     });
     assert_eq!(baseline, avx2);
     assert_eq!(baseline, avx512);

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use sinterlm_config::{Seed, Stream};
 use sinterlm_kernels::MatmulPrecision;
 
+use crate::checkpointing::Checkpointing;
+
 /// Number format of the matrix products; weights, activations, norms, softmax and loss stay in f32.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
@@ -41,12 +43,15 @@ impl Precision {
 }
 
 /// Settings of one forward pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct ForwardCtx {
     /// Number format of the matrix products.
     pub precision: Precision,
     /// Random key of this micro-batch's dropout masks; `None` switches dropout off.
     pub dropout_key: Option<u64>,
+    /// Where a training pass puts the parts that its backward pass computes again; `None` keeps
+    /// all activations instead. Not for passes with a cache.
+    pub checkpointing: Option<Checkpointing>,
 }
 
 impl ForwardCtx {
@@ -54,7 +59,7 @@ impl ForwardCtx {
     pub fn evaluation(precision: Precision) -> Self {
         Self {
             precision,
-            dropout_key: None,
+            ..Self::default()
         }
     }
 

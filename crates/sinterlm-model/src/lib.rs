@@ -2,6 +2,7 @@
 
 mod batch;
 mod causal_lm;
+mod checkpointing;
 mod context;
 mod error;
 mod folder;
@@ -15,6 +16,7 @@ mod sample;
 
 pub use batch::TokenBatch;
 pub use causal_lm::{CausalLm, Head};
+pub use checkpointing::Checkpointing;
 pub use context::{ForwardCtx, Precision};
 pub use error::ModelError;
 pub use folder::{find_model, load_model, read_config, save_model};

@@ -6,6 +6,7 @@ mod data;
 mod difference;
 mod fill;
 mod golden;
+mod peak;
 
 pub use close::{
     BF16, FINITE_DIFFERENCE_F64, SINGLE_OP_F32, Tolerance, WHOLE_MODEL_F32, assert_close,
@@ -15,3 +16,4 @@ pub use data::{fixture, test_data};
 pub use difference::finite_difference;
 pub use fill::{fixed_fill, fixed_index, fixed_weight};
 pub use golden::Golden;
+pub use peak::peak_bytes;

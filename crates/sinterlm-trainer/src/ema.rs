@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
+use sinterlm_kernels as kernels;
 use sinterlm_model::PathStack;
 
 use crate::state::HostTensor;
@@ -72,7 +73,7 @@ impl ModuleVisitor for Fold<'_> {
         let weight = weight.reshape([len]);
         let path = self.stack.path();
         let average = match self.ema.average.remove(&path) {
-            Some(old) => old.mul_scalar(self.decay) + weight.mul_scalar(1.0 - self.decay),
+            Some(old) => kernels::blend(old, self.decay, weight, 1.0 - self.decay),
             None => weight.mul_scalar(1.0), // a buffer of its own: the weights change in place
         };
         self.ema.average.insert(path, average);

@@ -4,7 +4,7 @@
 use burn::tensor::Device;
 use sinterlm_config::{Seed, Stream};
 use sinterlm_losses::TokenCount;
-use sinterlm_model::{CausalLm, ForwardCtx};
+use sinterlm_model::{CausalLm, Checkpointing, ForwardCtx};
 
 use crate::config::TrainerConfig;
 use crate::ema::Ema;
@@ -77,6 +77,10 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
         device: &Device,
     ) -> Self {
         assert!(device.is_autodiff(), "Trainer::new: use device.autodiff()");
+        let config = TrainerConfig {
+            precision: config.precision.on(device),
+            ..config
+        };
         let ema = (config.ema_decay > 0.0).then(|| Ema::new(config.ema_decay));
         Self {
             model: Some(model),
@@ -166,6 +170,7 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
             step: step + 1,
             lr_factor,
             grad_scale: grad_scale as f32,
+            precision: self.config.precision.matmul(),
         };
         let model = self.optimizer.step(model, gradients, &update);
         if let Some(ema) = &mut self.ema {
@@ -198,14 +203,18 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
         }
         let mut gradients = Gradients::default();
         let mut loss = 0.0;
+        let checkpointing = self.config.activation_checkpointing;
         for (micro, batch) in micro_batches.iter().enumerate() {
             let ctx = ForwardCtx {
                 precision: self.config.precision,
                 dropout_key: Some(self.seed.key(Stream::Dropout, step, micro as u64, 0)),
+                checkpointing: checkpointing.then(Checkpointing::default),
             };
             let share = self.objective.loss(model, batch, total, &ctx);
             let mut tape = share.backward();
-            gradients.accumulate(model, &mut tape);
+            ctx.checkpointing
+                .unwrap_or_default()
+                .backward(&mut tape, |tape| gradients.accumulate(model, tape));
             // Read after the backward pass was queued, so that a GPU isn't left waiting.
             loss += f64::from(share.into_scalar::<f32>());
         }

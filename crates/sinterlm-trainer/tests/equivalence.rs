@@ -1,4 +1,5 @@
 //! Ways to the same result: micro-batches and one batch, resumed and unbroken, again and again.
+#![allow(clippy::unwrap_used, reason = "unwrap is for tests")]
 
 use std::path::{Path, PathBuf};
 
@@ -12,8 +13,9 @@ use sinterlm_model::{
 use sinterlm_run::{EvalRecord, Event, Observer, RunError, StopFlag, StopReason};
 use sinterlm_testkit::{Tolerance, WHOLE_MODEL_F32, assert_close, tiny_stories};
 use sinterlm_trainer::{
-    Checkpoint, Hooks, MicroBatch, NextToken, OptimizerConfig, OptimizerKind, ScheduleConfig,
-    StopCause, TrainError, Trainer, TrainerConfig, Trigger, find_checkpoint, set_aside_broken,
+    Checkpoint, Hooks, MicroBatch, Moments, NextToken, OptimizerConfig, OptimizerKind,
+    ScheduleConfig, StopCause, TrainError, Trainer, TrainerConfig, Trigger, find_checkpoint,
+    set_aside_broken,
 };
 
 const SEED: Seed = Seed(5);
@@ -23,6 +25,7 @@ struct Setup {
     tokenizer: Tokenizer,
     store: TokenStore,
     device: Device,
+    moments: Moments,
 }
 
 impl Setup {
@@ -33,6 +36,7 @@ impl Setup {
             tokenizer,
             store,
             device: Device::flex().autodiff(),
+            moments: Moments::F32,
         }
     }
 
@@ -53,6 +57,7 @@ impl Setup {
         let objective = NextToken::new(windows, config, &self.device);
         let optimizer = OptimizerConfig {
             kind: OptimizerKind::Muon,
+            moments: self.moments,
             peak_lr: 5e-3,
             ..Default::default()
         };
@@ -164,14 +169,22 @@ fn resume(setup: &Setup, checkpoint: Checkpoint) -> Trainer<Gpt, NextToken> {
 
 #[test]
 fn a_resumed_run_equals_the_unbroken_one() {
-    let setup = Setup::new();
+    for moments in [Moments::F32, Moments::Bf16, Moments::Int8] {
+        resumed_equals_unbroken(&Setup {
+            moments,
+            ..Setup::new()
+        });
+    }
+}
+
+fn resumed_equals_unbroken(setup: &Setup) {
     let folder = tempfile::tempdir().unwrap();
     let mut unbroken = setup.fresh(&config(2, 2));
     let outcome = unbroken.run(&mut hooks(folder.path(), 3)).unwrap();
     assert_eq!((outcome.cause, outcome.steps), (StopCause::Done, 8));
 
     let third = folder.path().join("step-00000003");
-    let mut resumed = resume(&setup, Checkpoint::open(&third).unwrap());
+    let mut resumed = resume(setup, Checkpoint::open(&third).unwrap());
     assert_eq!(resumed.steps(), 3);
     resumed.run(&mut Hooks::default()).unwrap();
     assert_eq!(resumed.tokens(), unbroken.tokens());

@@ -14,7 +14,8 @@ use sinterlm_eval::DeviceBatch;
 use sinterlm_kernels::{CrossEntropyOptions, MatmulPrecision, linear};
 use sinterlm_losses::TokenCount;
 use sinterlm_model::{
-    Activation, CausalLm, ForwardCtx, Gpt, GptConfig, PathStack, TokenBatch, named_values,
+    Activation, CausalLm, ForwardCtx, Gpt, GptConfig, PathStack, Precision, TokenBatch,
+    named_values,
 };
 use sinterlm_testkit::{Golden, WHOLE_MODEL_F32, assert_close, fixed_weight, fixture};
 use sinterlm_trainer::{
@@ -201,11 +202,12 @@ fn forward_and_backward_agree(variant: &str) {
     );
 }
 
-fn ten_steps_agree(variant: &str) {
-    let golden = Golden::load(fixture(variant));
+/// A trainer with the settings of the reference run.
+fn golden_trainer(golden: &Golden, precision: Precision) -> Trainer<Gpt, Fixed> {
     let device = device().autodiff();
     let config = TrainerConfig {
         max_steps: STEPS as u64,
+        precision,
         ..TrainerConfig::default()
     };
     let optimizer = OptimizerConfig {
@@ -218,9 +220,9 @@ fn ten_steps_agree(variant: &str) {
         final_lr_fraction: 0.1,
         ..ScheduleConfig::default()
     };
-    let objective = Fixed::new(&golden, &device);
-    let model = model(&golden, &device);
-    let mut trainer = Trainer::new(
+    let objective = Fixed::new(golden, &device);
+    let model = model(golden, &device);
+    Trainer::new(
         model,
         objective,
         config,
@@ -228,7 +230,34 @@ fn ten_steps_agree(variant: &str) {
         schedule,
         Seed(0),
         &device,
-    );
+    )
+}
+
+/// The loss curve with products in bf16 stays within half a per cent of the reference's in f64.
+#[test]
+fn ten_steps_in_bf16_follow_the_curve_of_pytorch() {
+    if std::env::var_os("BURN_DEVICE").is_some() {
+        println!("skipped: not every backend has bf16");
+        return;
+    }
+    for variant in ["gpt_tied.safetensors", "gpt_untied.safetensors"] {
+        let golden = Golden::load(fixture(variant));
+        let mut trainer = golden_trainer(&golden, Precision::Bf16);
+        for (step, expected) in golden.f64("step.loss").iter().enumerate() {
+            let loss = trainer.step().expect("finite").loss;
+            let error = (loss / expected - 1.0).abs();
+            assert!(
+                error < 5e-3,
+                "{variant}, step {step}: {loss}, not {expected}"
+            );
+            assert!(error > 0.0, "bf16 was used");
+        }
+    }
+}
+
+fn ten_steps_agree(variant: &str) {
+    let golden = Golden::load(fixture(variant));
+    let mut trainer = golden_trainer(&golden, Precision::F32);
     for step in 0..STEPS {
         let report = trainer.step().expect("finite");
         let what = |figure: &str| format!("{figure} of step {step}");

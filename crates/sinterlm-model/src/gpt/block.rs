@@ -8,6 +8,7 @@ use super::attention::Attention;
 use super::config::GptConfig;
 use super::dropout;
 use super::mlp::Mlp;
+use crate::checkpointing::Checkpointing;
 use crate::context::ForwardCtx;
 use crate::init::Maker;
 use crate::kv_cache::KvCache;
@@ -68,5 +69,32 @@ impl Block {
             .mlp
             .forward(self.norm_2.forward(x.clone()), ctx.forward);
         x + dropout(fed, p, site(2))
+    }
+
+    /// [`forward`](Self::forward) that keeps no activation but `x` and runs again in the backward
+    /// pass. Dropout draws the same masks then: they are keyed by site.
+    pub(super) fn checkpointed(
+        &self,
+        x: Tensor<3>,
+        layer: usize,
+        ctx: &BlockCtx<'_>,
+        checkpointing: &Checkpointing,
+    ) -> Tensor<3> {
+        let input = x.clone().without_autodiff();
+        let output = self.valid().forward(input, layer, ctx, None);
+        let block = self.clone();
+        let (layout, config) = (ctx.layout.clone(), ctx.config.clone());
+        let forward = ForwardCtx {
+            checkpointing: None,
+            ..ctx.forward.clone()
+        };
+        checkpointing.part(output, move || {
+            let ctx = BlockCtx {
+                forward: &forward,
+                layout: &layout,
+                config: &config,
+            };
+            block.forward(x, layer, &ctx, None)
+        })
     }
 }

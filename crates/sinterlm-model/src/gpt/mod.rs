@@ -146,8 +146,17 @@ impl CausalLm for Gpt {
         };
         // Dropout sites are numbered through the model: 0 for the embeddings, three per block.
         x = dropout(x, self.config.dropout, ctx.site_key(0));
+        let checkpointing = ctx.checkpointing.as_ref();
+        let checkpointing = checkpointing.filter(|_| cache.is_none() && x.is_autodiff());
+        if let Some(checkpointing) = checkpointing {
+            // The embeddings' tape keeps no activation but their sum, which the first block needs.
+            x = checkpointing.part(x.clone(), move || x);
+        }
         for (layer, block) in self.blocks.iter().enumerate() {
-            x = block.forward(x, layer, &block_ctx, cache.as_deref_mut());
+            x = match checkpointing {
+                Some(checkpointing) => block.checkpointed(x, layer, &block_ctx, checkpointing),
+                None => block.forward(x, layer, &block_ctx, cache.as_deref_mut()),
+            };
         }
         if let Some(cache) = cache {
             cache.advance(seq);

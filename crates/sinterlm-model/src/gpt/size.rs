@@ -59,15 +59,17 @@ impl GptConfig {
     }
 
     /// Estimates the memory of a training step with `micro_batch_size` rows of `seq` tokens and
-    /// `optimizer_values` f32 values of optimizer state per parameter (two for AdamW).
+    /// `optimizer_bytes` bytes of optimizer state.
     ///
     /// Activations are counted for fused attention, norms and loss (nothing of the size of
-    /// `seq × seq` or of the whole logits is kept).
+    /// `seq × seq` or of the whole logits is kept); with `activation_checkpointing` for one block
+    /// at a time, and the input of each.
     pub fn training_memory(
         &self,
         micro_batch_size: usize,
         seq: usize,
-        optimizer_values: u64,
+        optimizer_bytes: u64,
+        activation_checkpointing: bool,
     ) -> MemoryEstimate {
         let bytes = 4;
         let total = self.parameters().total;
@@ -79,11 +81,17 @@ impl GptConfig {
         // Beside the blocks: embeddings, final norm, loss gradients and one chunk of logits.
         let rest = 4 * d;
         let chunk = 2 * 128 * self.vocab_size as u64;
-        let activations = bytes * (tokens * (self.n_layers as u64 * block + rest) + chunk);
+        let n_layers = self.n_layers as u64;
+        let blocks = if activation_checkpointing {
+            n_layers * d + block
+        } else {
+            n_layers * block
+        };
+        let activations = bytes * (tokens * (blocks + rest) + chunk);
         MemoryEstimate {
             weights: bytes * total,
             gradients: bytes * total,
-            optimizer: bytes * total * optimizer_values,
+            optimizer: optimizer_bytes,
             activations,
         }
     }

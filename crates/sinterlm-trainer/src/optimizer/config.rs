@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinterlm_config::{Check, Validate};
+use sinterlm_kernels::MomentFormat;
 
 /// Which rule updates the weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,12 +21,32 @@ pub enum OptimizerKind {
     Lion,
 }
 
+/// Number format of the optimizer's moving averages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Moments {
+    /// 4 bytes a value, 8 a parameter with AdamW.
+    #[default]
+    F32,
+    /// 2 bytes a value; for `beta2` up to 0.99.
+    Bf16,
+    /// 1 byte a value and one scale for 256 of them (Dettmers et al. 2022,
+    /// <https://arxiv.org/abs/2110.02861>, with another code).
+    Int8,
+}
+
+/// Tensors of fewer values keep their moments in f32: biases and norms, a thousandth of a model.
+const COMPACT_FROM: usize = 1024;
+
 /// The update rule and its numbers; the schedule scales both rates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerConfig {
     /// `adam_w`, `muon`, `adafactor` or `lion`.
     pub kind: OptimizerKind,
+    /// Number format of the state: `f32`, `bf16` or `int8`. Tensors of fewer than 1,024 values and
+    /// Adafactor keep f32.
+    pub moments: Moments,
     /// Highest learning rate; with `muon` that of the parameters AdamW updates. GPT-2 124M: 6e-4.
     #[schemars(range(min = 0.0, max = 10.0))]
     pub peak_lr: f64,
@@ -58,6 +79,7 @@ impl Default for OptimizerConfig {
     fn default() -> Self {
         Self {
             kind: OptimizerKind::AdamW,
+            moments: Moments::F32,
             peak_lr: 6e-4,
             weight_decay: 0.1,
             beta1: 0.9,
@@ -79,15 +101,35 @@ impl Validate for OptimizerConfig {
         check.require(self.eps > 0.0 && self.eps < 1e-2, "eps", || {
             format!("{} is not between 0 and 0.01; use 1e-8", self.eps)
         });
+        let follows = self.moments != Moments::Bf16 || self.beta2 <= 0.99;
+        check.require(follows, "moments", || {
+            let beta2 = self.beta2;
+            format!("bf16 rounds off what a step changes at beta2 {beta2}; use int8, f32 or a beta2 of at most 0.99")
+        });
     }
 }
 
 impl OptimizerConfig {
-    /// f32 values of state per parameter, for memory estimates: an upper bound over the groups.
-    pub fn state_values(&self) -> u64 {
-        match self.kind {
-            OptimizerKind::AdamW | OptimizerKind::Muon => 2,
-            OptimizerKind::Lion | OptimizerKind::Adafactor => 1,
+    /// Bytes of state for that many parameters, for memory estimates: an upper bound over the groups.
+    pub fn state_bytes(&self, parameters: u64) -> u64 {
+        let values = match self.kind {
+            OptimizerKind::AdamW | OptimizerKind::Muon => 2 * parameters,
+            OptimizerKind::Lion | OptimizerKind::Adafactor => parameters,
+        };
+        match self.format(COMPACT_FROM) {
+            MomentFormat::F32 => 4 * values,
+            MomentFormat::Bf16 => 2 * values,
+            MomentFormat::Int8 => values + values / 64,
+        }
+    }
+
+    /// The format of a state vector of that many values.
+    pub(super) fn format(&self, len: usize) -> MomentFormat {
+        match self.moments {
+            _ if self.kind == OptimizerKind::Adafactor || len < COMPACT_FROM => MomentFormat::F32,
+            Moments::F32 => MomentFormat::F32,
+            Moments::Bf16 => MomentFormat::Bf16,
+            Moments::Int8 => MomentFormat::Int8,
         }
     }
 }

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
-use sinterlm_kernels as kernels;
+use sinterlm_kernels::{self as kernels, MatmulPrecision, Moment, MomentKind};
 use sinterlm_model::PathStack;
 
-pub use config::{OptimizerConfig, OptimizerKind};
+pub use config::{Moments, OptimizerConfig, OptimizerKind};
 
 use crate::gradients::Gradients;
 use crate::state::HostTensor;
@@ -18,11 +18,12 @@ use rules::Rule;
 
 /// Updates parameters one at a time and keeps their state.
 ///
-/// State is kept as flat vectors under `path.name`, for example `blocks.0.attn.q.weight.m`.
+/// State is kept as flat vectors under `path.name`, for example `blocks.0.attn.q.weight.m`, in the
+/// format that [`OptimizerConfig::moments`] names; saved and loaded in f32, which is exact.
 #[derive(Debug)]
 pub struct Optimizer {
     config: OptimizerConfig,
-    state: BTreeMap<String, Tensor<1>>,
+    state: BTreeMap<String, Moment>,
 }
 
 /// What all parameters of one optimizer step share.
@@ -34,6 +35,8 @@ pub struct Update {
     pub lr_factor: f64,
     /// Factor on every gradient: clipping.
     pub grad_scale: f32,
+    /// Number format of the rule's own matrix products (Muon's).
+    pub precision: MatmulPrecision,
 }
 
 impl Optimizer {
@@ -61,6 +64,7 @@ impl Optimizer {
         let rule = Rule::of(&self.config, path, D);
         let mut state = ParamState {
             path,
+            config: &self.config,
             state: &mut self.state,
         };
         rule.update(&mut state, weight, grad, update)
@@ -86,11 +90,8 @@ impl Optimizer {
             };
             model.visit(&mut ahead);
             let (paths, matrices): (Vec<_>, Vec<_>) = ahead.matrices.into_iter().unzip();
-            let orthogonal = kernels::orthogonalize_all(
-                matrices,
-                self.config.muon_steps,
-                kernels::MatmulPrecision::F32,
-            );
+            let orthogonal =
+                kernels::orthogonalize_all(matrices, self.config.muon_steps, update.precision);
             directions = paths.into_iter().zip(orthogonal).collect();
         }
         let stack = PathStack::default();
@@ -105,41 +106,74 @@ impl Optimizer {
 
     /// Copies the state to the host, by name.
     pub fn save(&self) -> BTreeMap<String, HostTensor> {
-        let host = |(name, values): (&String, &Tensor<1>)| {
-            (name.clone(), HostTensor::read(values.clone()))
+        let host = |(name, moment): (&String, &Moment)| {
+            (name.clone(), HostTensor::read(moment.clone().into_values()))
         };
         self.state.iter().map(host).collect()
     }
 
-    /// Puts a saved state back.
+    /// Puts a saved state back, whatever format it was kept in.
     pub fn load(&mut self, state: BTreeMap<String, HostTensor>, device: &Device) {
+        let config = &self.config;
         self.state = state
             .into_iter()
-            .map(|(k, v)| (k, v.into_tensor(device)))
+            .map(|(key, values)| {
+                let format = config.format(values.values.len());
+                let moment = Moment::new(values.into_tensor(device), kind_of(&key), format);
+                (key, moment)
+            })
             .collect();
+    }
+
+    /// Bytes of state held now.
+    pub fn state_bytes(&self) -> usize {
+        self.state.values().map(Moment::size_bytes).sum()
     }
 }
 
 /// One parameter's part of the optimizer's state.
 struct ParamState<'a> {
     path: &'a str,
-    state: &'a mut BTreeMap<String, Tensor<1>>,
+    config: &'a OptimizerConfig,
+    state: &'a mut BTreeMap<String, Moment>,
 }
 
 impl ParamState<'_> {
-    /// Takes a state tensor out in the given shape, or zeros of it on the first step.
-    fn take<const D: usize>(&mut self, name: &str, like: &Tensor<D>) -> Tensor<D> {
-        match self.state.remove(&format!("{}.{name}", self.path)) {
-            Some(values) => values.reshape(like.dims()),
-            None => like.zeros_like(),
-        }
+    /// Takes a moment of a parameter like this out, or zeros on the first step.
+    fn take<const D: usize>(&mut self, name: &str, like: &Tensor<D>) -> Moment {
+        let found = self.state.remove(&format!("{}.{name}", self.path));
+        found.unwrap_or_else(|| {
+            let len = like.dims().iter().product();
+            Moment::zeros(len, kind_of(name), self.config.format(len), &like.device())
+        })
     }
 
     /// Puts it back.
-    fn put<const D: usize>(&mut self, name: &str, values: Tensor<D>) {
+    fn put(&mut self, name: &str, moment: Moment) {
+        self.state.insert(format!("{}.{name}", self.path), moment);
+    }
+
+    /// [`take`](Self::take) as a tensor.
+    fn take_values<const D: usize>(&mut self, name: &str, like: &Tensor<D>) -> Tensor<D> {
+        self.take(name, like).into_values().reshape(like.dims())
+    }
+
+    /// [`put`](Self::put) of a tensor.
+    fn put_values<const D: usize>(&mut self, name: &str, values: Tensor<D>) {
         let len = values.dims().iter().product::<usize>();
-        self.state
-            .insert(format!("{}.{name}", self.path), values.reshape([len]));
+        let format = self.config.format(len);
+        self.put(
+            name,
+            Moment::new(values.reshape([len]), kind_of(name), format),
+        );
+    }
+}
+
+/// Second moments are called `v`, as the last part of a path or alone.
+fn kind_of(name: &str) -> MomentKind {
+    match name.rsplit('.').next() {
+        Some("v") => MomentKind::Second,
+        _ => MomentKind::First,
     }
 }
 
@@ -164,6 +198,7 @@ impl ModuleVisitor for Ahead<'_> {
         };
         let mut state = ParamState {
             path: &path,
+            config: &self.optimizer.config,
             state: &mut self.optimizer.state,
         };
         let ahead = rule.muon_momentum(&mut state, grad, self.update);

@@ -44,11 +44,8 @@ impl<'a> Rule<'a> {
             OptimizerKind::AdamW => self.adamw(state, weight, grad, update),
             OptimizerKind::Muon => {
                 let ahead = self.muon_momentum(state, grad, update);
-                let direction = kernels::orthogonalize(
-                    ahead,
-                    self.config.muon_steps,
-                    kernels::MatmulPrecision::F32,
-                );
+                let direction =
+                    kernels::orthogonalize(ahead, self.config.muon_steps, update.precision);
                 self.muon_apply(weight, direction, update)
             }
             OptimizerKind::Adafactor => self.adafactor(state, weight, grad, update),
@@ -93,13 +90,12 @@ impl<'a> Rule<'a> {
         grad: Tensor<D>,
         update: &Update,
     ) -> Tensor<2> {
-        let momentum = self.config.muon_momentum;
-        let dims = grad.dims();
-        let grad = grad.mul_scalar(f64::from(update.grad_scale) * (1.0 - momentum));
-        let buffer = state.take("momentum", &grad).mul_scalar(momentum) + grad.clone();
-        let ahead = grad + buffer.clone().mul_scalar(momentum);
-        state.put("momentum", buffer);
-        ahead.reshape([dims[0], dims[1]])
+        let [rows, cols] = [grad.dims()[0], grad.dims()[1]];
+        let average = state.take("momentum", &grad);
+        let (momentum, grad_scale) = (self.config.muon_momentum, f64::from(update.grad_scale));
+        let (ahead, average) = kernels::muon_momentum(grad, average, momentum, grad_scale);
+        state.put("momentum", average);
+        ahead.reshape([rows, cols])
     }
 
     /// Moves a matrix along an orthogonal direction, scaled by `√max(1, rows/cols)`.
@@ -112,8 +108,8 @@ impl<'a> Rule<'a> {
         let lr = self.config.muon_lr * update.lr_factor;
         let dims = weight.dims();
         let scale = (dims[0] as f64 / dims[1] as f64).max(1.0).sqrt();
-        weight.mul_scalar(1.0 - lr * self.weight_decay)
-            - direction.mul_scalar(lr * scale).reshape(dims)
+        let keep = 1.0 - lr * self.weight_decay;
+        kernels::blend(weight, keep, direction.reshape(dims), -lr * scale)
     }
 
     fn lion<const D: usize>(
@@ -125,10 +121,10 @@ impl<'a> Rule<'a> {
     ) -> Tensor<D> {
         let lr = self.config.peak_lr * update.lr_factor;
         let (beta1, beta2) = (self.config.beta1, self.config.beta2);
-        let m = state.take("m", &weight);
+        let m = state.take_values("m", &weight);
         let grad = grad.mul_scalar(update.grad_scale);
         let direction = (m.clone().mul_scalar(beta1) + grad.clone().mul_scalar(1.0 - beta1)).sign();
-        state.put("m", m.mul_scalar(beta2) + grad.mul_scalar(1.0 - beta2));
+        state.put_values("m", m.mul_scalar(beta2) + grad.mul_scalar(1.0 - beta2));
         weight.mul_scalar(1.0 - lr * self.weight_decay) - direction.mul_scalar(lr)
     }
 
@@ -149,16 +145,19 @@ impl<'a> Rule<'a> {
         let step = if D == 2 {
             let rows = squares.clone().mean_dim(1);
             let cols = squares.mean_dim(0);
-            let rows = state.take("row", &rows).mul_scalar(beta2) + rows.mul_scalar(1.0 - beta2);
-            let cols = state.take("col", &cols).mul_scalar(beta2) + cols.mul_scalar(1.0 - beta2);
-            state.put("row", rows.clone());
-            state.put("col", cols.clone());
+            let old = state.take_values("row", &rows);
+            let rows = old.mul_scalar(beta2) + rows.mul_scalar(1.0 - beta2);
+            let old = state.take_values("col", &cols);
+            let cols = old.mul_scalar(beta2) + cols.mul_scalar(1.0 - beta2);
+            state.put_values("row", rows.clone());
+            state.put_values("col", cols.clone());
             // v ≈ rows · cols / mean(rows), here as two factors so that no product underflows.
             let row_factor = (rows.clone() / rows.mean_dim(0)).sqrt();
             grad / (row_factor * cols.sqrt())
         } else {
-            let v = state.take("v", &squares).mul_scalar(beta2) + squares.mul_scalar(1.0 - beta2);
-            state.put("v", v.clone());
+            let old = state.take_values("v", &squares);
+            let v = old.mul_scalar(beta2) + squares.mul_scalar(1.0 - beta2);
+            state.put_values("v", v.clone());
             grad / v.sqrt()
         };
         let len = step.dims().iter().product::<usize>();

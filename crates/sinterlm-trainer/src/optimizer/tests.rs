@@ -28,6 +28,7 @@ const FIRST: Update = Update {
     step: 1,
     lr_factor: 0.5,
     grad_scale: 2.0,
+    precision: MatmulPrecision::F32,
 };
 
 #[test]
@@ -120,20 +121,57 @@ fn vectors_are_not_decayed() {
 
 #[test]
 fn a_loaded_state_continues_as_if_never_saved() {
-    for kind in [
-        OptimizerKind::AdamW,
-        OptimizerKind::Muon,
-        OptimizerKind::Lion,
-        OptimizerKind::Adafactor,
+    let shape = [36, 40];
+    for moments in [Moments::F32, Moments::Bf16, Moments::Int8] {
+        for kind in [
+            OptimizerKind::AdamW,
+            OptimizerKind::Muon,
+            OptimizerKind::Lion,
+            OptimizerKind::Adafactor,
+        ] {
+            let new = || {
+                Optimizer::new(OptimizerConfig {
+                    moments,
+                    ..optimizer(kind).config
+                })
+            };
+            let path = "blocks.0.mlp.up.weight";
+            let mut original = new();
+            let weight = original.update(path, matrix("w", shape), matrix("g", shape), &FIRST);
+            let mut restored = new();
+            restored.load(original.save(), &Device::flex());
+            assert_eq!(original.state_bytes(), restored.state_bytes());
+            let second = Update { step: 2, ..FIRST };
+            let a = original.update(path, weight.clone(), matrix("h", shape), &second);
+            let b = restored.update(path, weight, matrix("h", shape), &second);
+            assert_eq!(values(a), values(b), "{kind:?}, {moments:?}");
+            assert_eq!(original.save(), restored.save(), "{kind:?}, {moments:?}");
+        }
+    }
+}
+
+#[test]
+fn state_takes_the_bytes_that_the_estimate_says() {
+    for (moments, kind) in [
+        (Moments::F32, OptimizerKind::AdamW),
+        (Moments::Bf16, OptimizerKind::AdamW),
+        (Moments::Int8, OptimizerKind::AdamW),
+        (Moments::Int8, OptimizerKind::Lion),
     ] {
-        let path = "blocks.0.mlp.up.weight";
-        let mut original = optimizer(kind);
-        let weight = original.update(path, matrix("w", [4, 3]), matrix("g", [4, 3]), &FIRST);
-        let mut restored = optimizer(kind);
-        restored.load(original.save(), &Device::flex());
-        let second = Update { step: 2, ..FIRST };
-        let a = original.update(path, weight.clone(), matrix("h", [4, 3]), &second);
-        let b = restored.update(path, weight, matrix("h", [4, 3]), &second);
-        assert_eq!(values(a), values(b), "{kind:?}");
+        let config = OptimizerConfig {
+            moments,
+            ..optimizer(kind).config
+        };
+        let estimate = config.state_bytes(64 * 64);
+        let mut optimizer = Optimizer::new(config);
+        let (weight, grad) = (matrix("w", [64, 64]), matrix("g", [64, 64]));
+        optimizer.update("a.weight", weight, grad, &FIRST);
+        assert_eq!(optimizer.state_bytes() as u64, estimate, "{moments:?}");
+        // A small tensor keeps f32.
+        let before = optimizer.state_bytes();
+        let bias = Tensor::<1>::ones([64], &Device::flex());
+        optimizer.update("a.bias", bias.clone(), bias, &FIRST);
+        let each = if kind == OptimizerKind::Lion { 4 } else { 8 };
+        assert_eq!(optimizer.state_bytes() - before, 64 * each);
     }
 }
