@@ -4,9 +4,14 @@
 
 use serde_json::json;
 use sinterlm::burn::tensor::Device;
+use sinterlm::kernels::run_on_pool;
 use sinterlm_benches::{Op, is_selected, kernel_ops, median, product_peak, timings};
 
 fn main() {
+    run_on_pool(run);
+}
+
+fn run() {
     let mut ops = kernel_ops();
     ops.retain(|op| is_selected(&op.id()));
     if ops.is_empty() {

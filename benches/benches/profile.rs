@@ -4,7 +4,7 @@
 #![allow(clippy::print_stdout, reason = "a bench reports on stdout")]
 
 use sinterlm::burn::tensor::Device;
-use sinterlm::kernels::{Route, with_route};
+use sinterlm::kernels::{Route, run_on_pool, with_route};
 use sinterlm_benches::{
     Op, StepCase, is_selected, median, option, product_peak, reference_model, step_ops, timings,
 };
@@ -13,6 +13,10 @@ use sinterlm_benches::{
 const COMPOSED_RUNS: usize = 3;
 
 fn main() {
+    run_on_pool(run);
+}
+
+fn run() {
     let case = StepCase::new(4, 256, &reference_model());
     for case in [case.clone(), case.bf16()] {
         if is_selected(&case.id().replace("train_step", "profile")) {

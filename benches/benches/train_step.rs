@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use sinterlm::burn::tensor::Device;
+use sinterlm::kernels::run_on_pool;
 use sinterlm::run::peak_memory_bytes;
 use sinterlm_benches::{StepCase, is_selected, median, option, product_peak, step_cases, timings};
 
@@ -17,7 +18,8 @@ fn main() -> Result<()> {
     let mut cases = step_cases();
     if let Some(id) = option("case") {
         let case = cases.iter().find(|case| case.id() == id);
-        println!("{}", measure(case.context("no such case")?)?);
+        let case = case.context("no such case")?;
+        println!("{}", run_on_pool(|| measure(case))?);
         return Ok(());
     }
     cases.retain(|case| is_selected(&case.id()));

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
+use sinterlm::kernels::run_on_pool;
 use sinterlm::run::ExitStatus;
 
 /// Why a program could not do its work.
@@ -38,14 +39,14 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 }
 
 /// Runs a program's body, prints what went wrong with its causes, and gives the exit status.
-pub fn main_with(body: impl FnOnce() -> Result<ExitStatus, Failure>) -> ExitCode {
+pub fn main_with(body: impl FnOnce() -> Result<ExitStatus, Failure> + Send) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    match body() {
+    match run_on_pool(body) {
         Ok(status) => status.into(),
         Err(failure) => {
             // Nobody may be reading: no reason for another exit status.

@@ -22,8 +22,8 @@ pub enum Isa {
 
 static MAX: AtomicU8 = AtomicU8::new(Isa::Avx512Bf16 as u8);
 
-/// Caps the instruction set of this crate's loops and matrix products for the whole process; for
-/// tests. Below AVX-512, products are left to the `gemm` crate, which chooses for itself.
+/// Caps the instruction set of this crate's own loops, products in bf16 among them, for the whole
+/// process; for tests. Products in f32 are the `gemm` crate's, which chooses for itself.
 pub fn set_max_isa(max: Isa) {
     MAX.store(max as u8, Ordering::Relaxed);
 }

@@ -13,6 +13,7 @@ mod embedding;
 #[cfg(feature = "flex")]
 mod exp;
 mod gelu;
+mod host;
 mod isa;
 #[cfg(feature = "flex")]
 mod lanes;
@@ -38,6 +39,7 @@ pub use blend::blend;
 pub use dropout::dropout;
 pub use embedding::embedding;
 pub use gelu::{GeluKind, gelu};
+pub use host::run_on_pool;
 pub use isa::{Isa, set_max_isa};
 pub use layer_norm::layer_norm;
 pub use layout::RowLayout;

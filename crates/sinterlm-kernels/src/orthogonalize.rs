@@ -101,11 +101,22 @@ mod native {
     use super::{QUINTIC, frobenius};
     use crate::{
         MatmulPrecision, buffer,
+        isa::vectorized,
         product::{Matrix, product},
     };
 
-    /// Rows per task; a multiple of the products' register tiles.
+    /// Rows per product; a multiple of the register tiles.
     const BLOCK: usize = 48;
+
+    /// Rows that one product computes of a result of `rows`: few, so that little of a symmetric
+    /// result is computed twice; but products in bf16 pack the other operand anew for each.
+    fn block_rows(rows: usize, precision: MatmulPrecision) -> usize {
+        match precision {
+            MatmulPrecision::F32 => BLOCK,
+            MatmulPrecision::Bf16 => rows.div_ceil(2).next_multiple_of(BLOCK),
+        }
+    }
+
     /// Side of a mirrored tile: both of its places stay in the first-level cache.
     const TILE: usize = 16;
 
@@ -190,9 +201,12 @@ mod native {
                 square(&gram, size),
                 c,
             );
-            for (at, (factor, gram)) in factor.iter_mut().zip(&gram).enumerate() {
-                *factor += b * gram + if at % (size + 1) == 0 { a } else { 0.0 };
-            }
+            vectorized(|| {
+                for (factor, gram) in factor.iter_mut().zip(&gram) {
+                    *factor += b * gram;
+                }
+            });
+            factor.iter_mut().step_by(size + 1).for_each(|x| *x += a);
             if step == 0 {
                 total.clone_from(&factor);
             } else {
@@ -227,8 +241,9 @@ mod native {
         }
 
         let mut out = vec![0.0; rows * cols];
-        threads.blocks(&mut out, BLOCK * cols, |block, out| {
-            let (first, count) = (block * BLOCK, out.len() / cols);
+        let block_rows = block_rows(rows, precision);
+        threads.blocks(&mut out, block_rows * cols, |block, out| {
+            let (first, count) = (block * block_rows, out.len() / cols);
             if rows <= cols {
                 let total = Matrix::new(&total[first * size..], count, size, size);
                 product((out, cols), false, total, whole, inverse, precision);
@@ -261,8 +276,9 @@ mod native {
         b: Matrix<'_>,
         factor: f32,
     ) {
-        threads.blocks(out, BLOCK * size, |block, out| {
-            let first = block * BLOCK;
+        let block_rows = block_rows(size, precision);
+        threads.blocks(out, block_rows * size, |block, out| {
+            let first = block * block_rows;
             let rows = out.len() / size;
             let (a, b) = (a.row_range(first, rows), b.col_range(first, size - first));
             product((&mut out[first..], size), false, a, b, factor, precision);

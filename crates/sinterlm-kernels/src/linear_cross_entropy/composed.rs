@@ -58,7 +58,7 @@ pub(super) fn linear_logprobs(
     let dtype = computing_dtype(hidden.dtype());
     // Narrowed again for each chunk, so that a tape adds up the chunks' gradients in the wide dtype.
     let weight = weight.narrow(0, 0, valid).cast(dtype);
-    let rows = options.chunk_rows(valid);
+    let rows = options.chunk_rows(n, valid);
     let logprobs = (0..n)
         .step_by(rows)
         .map(|start| {
@@ -90,7 +90,7 @@ fn forward(
     let weight = weight.narrow(0, 0, valid);
     let smoothing = f64::from(options.label_smoothing);
     let z_loss = f64::from(options.z_loss);
-    let rows = options.chunk_rows(valid);
+    let rows = options.chunk_rows(n, valid);
 
     let mut loss = Tensor::zeros([1], (&device, dtype));
     let mut dh = Vec::new();

@@ -13,8 +13,8 @@ use burn::tensor::{Int, Tensor};
 
 use crate::{MatmulPrecision, Route};
 
-/// Logits held at a time when [`CrossEntropyOptions::chunk_rows`] is unset: 64 MiB in f32.
-const CHUNK_LOGITS: usize = 1 << 24;
+/// Logits held at a time when [`CrossEntropyOptions::chunk_rows`] is unset: 100 MiB in f32.
+const CHUNK_LOGITS: usize = 25 << 20;
 
 /// Rows at which larger chunks stop being faster: the weight's gradient, read and written once a
 /// chunk, is then small beside the products.
@@ -31,7 +31,8 @@ pub struct CrossEntropyOptions {
     pub z_loss: f32,
     /// Columns of the vocabulary that exist; those beyond are padding and take no part.
     pub valid_vocab: Option<usize>,
-    /// Rows computed at a time; by default as many as give 64 MiB of f32 logits, 64 to 512.
+    /// Rows computed at a time; by default as many as give 100 MiB of f32 logits, 64 to 512, in
+    /// chunks of one size.
     pub chunk_rows: Option<usize>,
     /// What the operands of the products are rounded to; logits, softmax and loss stay in f32.
     pub precision: MatmulPrecision,
@@ -47,10 +48,12 @@ impl CrossEntropyOptions {
         valid
     }
 
-    fn chunk_rows(&self, valid_vocab: usize) -> usize {
-        let chunk = self
-            .chunk_rows
-            .unwrap_or((CHUNK_LOGITS / valid_vocab).clamp(64, CHUNK_ROWS));
+    fn chunk_rows(&self, n: usize, valid_vocab: usize) -> usize {
+        let chunk = self.chunk_rows.unwrap_or_else(|| {
+            let most = (CHUNK_LOGITS / valid_vocab).clamp(64, CHUNK_ROWS);
+            // A small rest would cost as many passes over the weight as a full chunk.
+            n.div_ceil(n.div_ceil(most).max(1)).max(1)
+        });
         assert!(chunk > 0, "cross_entropy: chunk_rows must be above 0");
         chunk
     }

@@ -22,7 +22,7 @@ use crate::{
     MatmulPrecision,
     buffer::from_vec,
     isa::vectorized,
-    product::{Matrix, new_product, threaded_product},
+    product::{Matrix, append_product, new_product, threaded_product},
 };
 
 /// Elements of one task when a finished gradient is scaled.
@@ -256,7 +256,7 @@ pub(super) fn forward(
         targets: &targets,
         d_model,
         vocab,
-        chunk_rows: options.chunk_rows(vocab),
+        chunk_rows: options.chunk_rows(n, vocab),
         precision: options.precision,
     };
 
@@ -282,7 +282,7 @@ pub(super) fn forward(
         loss += row_losses.iter().sum::<f64>();
         let logits = Matrix::new(logits, rows.len(), vocab, vocab);
         if wanted.hidden {
-            dh.extend_from_slice(&new_product(logits, problem.weight(), options.precision));
+            append_product(&mut dh, logits, problem.weight(), options.precision);
         }
         if wanted.weight && dw.is_empty() {
             dw = new_product(logits.transposed(), hidden, options.precision);
@@ -325,7 +325,7 @@ pub(super) fn logprobs(
         targets: &targets,
         d_model,
         vocab,
-        chunk_rows: options.chunk_rows(vocab),
+        chunk_rows: options.chunk_rows(n, vocab),
         precision: options.precision,
     };
     let plain = CrossEntropyOptions::default();

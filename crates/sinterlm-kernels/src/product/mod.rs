@@ -1,12 +1,10 @@
 //! Matrix products of f32 matrices, of small blocks on the calling thread and of whole matrices on
-//! all threads: with AVX-512 by the loops in `packed`, elsewhere by the `gemm` crate that burn's flex
-//! backend is built on.
+//! all threads: by the `gemm` crate that burn's flex backend is built on, and by the loops in `bf16`
+//! where operands are to be rounded and the CPU has instructions for it.
 #![allow(unsafe_code)] // both take raw pointers
 
 #[cfg(target_arch = "x86_64")]
-mod format;
-#[cfg(target_arch = "x86_64")]
-mod packed;
+mod bf16;
 
 use std::borrow::Cow;
 
@@ -150,15 +148,25 @@ pub(crate) fn threaded_product(
 /// # Panics
 /// If the matrices do not fit each other.
 pub(crate) fn new_product(a: Matrix, b: Matrix, precision: MatmulPrecision) -> Vec<f32> {
-    let len = a.rows * b.cols;
-    let mut out = Vec::with_capacity(len);
-    // SAFETY: the buffer has room for `len` elements; without accumulation they are written and
-    // not read, all of them, since neither matrix is empty.
-    unsafe {
-        run(out.as_mut_ptr(), a, b, whole(a, b, false, precision));
-        out.set_len(len);
-    }
+    let mut out = Vec::new();
+    append_product(&mut out, a, b, precision);
     out
+}
+
+/// Appends `a b`, row-major, on all threads of the current pool.
+///
+/// # Panics
+/// If the matrices do not fit each other.
+pub(crate) fn append_product(out: &mut Vec<f32>, a: Matrix, b: Matrix, precision: MatmulPrecision) {
+    let len = a.rows * b.cols;
+    out.reserve(len);
+    // SAFETY: the buffer has room for `len` more elements; without accumulation they are written
+    // and not read, all of them, since neither matrix is empty.
+    unsafe {
+        let end = out.as_mut_ptr().add(out.len());
+        run(end, a, b, whole(a, b, false, precision));
+        out.set_len(out.len() + len);
+    }
 }
 
 fn whole(a: Matrix, b: Matrix, accumulate: bool, precision: MatmulPrecision) -> Plan {
@@ -177,18 +185,9 @@ fn whole(a: Matrix, b: Matrix, accumulate: bool, precision: MatmulPrecision) -> 
 unsafe fn run(out: *mut f32, a: Matrix, b: Matrix, plan: Plan) {
     assert_eq!(a.cols, b.rows, "product: the inner sizes must agree");
     #[cfg(target_arch = "x86_64")]
-    {
-        let isa = available();
-        let narrow = plan.precision == MatmulPrecision::Bf16;
-        // SAFETY: the CPU has what the format asks for; the rest is the caller's promise.
-        unsafe {
-            if narrow && isa >= Isa::Avx512Bf16 {
-                return packed::run::<format::Bf16>(out, a, b, plan);
-            }
-            if !narrow && plan.threaded && isa >= Isa::Avx512 {
-                return packed::run::<format::F32>(out, a, b, plan);
-            }
-        }
+    if plan.precision == MatmulPrecision::Bf16 && available() >= Isa::Avx512Bf16 {
+        // SAFETY: the CPU has the instructions; the rest is the caller's promise.
+        return unsafe { bf16::run(out, a, b, plan) };
     }
     let (of_a, of_b) = (operand(&a, plan.precision), operand(&b, plan.precision));
     let parallelism = if plan.threaded {

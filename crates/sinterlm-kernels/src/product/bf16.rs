@@ -1,24 +1,20 @@
-//! Matrix products with AVX-512: blocks of both operands are packed by all threads, then tiles of
-//! the result are computed side by side (Goto and van de Geijn 2008,
-//! <https://doi.org/10.1145/1356052.1356053>). Each element is summed by one thread, in an order that
-//! depends on the sizes alone. What a packed lane holds is left to `format`.
+//! Matrix products of f32 matrices rounded to bf16, with the dot products of AVX512-BF16. Blocks of
+//! both operands are rounded and packed by all threads, then tiles of the result are computed side by
+//! side (Goto and van de Geijn 2008, <https://doi.org/10.1145/1356052.1356053>). Each element is summed
+//! in f32 by one thread, in an order that depends on the sizes alone.
 #![allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
 
-use std::arch::x86_64::{
-    __m512i, _mm512_add_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_epi32,
-    _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_storeu_ps, _mm512_unpackhi_epi32,
-    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
-};
+use std::arch::x86_64::*;
 use std::cell::Cell;
-use std::marker::PhantomData;
+use std::mem::transmute;
 
 use rayon::prelude::*;
 
-use super::{Matrix, Plan, format::Format};
-use crate::isa::Kernel;
+use super::{Matrix, Plan, to_bf16};
+use crate::isa::{Kernel, with_avx512_bf16};
 
-/// Lanes of a vector.
+/// Lanes of a vector. A packed lane of 32 bits holds two bf16 numbers, neighbours along the inner
+/// axis.
 const LANES: usize = 16;
 /// Rows of a tile of the result: 28 of the 32 vector registers hold its sums.
 const TILE_ROWS: usize = 14;
@@ -60,12 +56,12 @@ impl<T> Shared<T> {
 }
 
 /// # Safety
-/// As [`super::run`]; and the CPU must have what `F` needs.
-pub(super) unsafe fn run<F: Format>(out: *mut f32, a: Matrix, b: Matrix, plan: Plan) {
+/// As [`super::run`]; and the CPU must have AVX512-BF16.
+pub(super) unsafe fn run(out: *mut f32, a: Matrix, b: Matrix, plan: Plan) {
     let (rows, cols) = (a.rows, b.cols);
     // The columns of `b` are the rows of its transpose: both operands are packed alike.
     let b = b.transposed();
-    let lanes = a.cols.div_ceil(F::PER_LANE);
+    let lanes = a.cols.div_ceil(2);
     let [mut of_a, mut of_b] = SCRATCH.take();
     let depth = BLOCK_DEPTH.min(lanes);
     let memory = [
@@ -86,7 +82,6 @@ pub(super) unsafe fn run<F: Format>(out: *mut f32, a: Matrix, b: Matrix, plan: P
                     memory,
                     out,
                     plan,
-                    format: PhantomData::<F>,
                 };
                 // SAFETY: the memory has room for both packed blocks; the caller's promise.
                 unsafe {
@@ -108,7 +103,7 @@ fn memory<const R: usize>(buffer: &mut Vec<u32>, rows: usize, depth: usize) -> S
 }
 
 /// A block of the result and the part of the inner axis that is being added to it.
-struct Block<F> {
+struct Block {
     /// First row and column.
     at: [usize; 2],
     /// Rows and columns.
@@ -121,13 +116,9 @@ struct Block<F> {
     memory: [Shared<u32>; 2],
     out: Shared<f32>,
     plan: Plan,
-    format: PhantomData<F>,
 }
 
-// SAFETY: as `Shared`; the format is a type alone.
-unsafe impl<F> Sync for Block<F> {}
-
-impl<F: Format> Block<F> {
+impl Block {
     /// Packs those of the operands that are `stale`.
     ///
     /// # Safety
@@ -167,14 +158,13 @@ impl<F: Format> Block<F> {
         // the memory.
         unsafe {
             let into = self.memory[operand].at(first * self.depth);
-            F::enabled(Pack::<F, R> {
+            with_avx512_bf16(Pack::<R> {
                 into,
                 matrix,
                 first: self.at[operand] + first,
                 rows: R.min(self.size[operand] - first),
                 lane: self.lane,
                 depth: self.depth,
-                format: PhantomData,
             });
         }
     }
@@ -188,7 +178,7 @@ impl<F: Format> Block<F> {
             let (row, col) = (task / across * TASK_ROWS, task % across * TASK_COLS);
             // SAFETY: each task has its own part of the result; `run` was told of the CPU.
             unsafe {
-                F::enabled(Task {
+                with_avx512_bf16(Task {
                     block: self,
                     rows: [row, self.size[0].min(row + TASK_ROWS)],
                     cols: [col, self.size[1].min(col + TASK_COLS)],
@@ -204,13 +194,13 @@ impl<F: Format> Block<F> {
 }
 
 /// Some whole tiles of a block.
-struct Task<'a, F> {
-    block: &'a Block<F>,
+struct Task<'a> {
+    block: &'a Block,
     rows: [usize; 2],
     cols: [usize; 2],
 }
 
-impl<F: Format> Kernel for Task<'_, F> {
+impl Kernel for Task<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -239,9 +229,9 @@ impl<F: Format> Kernel for Task<'_, F> {
                         let place = (at[0] + row) * plan.stride + at[1] + col;
                         let out = self.block.out.at(place);
                         if size == [TILE_ROWS, TILE_COLS] {
-                            tile.multiply::<F>(out, plan.stride, accumulate);
+                            tile.multiply(out, plan.stride, accumulate);
                         } else {
-                            tile.multiply_part::<F>(out, plan.stride, accumulate, size);
+                            tile.multiply_part(out, plan.stride, accumulate, size);
                         }
                     }
                 }
@@ -260,20 +250,26 @@ struct Tile {
 
 impl Tile {
     /// # Safety
-    /// Within [`Format::enabled`]; `out` must be valid for a tile of rows `stride` apart.
+    /// Within [`with_avx512_bf16`]; `out` must be valid for a tile of rows `stride` apart.
     #[inline(always)]
-    unsafe fn multiply<F: Format>(&self, out: *mut f32, stride: usize, accumulate: bool) {
+    unsafe fn multiply(&self, out: *mut f32, stride: usize, accumulate: bool) {
         // SAFETY: the panels are `depth` lanes deep; the rest is the caller's promise.
         unsafe {
+            // The tile is fetched while its sums are formed.
+            for row in 0..TILE_ROWS {
+                let out = out.add(row * stride);
+                _mm_prefetch::<_MM_HINT_ET0>(out.cast());
+                _mm_prefetch::<_MM_HINT_ET0>(out.add(LANES).cast());
+            }
             let mut sums = [[_mm512_setzero_ps(); 2]; TILE_ROWS];
             for lane in 0..self.depth {
                 let b = self.b.add(lane * TILE_COLS);
-                let b = [b, b.add(LANES)].map(|b| _mm512_loadu_si512(b.cast()));
+                let b = [b, b.add(LANES)].map(|b| bf16s(_mm512_loadu_si512(b.cast())));
                 let a = self.a.add(lane * TILE_ROWS);
                 for (row, sums) in sums.iter_mut().enumerate() {
-                    let a = _mm512_set1_epi32((*a.add(row)).cast_signed());
-                    sums[0] = F::multiply_add(sums[0], a, b[0]);
-                    sums[1] = F::multiply_add(sums[1], a, b[1]);
+                    let a = bf16s(_mm512_set1_epi32((*a.add(row)).cast_signed()));
+                    sums[0] = _mm512_dpbf16_ps(sums[0], a, b[0]);
+                    sums[1] = _mm512_dpbf16_ps(sums[1], a, b[1]);
                 }
             }
             let factor = _mm512_set1_ps(self.factor);
@@ -297,29 +293,29 @@ impl Tile {
     /// # Safety
     /// As [`Tile::multiply`], for that part.
     #[inline(never)]
-    unsafe fn multiply_part<F: Format>(
+    unsafe fn multiply_part(
         &self,
         out: *mut f32,
         stride: usize,
         accumulate: bool,
         [rows, cols]: [usize; 2],
     ) {
-        struct Whole<'a, F>(&'a Tile, &'a mut [f32], PhantomData<F>);
-        impl<F: Format> Kernel for Whole<'_, F> {
+        struct Whole<'a>(&'a Tile, &'a mut [f32]);
+        impl Kernel for Whole<'_> {
             type Output = ();
             #[inline(always)]
             fn run(self) {
                 // SAFETY: the slice is one tile.
                 unsafe {
-                    self.0.multiply::<F>(self.1.as_mut_ptr(), TILE_COLS, false);
+                    self.0.multiply(self.1.as_mut_ptr(), TILE_COLS, false);
                 }
             }
         }
         let mut whole = [0.0; TILE_ROWS * TILE_COLS];
-        // SAFETY: called within `enabled`, so the CPU has what it takes; the part lies within
+        // SAFETY: called within `with_avx512_bf16`, so the CPU has what it takes; the part lies within
         // the result.
         unsafe {
-            F::enabled(Whole::<F>(self, &mut whole, PhantomData));
+            with_avx512_bf16(Whole(self, &mut whole));
             for (row, sums) in whole.chunks_exact(TILE_COLS).take(rows).enumerate() {
                 for (col, sum) in sums[..cols].iter().enumerate() {
                     let out = out.add(row * stride + col);
@@ -332,22 +328,21 @@ impl Tile {
 
 /// Packs `rows` rows of a matrix as a panel of `R`: lane `l` of row `i` goes to `into[l * R + i]`,
 /// zero beyond the matrix.
-struct Pack<'a, F, const R: usize> {
+struct Pack<'a, const R: usize> {
     into: *mut u32,
     matrix: Matrix<'a>,
     first: usize,
     rows: usize,
     lane: usize,
     depth: usize,
-    format: PhantomData<F>,
 }
 
-impl<F: Format, const R: usize> Kernel for Pack<'_, F, R> {
+impl<const R: usize> Kernel for Pack<'_, R> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        // SAFETY: run within `enabled`, and the panel has room for `depth * R` lanes.
+        // SAFETY: run within `with_avx512_bf16`, and the panel has room for `depth * R` lanes.
         unsafe {
             if self.matrix.row_stride == 1 {
                 self.columns();
@@ -360,7 +355,7 @@ impl<F: Format, const R: usize> Kernel for Pack<'_, F, R> {
     }
 }
 
-impl<F: Format, const R: usize> Pack<'_, F, R> {
+impl<const R: usize> Pack<'_, R> {
     /// Element `k` of row `i` of the panel.
     #[inline(always)]
     fn element(&self, i: usize, k: usize) -> *const f32 {
@@ -379,20 +374,16 @@ impl<F: Format, const R: usize> Pack<'_, F, R> {
     #[inline(always)]
     unsafe fn columns(&self) {
         for lane in 0..self.depth {
-            let k = (self.lane + lane) * F::PER_LANE;
+            let k = (self.lane + lane) * 2;
             for i in (0..R).step_by(LANES) {
                 let rows = first_lanes(self.rows.saturating_sub(i));
-                let second = if F::PER_LANE > 1 && k + 1 < self.matrix.cols {
-                    rows
-                } else {
-                    0
-                };
+                let second = if k + 1 < self.matrix.cols { rows } else { 0 };
                 // SAFETY: the masks leave out what lies beyond the matrix and the panel.
                 unsafe {
                     let low = _mm512_maskz_loadu_ps(rows, self.element(i, k));
                     let high = _mm512_maskz_loadu_ps(second, self.element(i, k + 1));
                     let into = self.into.add(lane * R + i);
-                    _mm512_mask_storeu_epi32(into.cast(), first_lanes(R - i), F::across(low, high));
+                    _mm512_mask_storeu_epi32(into.cast(), first_lanes(R - i), across(low, high));
                 }
             }
         }
@@ -402,13 +393,9 @@ impl<F: Format, const R: usize> Pack<'_, F, R> {
     #[inline(always)]
     unsafe fn lines(&self) {
         for lane in (0..self.depth).step_by(LANES) {
-            let k = (self.lane + lane) * F::PER_LANE;
+            let k = (self.lane + lane) * 2;
             let low_mask = first_lanes(self.matrix.cols - k);
-            let high_mask = if F::PER_LANE > 1 {
-                first_lanes((self.matrix.cols - k).saturating_sub(LANES))
-            } else {
-                0
-            };
+            let high_mask = first_lanes((self.matrix.cols - k).saturating_sub(LANES));
             for i in (0..R).step_by(LANES) {
                 // SAFETY: the masks leave out what lies beyond the matrix and the panel.
                 unsafe {
@@ -418,7 +405,7 @@ impl<F: Format, const R: usize> Pack<'_, F, R> {
                         let from = self.element(i + row, k);
                         let low = _mm512_maskz_loadu_ps(low_mask, from);
                         let high = _mm512_maskz_loadu_ps(high_mask, from.wrapping_add(LANES));
-                        *line = F::along(low, high);
+                        *line = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low));
                     }
                     transpose(&mut square);
                     let count = LANES.min(self.depth - lane);
@@ -443,10 +430,10 @@ impl<F: Format, const R: usize> Pack<'_, F, R> {
             }
         };
         for lane in 0..self.depth {
-            let k = (self.lane + lane) * F::PER_LANE;
+            let k = (self.lane + lane) * 2;
             for i in 0..R {
                 // SAFETY: within the panel.
-                unsafe { *self.into.add(lane * R + i) = F::lane(element(i, k), element(i, k + 1)) };
+                unsafe { *self.into.add(lane * R + i) = lane_of(element(i, k), element(i, k + 1)) };
             }
         }
     }
@@ -465,7 +452,7 @@ fn first_lanes(count: usize) -> u16 {
 /// Exchanges rows and columns.
 ///
 /// # Safety
-/// Only within [`Format::enabled`].
+/// Only within [`with_avx512_bf16`].
 #[inline(always)]
 unsafe fn transpose(rows: &mut [__m512i; LANES]) {
     // SAFETY: the caller's promise.
@@ -495,4 +482,31 @@ unsafe fn transpose(rows: &mut [__m512i; LANES]) {
             rows[12 + c] = _mm512_shuffle_i32x4::<ODD>(odd[0], odd[1]);
         }
     }
+}
+
+/// The same bits as bf16 numbers.
+#[inline(always)]
+fn bf16s(lanes: __m512i) -> __m512bh {
+    // SAFETY: both types are 512 bits without meaning of their own.
+    unsafe { transmute::<__m512i, __m512bh>(lanes) }
+}
+
+/// One lane each of 16 rows, of their elements at two neighbouring places.
+///
+/// # Safety
+/// Only within [`with_avx512_bf16`].
+#[inline(always)]
+unsafe fn across(low: __m512, high: __m512) -> __m512i {
+    // SAFETY: the caller's promise; 256 bits stay the same bits.
+    unsafe {
+        let [low, high] = [low, high].map(|x| {
+            let rounded = transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x));
+            _mm512_cvtepu16_epi32(rounded)
+        });
+        _mm512_or_si512(low, _mm512_slli_epi32::<16>(high))
+    }
+}
+
+fn lane_of(low: f32, high: f32) -> u32 {
+    u32::from(to_bf16(low)) | u32::from(to_bf16(high)) << 16
 }

@@ -1,0 +1,39 @@
+//! How a program that trains on the CPU is set up around the kernels: threads and memory.
+#![cfg_attr(
+    all(target_os = "linux", target_env = "gnu"),
+    allow(unsafe_code) // the C library's settings
+)]
+
+/// Runs a program's work where training on the CPU is fastest: call it once, around everything.
+///
+/// - `body` runs as one of the threads that share the kernels' work. From any other thread each
+///   kernel is handed over and waited for, which costs a switch of threads both ways.
+/// - With glibc, freed memory is kept for the next step. By default large buffers go back to the
+///   system, which has to zero them page by page when the next step asks for them again. The peak of
+///   the program's memory hardly changes.
+///
+/// Neither changes a result.
+///
+/// # Example
+/// ```
+/// let sum = sinterlm_kernels::run_on_pool(|| 1 + 1);
+/// assert_eq!(sum, 2);
+/// ```
+pub fn run_on_pool<R: Send>(body: impl FnOnce() -> R + Send) -> R {
+    keep_freed_memory();
+    rayon::scope(|_| body())
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn keep_freed_memory() {
+    // SAFETY: sets numbers of the allocator, behind its lock. Where it refuses, all stays as it was.
+    unsafe {
+        // The arenas of other threads than the first give every buffer above 64 MiB back at once.
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn keep_freed_memory() {}
