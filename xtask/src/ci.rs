@@ -22,6 +22,7 @@ fn steps(report: &mut Report, keep_going: bool) -> Result<()> {
         tests.arg("--no-fail-fast");
     }
     report.tests("tests and doctests", &mut tests)?;
+    other_processors(report)?;
     report.step("examples", smoke::run)?;
     report.step("rustdoc", || {
         let mut doc = cargo(&["doc", "--release", "--workspace", "--no-deps"]);
@@ -39,6 +40,32 @@ fn steps(report: &mut Report, keep_going: bool) -> Result<()> {
     })?;
     gpu_tests(report)?;
     report.step("deny", deny)
+}
+
+/// The tests of numbers on one thread, and on a processor without AVX-512.
+fn other_processors(report: &mut Report) -> Result<()> {
+    let numbers = || {
+        let mut tests = cargo(&["test", "--release", "--workspace", "--lib"]);
+        tests.args(["--test", "golden", "--test", "instruction_sets"]);
+        tests
+    };
+    report.tests(
+        "tests of numbers on one thread",
+        numbers().env("RAYON_NUM_THREADS", "1"),
+    )?;
+    if cfg!(not(all(target_arch = "x86_64", target_os = "linux")))
+        || process::first_line("qemu-x86_64", &["--version"]).is_none()
+    {
+        println!("skipped: tests without AVX-512: install qemu-user to emulate such a processor");
+        return Ok(());
+    }
+    report.tests(
+        "tests of numbers without AVX-512",
+        numbers().env(
+            "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER",
+            "qemu-x86_64 -cpu Haswell",
+        ),
+    )
 }
 
 fn check_alone(feature: &str) -> Command {

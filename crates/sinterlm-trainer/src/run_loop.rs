@@ -27,6 +27,14 @@ impl Interval {
             nats: 0.0,
         }
     }
+
+    /// Does what is no training, and leaves its time out of the interval.
+    fn pause<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        let paused = Instant::now();
+        let result = work();
+        self.started += paused.elapsed();
+        result
+    }
 }
 
 impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
@@ -63,16 +71,13 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
 
             let last = self.meters.steps == self.config.max_steps;
             if !last && hooks.evaluate_at.fires(earlier, now) {
-                evaluation = self.evaluate(hooks, false)?;
-                interval.started = Instant::now();
+                evaluation = interval.pause(|| self.evaluate(hooks, false))?;
             }
             if !last && hooks.sample_at.fires(earlier, now) {
-                self.sample(hooks)?;
-                interval.started = Instant::now();
+                interval.pause(|| self.sample(hooks))?;
             }
             if hooks.checkpoint_at.fires(earlier, now) {
-                checkpoint = self.save(hooks)?.or(checkpoint);
-                interval.started = Instant::now();
+                checkpoint = interval.pause(|| self.save(hooks))?.or(checkpoint);
             }
             let patience = self.config.early_stopping_patience;
             if patience > 0 && self.meters.since_best >= patience {
@@ -217,5 +222,22 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
             path: &path,
         })?;
         Ok(Some(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::sleep;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_evaluation_within_an_interval_takes_none_of_its_time() {
+        let mut interval = Interval::new();
+        sleep(Duration::from_millis(20));
+        interval.pause(|| sleep(Duration::from_millis(500)));
+        let counted = interval.started.elapsed().as_millis();
+        assert!((20..400).contains(&counted), "{counted} ms");
     }
 }
