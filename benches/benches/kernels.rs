@@ -8,7 +8,7 @@ use sinterlm::kernels::run_on_pool;
 use sinterlm_benches::{Op, is_selected, kernel_ops, median, product_peak, timings};
 
 fn main() {
-    run_on_pool(run);
+    run_on_pool(None, run);
 }
 
 fn run() {

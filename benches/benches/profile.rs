@@ -13,7 +13,7 @@ use sinterlm_benches::{
 const COMPOSED_RUNS: usize = 3;
 
 fn main() {
-    run_on_pool(run);
+    run_on_pool(None, run);
 }
 
 fn run() {

@@ -19,7 +19,7 @@ fn main() -> Result<()> {
     if let Some(id) = option("case") {
         let case = cases.iter().find(|case| case.id() == id);
         let case = case.context("no such case")?;
-        println!("{}", run_on_pool(|| measure(case))?);
+        println!("{}", run_on_pool(None, || measure(case))?);
         return Ok(());
     }
     cases.retain(|case| is_selected(&case.id()));

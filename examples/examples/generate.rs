@@ -15,7 +15,7 @@ use sinterlm::data::Tokenizer;
 use sinterlm::model::{SampleConfig, load_model};
 use sinterlm::run::{ExitStatus, Summary, peak_memory_bytes};
 use sinterlm_examples::{
-    Failure, OrFailure, choose_device, continue_text, find_weights, limit_threads, main_with,
+    Failure, OrFailure, choose_device, continue_text, find_weights, main_with,
 };
 
 /// Continue a prompt with a trained model.
@@ -58,12 +58,11 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    main_with(|| run(&arguments))
+    main_with(arguments.threads, || run(&arguments))
 }
 
 fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
     let started = Instant::now();
-    limit_threads(arguments.threads).or_unusable()?;
     let (device, device_name) = choose_device(&arguments.device).or_unusable()?;
     let folder = find_weights(&arguments.model).or_unusable()?;
     let model = load_model(&folder, &device).or_unusable()?;

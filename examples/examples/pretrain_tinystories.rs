@@ -26,7 +26,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    main_with(|| run(&arguments.options))
+    main_with(arguments.options.threads, || run(&arguments.options))
 }
 
 fn run(options: &Options) -> Result<ExitStatus, Failure> {

@@ -1,7 +1,5 @@
 //! `--device`: a name to a device that this build has and this machine can open.
 
-use std::num::NonZeroUsize;
-
 use anyhow::{Result, bail};
 use sinterlm::burn::tensor::Device;
 
@@ -27,15 +25,6 @@ pub fn choose_device(name: &str) -> Result<(Device, String)> {
         Some(device) => Ok((device, name.to_owned())),
         None => bail!("--device {name}: this machine has no such device; use --device flex"),
     }
-}
-
-/// `--threads`: how many CPU threads this process computes with.
-pub fn limit_threads(threads: Option<NonZeroUsize>) -> Result<()> {
-    let Some(threads) = threads else {
-        return Ok(());
-    };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get());
-    Ok(pool.build_global()?)
 }
 
 /// Opens a device, after asking whether there is one: burn panics on devices opened in vain.

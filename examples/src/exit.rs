@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use sinterlm::kernels::run_on_pool;
@@ -38,15 +39,19 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-/// Runs a program's body, prints what went wrong with its causes, and gives the exit status.
-pub fn main_with(body: impl FnOnce() -> Result<ExitStatus, Failure> + Send) -> ExitCode {
+/// Runs a program's body on `--threads`, prints what went wrong with its causes, and gives the exit
+/// status.
+pub fn main_with(
+    threads: Option<NonZeroUsize>,
+    body: impl FnOnce() -> Result<ExitStatus, Failure> + Send,
+) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    match run_on_pool(body) {
+    match run_on_pool(threads, body) {
         Ok(status) => status.into(),
         Err(failure) => {
             // Nobody may be reading: no reason for another exit status.

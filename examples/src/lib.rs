@@ -10,7 +10,7 @@ mod resume;
 mod session;
 mod weights;
 
-pub use device::{choose_device, limit_threads};
+pub use device::choose_device;
 pub use exit::{Failure, OrFailure, main_with, say};
 pub use hooks::{continue_text, evaluator, sampler};
 pub use plan::print_plan;

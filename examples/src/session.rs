@@ -21,7 +21,6 @@ use sinterlm::trainer::{
 };
 
 use crate::data::load_text;
-use crate::device::limit_threads;
 use crate::exit::{Failure, OrFailure, say};
 use crate::resume::check_changes;
 use crate::weights::take_weights;
@@ -62,7 +61,6 @@ impl Session {
     /// Exit status 2 for a faulty config, a directory that holds a run, or a change on resume
     /// that would alter the past.
     pub fn open(name: &str, options: &Options) -> Result<Self, Failure> {
-        limit_threads(options.threads).or_unusable()?;
         match &options.resume {
             Some(path) => Self::resume(path, options),
             None => Self::start(name, options),

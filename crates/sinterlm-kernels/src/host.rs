@@ -4,6 +4,8 @@
     allow(unsafe_code) // the C library's settings
 )]
 
+use std::num::NonZeroUsize;
+
 /// Runs a program's work where training on the CPU is fastest: call it once, around everything.
 ///
 /// - `body` runs as one of the threads that share the kernels' work. From any other thread each
@@ -12,16 +14,21 @@
 ///   system, which has to zero them page by page when the next step asks for them again. The peak of
 ///   the program's memory hardly changes.
 ///
-/// Neither changes a result.
+/// The threads are `threads`, or as many as `RAYON_NUM_THREADS` says, or one for each core; where
+/// the system gives none, `body` runs on the calling thread.
 ///
 /// # Example
 /// ```
-/// let sum = sinterlm_kernels::run_on_pool(|| 1 + 1);
+/// let sum = sinterlm_kernels::run_on_pool(None, || 1 + 1);
 /// assert_eq!(sum, 2);
 /// ```
-pub fn run_on_pool<R: Send>(body: impl FnOnce() -> R + Send) -> R {
+pub fn run_on_pool<R: Send>(threads: Option<NonZeroUsize>, body: impl FnOnce() -> R + Send) -> R {
     keep_freed_memory();
-    rayon::scope(|_| body())
+    let threads = threads.map_or(0, NonZeroUsize::get);
+    match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+        Ok(pool) => pool.install(body),
+        Err(_) => body(),
+    }
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -462,6 +462,8 @@ fn first_lanes(count: usize) -> u16 {
 /// Only within [`with_avx512_bf16`].
 #[inline(always)]
 unsafe fn transpose(rows: &mut [__m512i; LANES]) {
+    const EVEN: i32 = 0x88; // parts 0 and 2 of both vectors
+    const ODD: i32 = 0xdd;
     // SAFETY: the caller's promise.
     unsafe {
         let mut pairs = [_mm512_setzero_si512(); LANES];
@@ -477,8 +479,6 @@ unsafe fn transpose(rows: &mut [__m512i; LANES]) {
             quads[i + 2] = _mm512_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
             quads[i + 3] = _mm512_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
         }
-        const EVEN: i32 = 0x88; // parts 0 and 2 of both vectors
-        const ODD: i32 = 0xdd;
         for c in 0..4 {
             let [top, bottom] = [[quads[c], quads[4 + c]], [quads[8 + c], quads[12 + c]]];
             let even = [top, bottom].map(|[a, b]| _mm512_shuffle_i32x4::<EVEN>(a, b));
