@@ -44,3 +44,19 @@ fn keep_freed_memory() {
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn keep_freed_memory() {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_runs_on_a_thread_of_a_pool_of_that_size() {
+        let inside = || {
+            (
+                rayon::current_thread_index().is_some(),
+                rayon::current_num_threads(),
+            )
+        };
+        assert_eq!(run_on_pool(NonZeroUsize::new(3), inside), (true, 3));
+    }
+}

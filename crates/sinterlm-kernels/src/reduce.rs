@@ -4,6 +4,8 @@
 use burn::tensor::{DType, FloatDType, Tensor};
 
 use crate::Route;
+#[cfg(feature = "flex")]
+use crate::blend;
 
 /// `Σ x²` of a plain tensor (without autodiff); not finite if an element is not.
 ///
@@ -44,7 +46,7 @@ pub fn add_in_place<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
     );
     match Route::of(&a.device(), a.dtype()) {
         #[cfg(feature = "flex")]
-        Route::Native if b.dtype() == DType::F32 => native::add_in_place(a, b),
+        Route::Native if b.dtype() == DType::F32 => blend(a, 1.0, b, 1.0),
         _ => a + b,
     }
 }
@@ -60,7 +62,7 @@ mod native {
         isa::{Kernel, vectorized},
     };
 
-    /// Values per partial sum, and per task.
+    /// Values per partial sum.
     const BLOCK: usize = 1 << 14;
     /// Sums kept side by side within a block.
     const LANES: usize = 16;
@@ -93,30 +95,17 @@ mod native {
             sums.iter().sum()
         }
     }
+}
 
-    pub(super) fn add_in_place<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
-        let (mut a, b) = (buffer::whole(a), buffer::whole(b));
-        let blocks = a.storage_mut::<f32>().par_chunks_mut(BLOCK);
-        blocks
-            .zip(b.storage::<f32>().par_chunks(BLOCK))
-            .for_each(|(a, b)| {
-                vectorized(Add(a, b));
-            });
-        buffer::tensor(a)
+/// The sum of vectors of `len` values, added in their order.
+#[cfg(feature = "flex")]
+pub(crate) fn sum_in_order(parts: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
+    let mut parts = parts.into_iter();
+    let mut total = parts.next().unwrap_or_else(|| vec![0.0; len]);
+    for part in parts {
+        total.iter_mut().zip(&part).for_each(|(sum, x)| *sum += x);
     }
-
-    struct Add<'a>(&'a mut [f32], &'a [f32]);
-
-    impl Kernel for Add<'_> {
-        type Output = ();
-
-        #[inline(always)]
-        fn run(self) {
-            for (a, b) in self.0.iter_mut().zip(self.1) {
-                *a += b;
-            }
-        }
-    }
+    total
 }
 
 #[cfg(test)]

@@ -69,3 +69,24 @@ impl ForwardCtx {
             .map(|key| Seed(key).key(Stream::Dropout, 0, 0, site))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_is_decided_by_the_device_and_a_choice_stays() {
+        let device = Device::flex();
+        let fastest = MatmulPrecision::fastest(&device);
+        assert_eq!(Precision::Auto.on(&device).matmul(), fastest);
+        assert!(Precision::Auto.on(&device) != Precision::Auto);
+        for chosen in [Precision::F32, Precision::Bf16] {
+            assert_eq!(chosen.on(&device), chosen);
+        }
+        #[cfg(target_arch = "x86_64")]
+        assert_eq!(
+            fastest == MatmulPrecision::Bf16,
+            is_x86_feature_detected!("avx512bf16")
+        );
+    }
+}

@@ -26,6 +26,7 @@ use crate::{
     buffer::{filled, for_writing, from_vec},
     isa::{Kernel, vectorized},
     lanes::lane_sum,
+    reduce::sum_in_order,
 };
 
 /// Rows of one task. Fixed, so that the gradients of weight and bias, summed block by block, have
@@ -254,13 +255,7 @@ fn backward(dy: FlexTensor, kept: &Kept) -> (FlexTensor, Vec<f32>, Vec<f32>) {
             sums
         })
         .collect::<Vec<_>>();
-    let mut dweight = vec![0.0; 2 * d_model];
-    for sums in partial {
-        dweight
-            .iter_mut()
-            .zip(&sums)
-            .for_each(|(total, sum)| *total += sum);
-    }
+    let mut dweight = sum_in_order(partial, 2 * d_model);
     let dbias = dweight.split_off(d_model);
     (gradient, dweight, dbias)
 }

@@ -24,6 +24,7 @@ use crate::{
     buffer::{filled, from_vec, matrix, rows_contiguous},
     isa::{Kernel, vectorized},
     product::{new_product, threaded_product},
+    reduce::sum_in_order,
 };
 
 /// Rows whose sum one task forms; fixed, so that sums do not depend on the number of threads.
@@ -225,15 +226,7 @@ fn column_sums(values: &[f32], cols: usize) -> Vec<f32> {
         });
         sums
     });
-    let mut partial = partial.collect::<Vec<_>>().into_iter();
-    let mut total = partial.next().unwrap_or_default();
-    for sums in partial {
-        total
-            .iter_mut()
-            .zip(&sums)
-            .for_each(|(total, sum)| *total += sum);
-    }
-    total
+    sum_in_order(partial.collect(), cols)
 }
 
 struct AddRows<'a> {

@@ -389,3 +389,12 @@ fn threads_leave_the_bits_alone() {
     };
     assert_eq!(on(1), on(2));
 }
+
+#[test]
+fn rows_are_divided_into_chunks_of_one_size() {
+    let options = CrossEntropyOptions::default();
+    assert_eq!(options.chunk_rows(1024, 50257), 512);
+    assert_eq!(options.chunk_rows(1025, 50257), 342);
+    assert_eq!(options.chunk_rows(10, 50257), 10);
+    assert_eq!(options.chunk_rows(0, 50257), 1);
+}

@@ -26,6 +26,7 @@ use crate::{
     buffer::{filled, for_writing, from_vec},
     isa::{Kernel, vectorized},
     lanes::lane_sum,
+    reduce::sum_in_order,
 };
 
 /// Rows of one task. Fixed, so that the gradient of the weight, summed block by block, has the same
@@ -178,14 +179,7 @@ fn backward(dy: FlexTensor, kept: &Kept) -> (FlexTensor, Vec<f32>) {
             dweight
         })
         .collect::<Vec<_>>();
-    let mut dweight = vec![0.0; d_model];
-    for sums in partial {
-        dweight
-            .iter_mut()
-            .zip(&sums)
-            .for_each(|(total, sum)| *total += sum);
-    }
-    (gradient, dweight)
+    (gradient, sum_in_order(partial, d_model))
 }
 
 /// With `n = x·scale` and `g = dy·weight`: `dx = scale·(g − n·mean(g·n))`.
