@@ -7,10 +7,10 @@ const RUNS: [usize; 2] = [5, 100];
 
 /// ... and this many where one takes longer than [`SLOW_SECONDS`].
 const SLOW_RUNS: usize = 3;
-const SLOW_SECONDS: f64 = 3.0;
+const SLOW_SECONDS: f64 = 2.0;
 
 /// Seconds of each of `runs` runs after one that isn't counted; unless told, five and more, or three
-/// where one takes over three seconds.
+/// where one takes over two seconds.
 pub fn timings(runs: Option<usize>, run: &mut dyn FnMut()) -> Vec<f64> {
     let mut timed = || {
         let started = Instant::now();
