@@ -24,6 +24,7 @@ mod linear_cross_entropy;
 mod moments;
 mod muon;
 mod orthogonalize;
+mod packed;
 mod precision;
 #[cfg(feature = "flex")]
 mod product;
@@ -48,6 +49,7 @@ pub use linear_cross_entropy::{CrossEntropyOptions, linear_cross_entropy, linear
 pub use moments::{Moment, MomentFormat, MomentKind};
 pub use muon::muon_momentum;
 pub use orthogonalize::{orthogonalize, orthogonalize_all};
+pub use packed::{PackedFormat, PackedMatrix, packed_linear};
 pub use precision::MatmulPrecision;
 pub use reduce::{add_in_place, sum_of_squares};
 pub use rms_norm::rms_norm;
