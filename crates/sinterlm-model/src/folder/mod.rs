@@ -1,19 +1,26 @@
 //! Model folders in the Hugging Face layout: `config.json` and `model.safetensors`, as
-//! `transformers` writes them for GPT-2. Checkpoints, final models and `--model` all use it.
+//! `transformers` writes them. Checkpoints, final models and `--model` all use it. What a family's
+//! keys and names are is left to the files beside this one.
+
+mod family;
+mod gpt2;
+mod json;
+mod place;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sinterlm_formats::{Dtype, SafetensorsFile, TensorEntry, write_file_atomic, write_safetensors};
 
 use crate::error::ModelError;
-use crate::gpt::{Activation, Gpt, GptConfig};
-use crate::gpt2_names::{place, transpose};
+use crate::gpt::{Gpt, GptConfig};
 use crate::init::ParamSpec;
-use crate::params::named_values;
+use crate::params::{NamedValues, named_values};
+use family::Family;
+use place::Form;
 
 const WEIGHTS: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
@@ -55,62 +62,45 @@ pub fn find_model(path: &Path) -> Result<PathBuf, ModelError> {
         })
 }
 
-/// Writes `config.json` and `model.safetensors` into `folder`, which must exist.
+/// Writes `config.json` and `model.safetensors` into `folder`, which must exist, in the layout of the
+/// published family that has the model's options, or in our own where none has.
 ///
 /// `end_of_text` is the tokenizer's end-of-text id, which other programs stop at and begin with.
 ///
 /// # Errors
 /// [`ModelError::Format`] where a file cannot be written.
 pub fn save_model(folder: &Path, model: &Gpt, end_of_text: u32) -> Result<(), ModelError> {
-    let mut config = to_gpt2_json(model.config());
+    let family = Family::of(model.config());
+    let mut config = family.to_json(model.config());
     config["bos_token_id"] = end_of_text.into();
     config["eos_token_id"] = end_of_text.into();
     let text = serde_json::to_string_pretty(&config).expect("a JSON value prints");
     write_file_atomic(folder.join(CONFIG), |out| out.write_all(text.as_bytes()))?;
 
-    let d_model = model.config().d_model;
     let mut tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
-    for param in named_values(model) {
-        let place = place(&param.path);
-        let name = if place.name.starts_with("lm_head") {
-            place.name
-        } else {
-            format!("transformer.{}", place.name)
-        };
-        let Some(third) = place.third else {
-            let stored = if place.transposed {
-                let [rows, cols] = [param.shape[0], param.shape[1]];
-                (vec![cols, rows], transpose(&param.values, rows, cols))
-            } else {
-                (param.shape, param.values)
+    for NamedValues {
+        path,
+        shape,
+        values,
+    } in named_values(model)
+    {
+        let place = family.place(&path);
+        let (_, stored) = tensors.entry(place.name).or_insert_with(|| {
+            let stored = place.form.stored_shape(&shape);
+            let zeros = match place.form {
+                Form::Third(_) => vec![0.0; stored.iter().product()],
+                _ => Vec::new(),
             };
-            tensors.insert(name, stored);
-            continue;
-        };
-        // `transformers` always has a fused bias; where we have none, zeros do the same.
-        let rows = param.values.len() / d_model;
-        let (shape, fused) = tensors.entry(name).or_insert_with(|| {
-            let shape = if place.transposed {
-                vec![d_model, 3 * d_model]
-            } else {
-                vec![3 * d_model]
-            };
-            (shape.clone(), vec![0.0; shape.iter().product()])
+            (stored, zeros)
         });
-        if place.transposed {
-            for (row, values) in param.values.chunks_exact(d_model).enumerate() {
-                for (col, value) in values.iter().enumerate() {
-                    fused[col * shape[1] + third * rows + row] = *value;
-                }
-            }
-        } else {
-            fused[third * d_model..][..d_model].copy_from_slice(&param.values);
-        }
+        place.form.store(values, &shape, stored);
     }
-    if !model.config().qkv_bias {
+    if family == Family::Gpt2 && !model.config().qkv_bias {
+        // `transformers` always has a fused bias; where we have none, zeros do the same.
+        let width = 3 * model.config().d_model;
         for layer in 0..model.config().n_layers {
-            let name = format!("transformer.h.{layer}.attn.c_attn.bias");
-            tensors.insert(name, (vec![3 * d_model], vec![0.0; 3 * d_model]));
+            let place = family.place(&format!("blocks.{layer}.attn.q.bias"));
+            tensors.insert(place.name, (vec![width], vec![0.0; width]));
         }
     }
     let entries: Vec<TensorEntry<'_>> = tensors
@@ -132,27 +122,22 @@ pub fn save_model(folder: &Path, model: &Gpt, end_of_text: u32) -> Result<(), Mo
     Ok(())
 }
 
-/// Reads a GPT-2 folder of `transformers` or of our own, every tensor accounted for.
+/// Reads a folder of `transformers` or of our own, every tensor accounted for.
 ///
 /// # Errors
 /// [`ModelError`] names the file and the tensor that is missing, unused or misshapen.
 pub fn load_model(folder: &Path, device: &Device) -> Result<Gpt, ModelError> {
-    let config = read_config(folder)?;
+    let (family, config) = read_family(folder)?;
     let path = folder.join(WEIGHTS);
     let file = SafetensorsFile::open(&path)?;
     let mut used = BTreeSet::new();
-    let model = config.init_from(device, |spec| read_param(&file, &path, spec, &mut used))?;
-    // Buffers that `transformers` saves beside the weights, and the tied head written twice.
-    let ignored = |name: &str| {
-        name.ends_with(".attn.bias")
-            || name.ends_with(".attn.masked_bias")
-            || (name == "lm_head.weight" && config.tied_head)
-            || (name.ends_with(".attn.c_attn.bias") && !config.qkv_bias)
-    };
+    let model = config.init_from(device, |spec| {
+        read_param(&file, &path, family, spec, &mut used)
+    })?;
     let unused: Vec<String> = file
         .names()
         .map(str::to_owned)
-        .filter(|name| !used.contains(name) && !ignored(name))
+        .filter(|name| !used.contains(name) && !family.is_spare(name, &config))
         .take(5)
         .collect();
     if unused.is_empty() {
@@ -168,35 +153,32 @@ pub fn load_model(folder: &Path, device: &Device) -> Result<Gpt, ModelError> {
 fn read_param(
     file: &SafetensorsFile,
     path: &Path,
+    family: Family,
     spec: &ParamSpec,
     used: &mut BTreeSet<String>,
 ) -> Result<Vec<f32>, ModelError> {
-    let place = place(&spec.path);
-    let prefixed = format!("transformer.{}", place.name);
+    let place = family.place(&spec.path);
+    let base = place.name.strip_prefix(family.prefix());
+    let base = base.unwrap_or(&place.name).to_owned();
     let names: Vec<String> = file.names().map(str::to_owned).collect();
-    let Some(name) = [prefixed, place.name.clone()]
+    let Some(name) = [place.name, base.clone()]
         .into_iter()
         .find(|name| names.contains(name))
     else {
-        let leaf = place.name.rsplit('.').nth(1).unwrap_or_default();
+        let leaf = base.rsplit('.').nth(1).unwrap_or_default();
         let nearest = names
             .iter()
             .find(|name| !leaf.is_empty() && name.contains(leaf))
             .map_or(String::new(), |name| format!(" (there is `{name}`)"));
         return Err(ModelError::MissingTensor {
             path: path.to_owned(),
-            name: place.name,
+            name: base,
             nearest,
         });
     };
     used.insert(name.clone());
     let found = file.tensor(&name)?.shape.clone();
-    let thirds = if place.third.is_some() { 3 } else { 1 };
-    let mut expected = spec.shape.clone();
-    expected[0] *= thirds;
-    if place.transposed {
-        expected.reverse();
-    }
+    let expected = place.form.stored_shape(&spec.shape);
     if found != expected {
         return Err(ModelError::ShapeMismatch {
             path: path.to_owned(),
@@ -205,15 +187,7 @@ fn read_param(
             expected,
         });
     }
-    let mut values = file.to_f32(&name)?;
-    if place.transposed {
-        values = transpose(&values, expected[0], expected[1]);
-    }
-    if let Some(third) = place.third {
-        let len = spec.len();
-        values = values[third * len..][..len].to_vec();
-    }
-    Ok(values)
+    Ok(place.form.restore(file.to_f32(&name)?, &spec.shape))
 }
 
 /// Reads a folder's `config.json`.
@@ -221,6 +195,10 @@ fn read_param(
 /// # Errors
 /// [`ModelError::Folder`] where it is unreadable or describes another architecture.
 pub fn read_config(folder: &Path) -> Result<GptConfig, ModelError> {
+    Ok(read_family(folder)?.1)
+}
+
+fn read_family(folder: &Path) -> Result<(Family, GptConfig), ModelError> {
     let path = folder.join(CONFIG);
     let fault = |fault: String| ModelError::Folder {
         path: path.clone(),
@@ -228,70 +206,5 @@ pub fn read_config(folder: &Path) -> Result<GptConfig, ModelError> {
     };
     let text = std::fs::read_to_string(&path).map_err(|error| fault(error.to_string()))?;
     let json: Value = serde_json::from_str(&text).map_err(|error| fault(error.to_string()))?;
-    from_gpt2_json(&json).map_err(fault)
-}
-
-fn to_gpt2_json(config: &GptConfig) -> Value {
-    json!({
-        "architectures": ["GPT2LMHeadModel"],
-        "model_type": "gpt2",
-        "vocab_size": config.vocab_size,
-        "n_positions": config.max_seq_len,
-        "n_embd": config.d_model,
-        "n_layer": config.n_layers,
-        "n_head": config.n_heads,
-        "n_inner": config.d_ff(),
-        "activation_function": match config.activation {
-            Activation::GeluTanh => "gelu_new",
-            Activation::Gelu => "gelu",
-        },
-        "embd_pdrop": config.dropout,
-        "attn_pdrop": config.dropout,
-        "resid_pdrop": config.dropout,
-        "layer_norm_epsilon": config.norm_eps,
-        "tie_word_embeddings": config.tied_head,
-        "qkv_bias": config.qkv_bias,
-        "torch_dtype": "float32",
-    })
-}
-
-fn from_gpt2_json(json: &Value) -> Result<GptConfig, String> {
-    if json["model_type"] != "gpt2" {
-        return Err(format!(
-            "model_type is {}, only \"gpt2\" can be read",
-            json["model_type"]
-        ));
-    }
-    let number = |key: &str| {
-        let value = json[key].as_u64().filter(|value| *value > 0);
-        value
-            .map(|value| value as usize)
-            .ok_or_else(|| format!("{key} is not a positive number"))
-    };
-    let activation = match json["activation_function"].as_str() {
-        None | Some("gelu_new" | "gelu_pytorch_tanh") => Activation::GeluTanh,
-        Some("gelu") => Activation::Gelu,
-        Some(other) => return Err(format!("activation_function {other:?} is not supported")),
-    };
-    let config = GptConfig {
-        vocab_size: number("vocab_size")?,
-        max_seq_len: number("n_positions")?,
-        d_model: number("n_embd")?,
-        n_layers: number("n_layer")?,
-        n_heads: number("n_head")?,
-        d_ff: json["n_inner"].as_u64().unwrap_or(0) as usize,
-        qkv_bias: json["qkv_bias"].as_bool().unwrap_or(true),
-        activation,
-        dropout: json["resid_pdrop"].as_f64().unwrap_or(0.0),
-        tied_head: json["tie_word_embeddings"].as_bool().unwrap_or(true),
-        norm_eps: json["layer_norm_epsilon"].as_f64().unwrap_or(1e-5),
-    };
-    if config.d_model.is_multiple_of(config.n_heads) {
-        Ok(config)
-    } else {
-        Err(format!(
-            "n_head {} does not divide n_embd {}",
-            config.n_heads, config.d_model
-        ))
-    }
+    Family::read(&json).map_err(fault)
 }
