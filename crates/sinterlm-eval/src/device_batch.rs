@@ -43,17 +43,12 @@ impl DeviceBatch {
     ) -> LossSum {
         let hidden = model.hidden(&self.tokens, ctx, None);
         let (targets, weights) = (self.targets.clone(), self.weights.clone());
+        let head = model.head();
         let options = CrossEntropyOptions {
             precision: ctx.precision.matmul(),
+            softcap: head.softcap,
             ..*options
         };
-        linear_cross_entropy(
-            hidden,
-            model.head().weight,
-            targets,
-            weights,
-            self.count,
-            &options,
-        )
+        linear_cross_entropy(hidden, head.weight, targets, weights, self.count, &options)
     }
 }

@@ -29,6 +29,7 @@ mod precision;
 #[cfg(feature = "flex")]
 mod product;
 mod reduce;
+mod relu_squared;
 mod rms_norm;
 mod rope;
 mod route;
@@ -52,6 +53,7 @@ pub use orthogonalize::{orthogonalize, orthogonalize_all};
 pub use packed::{PackedFormat, PackedMatrix, packed_linear};
 pub use precision::MatmulPrecision;
 pub use reduce::{add_in_place, sum_of_squares};
+pub use relu_squared::relu_squared;
 pub use rms_norm::rms_norm;
 pub use rope::rope;
 pub use route::{Route, with_route};

@@ -1,5 +1,7 @@
 //! Token ids on a device, with the host-side layout of their rows.
 
+use std::sync::Arc;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use sinterlm_kernels::RowLayout;
 
@@ -12,6 +14,8 @@ pub struct TokenBatch {
     pub positions: Tensor<2, Int>,
     /// Where segments start and rows end; masks derive from it and are never passed around.
     pub layout: RowLayout,
+    /// `positions` on the host, where rotations are computed.
+    host_positions: Arc<[u32]>,
 }
 
 impl TokenBatch {
@@ -20,12 +24,21 @@ impl TokenBatch {
     /// # Panics
     /// If `ids` does not hold `rows * seq` entries.
     pub fn dense(ids: &[u32], rows: usize, device: &Device) -> Self {
+        Self::continuing(ids, rows, 0, device)
+    }
+
+    /// Puts rows of one segment each on the device, whose first tokens stand at position `first`.
+    ///
+    /// # Panics
+    /// If `ids` does not hold `rows * seq` entries.
+    pub fn continuing(ids: &[u32], rows: usize, first: usize, device: &Device) -> Self {
         assert!(
             rows > 0 && ids.len().is_multiple_of(rows),
             "ids must fill {rows} equal rows"
         );
         let seq = ids.len() / rows;
-        let positions: Vec<u32> = (0..rows).flat_map(|_| 0..seq as u32).collect();
+        let range = first as u32..(first + seq) as u32;
+        let positions: Vec<u32> = (0..rows).flat_map(|_| range.clone()).collect();
         Self::new(ids, &positions, RowLayout::dense(rows, seq), device)
     }
 
@@ -39,7 +52,20 @@ impl TokenBatch {
             ids: ints(ids, shape, device),
             positions: ints(positions, shape, device),
             layout,
+            host_positions: positions.into(),
         }
+    }
+
+    /// The positions of all tokens, row by row.
+    pub(crate) fn host_positions(&self) -> &[u32] {
+        &self.host_positions
+    }
+
+    /// The positions of a row, where all rows have the same ones.
+    pub(crate) fn shared_positions(&self) -> Option<&[u32]> {
+        let mut rows = self.host_positions.chunks(self.layout.seq.max(1));
+        let first = rows.next().unwrap_or_default();
+        rows.all(|row| row == first).then_some(first)
     }
 
     /// `[batch, seq]`.

@@ -13,6 +13,8 @@ use crate::kv_cache::KvCache;
 pub struct Head {
     /// `[vocab, d_model]`.
     pub weight: Tensor<2>,
+    /// Soft cap `c` on the logits, `c·tanh(logit/c)`, if any.
+    pub softcap: Option<f32>,
 }
 
 /// A decoder that predicts the next token.
@@ -48,6 +50,11 @@ pub trait CausalLm: Module {
         let last = hidden
             .slice([0..batch, seq - 1..seq])
             .reshape([batch, d_model]);
-        kernels::linear(last, self.head().weight, None, ctx.precision.matmul())
+        let head = self.head();
+        let logits = kernels::linear(last, head.weight, None, ctx.precision.matmul());
+        match head.softcap {
+            Some(cap) => (logits / cap).tanh() * cap,
+            None => logits,
+        }
     }
 }

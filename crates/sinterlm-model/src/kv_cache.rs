@@ -2,8 +2,9 @@
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Tensor};
+use sinterlm_kernels::AttentionOptions;
 
-/// Keys and values per layer, each `[batch, heads, capacity, head_dim]`, filled from the front.
+/// Keys and values per layer, each `[batch, kv_heads, capacity, head_dim]`, filled from the front.
 #[derive(Clone, Debug)]
 pub struct KvCache {
     layers: Vec<Option<(Tensor<4>, Tensor<4>)>>,
@@ -13,7 +14,7 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    /// An empty cache; `shape` is `[batch, heads, capacity, head_dim]`.
+    /// An empty cache; `shape` is `[batch, kv_heads, capacity, head_dim]`.
     pub fn new(n_layers: usize, shape: [usize; 4], device: &Device) -> Self {
         Self {
             layers: vec![None; n_layers],
@@ -50,8 +51,10 @@ impl KvCache {
         q: Tensor<4>,
         k: Tensor<4>,
         v: Tensor<4>,
+        options: &AttentionOptions,
     ) -> Tensor<4> {
-        let [batch, heads, new, head_dim] = q.dims();
+        let [_, heads, new, head_dim] = q.dims();
+        let [batch, kv_heads, ..] = k.dims();
         let total = self.len + new;
         assert!(
             total <= self.capacity(),
@@ -64,21 +67,36 @@ impl KvCache {
                 Tensor::zeros(self.shape, &self.device),
             )
         });
-        let at = [0..batch, 0..heads, self.len..total, 0..head_dim];
+        let at = [0..batch, 0..kv_heads, self.len..total, 0..head_dim];
         let keys = keys.slice_assign(at.clone(), k);
         let values = values.slice_assign(at, v);
-        let held = [0..batch, 0..heads, 0..total, 0..head_dim];
+        let held = [0..batch, 0..kv_heads, 0..total, 0..head_dim];
         let k = keys.clone().slice(held.clone());
         let v = values.clone().slice(held);
         self.layers[layer] = Some((keys, values));
 
-        let scale = 1.0 / (head_dim as f64).sqrt();
-        let mut scores = q.matmul(k.transpose()).mul_scalar(scale); // [batch, heads, new, total]
-        if new > 1 {
-            let hidden = Tensor::<2, Bool>::tril_mask([new, total], self.len as i64, &self.device);
-            scores = scores.mask_fill(hidden.unsqueeze(), f32::NEG_INFINITY);
+        let repeated = |x: Tensor<4>| -> Tensor<4> {
+            let shape = [batch, kv_heads, heads / kv_heads, total, head_dim];
+            let grouped: Tensor<5> = x.unsqueeze_dim(2);
+            grouped
+                .expand(shape)
+                .reshape([batch, heads, total, head_dim])
+        };
+        let default_scale = || 1.0 / (head_dim as f64).sqrt();
+        let scale = options.scale.unwrap_or_else(default_scale);
+        // [batch, heads, new, total]
+        let mut scores = q.matmul(repeated(k).transpose()).mul_scalar(scale);
+        if let Some(cap) = options.softcap {
+            scores = scores.div_scalar(cap).tanh().mul_scalar(cap);
         }
-        softmax(scores, 3).matmul(v)
+        let (shape, held) = ([new, total], self.len as i64);
+        let mut hidden = Tensor::<2, Bool>::tril_mask(shape, held, &self.device);
+        if let Some(window) = options.window {
+            let first = held + 1 - window as i64;
+            hidden = hidden.bool_or(Tensor::<2, Bool>::triu_mask(shape, first, &self.device));
+        }
+        scores = scores.mask_fill(hidden.unsqueeze(), f32::NEG_INFINITY);
+        softmax(scores, 3).matmul(repeated(v))
     }
 
     /// Counts the tokens that every layer has now added.

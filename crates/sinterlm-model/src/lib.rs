@@ -7,7 +7,6 @@ mod context;
 mod error;
 mod folder;
 mod gpt;
-mod gpt2_names;
 mod init;
 mod kv_cache;
 mod linear;
@@ -20,9 +19,12 @@ pub use checkpointing::Checkpointing;
 pub use context::{ForwardCtx, Precision};
 pub use error::ModelError;
 pub use folder::{find_model, load_model, read_config, save_model};
-pub use gpt::{Activation, Gpt, GptConfig, MemoryEstimate, Parameters, Preset};
+pub use gpt::{
+    Activation, Gpt, GptConfig, MemoryEstimate, NormKind, Parameters, Positions, Preset,
+    RopeScaling,
+};
 pub use init::{Init, ParamSpec};
 pub use kv_cache::KvCache;
-pub use linear::{Embedding, LayerNorm, Linear};
+pub use linear::{Embedding, Linear, Norm};
 pub use params::{NamedValues, PathStack, named_values, param_id};
 pub use sample::{SampleConfig, generate};

@@ -1,10 +1,11 @@
-//! The layers that hold weights: linear, embedding and layer norm.
+//! The layers that hold weights: linear, embedding and norm.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor};
 use sinterlm_kernels as kernels;
 
 use crate::context::ForwardCtx;
+use crate::gpt::NormKind;
 use crate::init::{Init, Maker};
 
 /// `y = x Wᵀ + b`, with the weight stored `[d_out, d_in]` as in published model files.
@@ -69,30 +70,47 @@ impl Embedding {
     }
 }
 
-/// Layer normalisation over the last axis (Ba et al. 2016, <https://arxiv.org/abs/1607.06450>).
+/// Normalisation over the last axis: layer norm, or root mean square norm without a bias.
 #[derive(Module, Debug)]
-pub struct LayerNorm {
-    /// `[d_model]`.
+pub struct Norm {
+    /// As wide as the last axis.
     pub weight: Param<Tensor<1>>,
-    /// `[d_model]`.
-    pub bias: Param<Tensor<1>>,
+    /// As wide as the last axis; layer norm's alone.
+    pub bias: Option<Param<Tensor<1>>>,
     eps: f64,
+    #[module(skip)]
+    kind: NormKind,
 }
 
-impl LayerNorm {
+impl Norm {
     pub(crate) fn make<E>(
         maker: &mut Maker<'_, E>,
         path: &str,
-        d_model: usize,
+        kind: NormKind,
+        width: usize,
         eps: f64,
     ) -> Result<Self, E> {
-        let weight = maker.param(format!("{path}.weight"), [d_model], Init::Ones)?;
-        let bias = maker.param(format!("{path}.bias"), [d_model], Init::Zeros)?;
-        Ok(Self { weight, bias, eps })
+        let weight = maker.param(format!("{path}.weight"), [width], Init::Ones)?;
+        let bias = (kind == NormKind::LayerNorm)
+            .then(|| maker.param(format!("{path}.bias"), [width], Init::Zeros))
+            .transpose()?;
+        Ok(Self {
+            weight,
+            bias,
+            eps,
+            kind,
+        })
     }
 
-    /// Normalises `[.., d_model]`, computed in f32.
+    /// Normalises the last axis, computed in f32.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        kernels::layer_norm(x, self.weight.val(), Some(self.bias.val()), self.eps)
+        let weight = self.weight.val();
+        match self.kind {
+            NormKind::LayerNorm => {
+                let bias = self.bias.as_ref().map(Param::val);
+                kernels::layer_norm(x, weight, bias, self.eps)
+            }
+            NormKind::RmsNorm => kernels::rms_norm(x, weight, self.eps),
+        }
     }
 }

@@ -74,7 +74,8 @@ pub fn generate<M: CausalLm>(
             cache.clear();
             unread = half;
         }
-        let tokens = TokenBatch::dense(&text[text.len() - unread..], 1, device);
+        let unread_text = &text[text.len() - unread..];
+        let tokens = TokenBatch::continuing(unread_text, 1, cache.len(), device);
         let logits = model.last_logits(&tokens, &ctx, Some(&mut cache));
         let logits: Vec<f32> = logits
             .into_data()

@@ -63,7 +63,7 @@ fn cached_steps_equal_the_full_pass() {
     let mut cache = model.new_cache(1, 24);
     let mut stepped = Vec::new();
     for piece in [&text[..7], &text[7..8], &text[8..9], &text[9..20]] {
-        let tokens = TokenBatch::dense(piece, 1, &device);
+        let tokens = TokenBatch::continuing(piece, 1, cache.len(), &device);
         stepped.extend(values(model.hidden(
             &tokens,
             &ForwardCtx::default(),

@@ -25,9 +25,13 @@ pub struct AttentionOptions {
     pub precision: MatmulPrecision,
     /// Soft cap `c` on the scores: `c · tanh(score / c)` after scaling (Gemma 2).
     pub softcap: Option<f64>,
+    /// Most tokens that one sees, itself among them: sliding window attention (Beltagy et al. 2020,
+    /// <https://arxiv.org/abs/2004.05150>; Mistral).
+    pub window: Option<usize>,
 }
 
-/// Causal attention of each token to the tokens of its segment up to itself.
+/// Causal attention of each token to the tokens of its segment up to itself, or to the last `window`
+/// of them.
 ///
 /// `softmax(mask(cap(scale · q kᵀ))) v`. The native form (flex, f32) works in tiles with an
 /// online softmax and recomputes the weights in its backward pass, so memory grows with `seq`,
@@ -47,7 +51,7 @@ pub struct AttentionOptions {
 ///
 /// # Panics
 /// If the shapes do not fit each other or `layout`, `kv_heads` does not divide `heads`, the
-/// dropout probability is not in [0, 1), or the soft cap is not above 0.
+/// dropout probability is not in [0, 1), or the soft cap or the window is not above 0.
 ///
 /// # Example
 /// ```
@@ -98,6 +102,10 @@ pub fn causal_attention(
     if let Some(cap) = options.softcap {
         assert!(cap > 0.0, "causal_attention: softcap {cap} must be above 0");
     }
+    assert!(
+        options.window != Some(0),
+        "causal_attention: window must be above 0"
+    );
     match Route::of(&q.device(), q.dtype()) {
         #[cfg(feature = "flex")]
         Route::Native => native::causal_attention(q, k, v, layout, options),
@@ -123,8 +131,15 @@ fn composed(
     if let Some(cap) = options.softcap {
         scores = scores.div_scalar(cap).tanh().mul_scalar(cap);
     }
-    let hidden: Tensor<4, Bool> = layout.attention_mask(&device).unsqueeze_dim(1);
-    let hidden = hidden.expand([batch, heads, seq, seq]);
+    let mut hidden = layout.attention_mask(&device);
+    if let Some(window) = options.window.filter(|&window| window < seq) {
+        // True where the key stands `window` or more places before the query.
+        let passed = Tensor::<2, Bool>::triu_mask([seq, seq], 1 - window as i64, &device);
+        hidden = hidden.bool_or(passed.unsqueeze_dim::<3>(0).expand([batch, seq, seq]));
+    }
+    let hidden = hidden
+        .unsqueeze_dim::<4>(1)
+        .expand([batch, heads, seq, seq]);
     let mut weights = softmax(scores.mask_fill(hidden, f32::NEG_INFINITY), 3);
     if let Some((p, key)) = options.dropout {
         let dropped = dropout_mask::dropped([batch, heads, seq], p, key);

@@ -36,7 +36,14 @@ pub(super) fn causal_attention(
 ) -> Tensor<4> {
     let [batch, heads, seq, head_dim] = q.dims();
     let starts = (0..batch)
-        .flat_map(|row| (0..seq).map(move |at| layout.visible(row, at).start as u32))
+        .flat_map(|row| {
+            (0..seq).map(move |at| {
+                let passed = options
+                    .window
+                    .map_or(0, |window| (at + 1).saturating_sub(window));
+                layout.visible(row, at).start.max(passed) as u32
+            })
+        })
         .collect();
     let spec = Arc::new(Spec {
         batch,

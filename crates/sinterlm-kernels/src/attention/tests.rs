@@ -141,6 +141,33 @@ fn segments_and_padding_agree_on_both_routes() {
 }
 
 #[test]
+fn a_window_agrees_on_both_routes_whatever_the_tiles_and_segments() {
+    for window in [1, 5, 64, 200, 299, 300, 1000] {
+        let mut case = Case::dense(1, 2, 1, 300, 8);
+        case.options.window = Some(window);
+        case.routes_agree();
+    }
+    let mut case = Case::dense(2, 2, 2, 90, 8);
+    let segments: Vec<u32> = (0..2 * 90).map(|at| (at / 37) as u32).collect();
+    case.layout = RowLayout::from_segments(2, 90, &segments, &[90, 61]);
+    case.options.window = Some(20);
+    case.options.softcap = Some(3.0);
+    case.routes_agree();
+}
+
+#[test]
+fn a_window_of_one_returns_the_values_and_a_wide_one_changes_nothing() {
+    let mut case = Case::dense(1, 2, 2, 70, 8);
+    let whole = case.run(Route::Native);
+    case.options.window = Some(70);
+    assert_eq!(case.run(Route::Native), whole);
+    case.options.window = Some(1);
+    let shape = [1, 70, 2, 8];
+    let own = tensor(fill(shape, 1.9), shape, &Device::flex()).swap_dims(1, 2);
+    assert_close("out", &case.run(Route::Native)[0], &values(own));
+}
+
+#[test]
 fn a_row_of_nothing_but_padding_stays_finite_on_both_routes() {
     let mut case = Case::dense(2, 2, 1, 9, 4);
     case.layout = RowLayout::from_segments(2, 9, &[0; 18], &[0, 9]);

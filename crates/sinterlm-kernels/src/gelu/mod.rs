@@ -2,7 +2,7 @@
 //! in `native`.
 
 #[cfg(feature = "flex")]
-mod native;
+pub(crate) mod native;
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI};
 
@@ -43,7 +43,7 @@ pub enum GeluKind {
 pub fn gelu<const D: usize>(x: Tensor<D>, kind: GeluKind) -> Tensor<D> {
     match Route::of(&x.device(), x.dtype()) {
         #[cfg(feature = "flex")]
-        Route::Native => native::gelu(x, kind),
+        Route::Native => native::activation(x, native::Curve::Gelu(kind)),
         _ => composed(x, kind),
     }
 }

@@ -1,4 +1,4 @@
-//! GELU on flex: one pass forward, one pass backward.
+//! GELU and the other activations of one input on flex: one pass forward, one pass backward.
 #![allow(unsafe_code)] // the output is written once, not zeroed first
 #![allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
 
@@ -35,61 +35,72 @@ const SQRT_2_OVER_PI: f32 = 0.797_884_6;
 const ONE_OVER_SQRT_2_PI: f32 = 0.398_942_3;
 
 #[backend_extension(Flex, Autodiff)]
-pub(crate) trait GeluOp: Backend {
-    fn gelu_op(x: FloatTensor<Self>, kind: GeluKind) -> FloatTensor<Self>;
+pub(crate) trait ActivationOp: Backend {
+    fn activation_op(x: FloatTensor<Self>, curve: Curve) -> FloatTensor<Self>;
 }
 
-pub(super) fn gelu<const D: usize>(x: Tensor<D>, kind: GeluKind) -> Tensor<D> {
-    Tensor::from_dispatch(Dispatch::gelu_op(x.into_dispatch(), kind))
+/// Which activation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Curve {
+    Gelu(GeluKind),
+    ReluSquared,
 }
 
-impl GeluOp for Flex {
-    fn gelu_op(x: FlexTensor, kind: GeluKind) -> FlexTensor {
-        forward(&x.to_contiguous(), kind)
+pub(crate) fn activation<const D: usize>(x: Tensor<D>, curve: Curve) -> Tensor<D> {
+    Tensor::from_dispatch(Dispatch::activation_op(x.into_dispatch(), curve))
+}
+
+impl ActivationOp for Flex {
+    fn activation_op(x: FlexTensor, curve: Curve) -> FlexTensor {
+        forward(&x.to_contiguous(), curve)
     }
 }
 
-impl<C: CheckpointStrategy> GeluOp for Autodiff<Flex, C> {
-    fn gelu_op(x: FloatTensor<Self>, kind: GeluKind) -> FloatTensor<Self> {
+impl<C: CheckpointStrategy> ActivationOp for Autodiff<Flex, C> {
+    fn activation_op(x: FloatTensor<Self>, curve: Curve) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
         let x = x.to_contiguous();
-        let y = forward(&x, kind);
-        match GeluBackward.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((x, kind), y),
+        let y = forward(&x, curve);
+        match ActivationBackward
+            .prepare::<C>([node])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => prep.finish((x, curve), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
 }
 
 #[derive(Debug)]
-struct GeluBackward;
+struct ActivationBackward;
 
-impl Backward<Flex, 1> for GeluBackward {
-    type State = (FlexTensor, GeluKind);
+impl Backward<Flex, 1> for ActivationBackward {
+    type State = (FlexTensor, Curve);
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let mut gradient = for_writing(grads.consume::<Flex>(&ops.node));
-        let (x, kind) = ops.state;
+        let (x, curve) = ops.state;
         let x = x.as_slice::<f32>().expect("x was kept contiguous");
         gradient
             .storage_mut::<f32>()
             .par_chunks_mut(BLOCK)
             .zip(x.par_chunks(BLOCK))
-            .for_each(|(gradient, x)| vectorized(Derive { x, gradient, kind }));
+            .for_each(|(gradient, x)| vectorized(Derive { x, gradient, curve }));
         if let [Some(node)] = ops.parents {
             grads.register::<Flex>(node.id, gradient);
         }
     }
 }
 
-fn forward(x: &FlexTensor, kind: GeluKind) -> FlexTensor {
+fn forward(x: &FlexTensor, curve: Curve) -> FlexTensor {
     let values = x.as_slice::<f32>().expect("x is contiguous f32");
     // SAFETY: `Apply` writes each element of its block, and the blocks cover the buffer.
     let y = unsafe {
         filled(values.len(), |y| {
             y.par_chunks_mut(BLOCK)
                 .zip(values.par_chunks(BLOCK))
-                .for_each(|(y, x)| vectorized(Apply { x, y, kind }));
+                .for_each(|(y, x)| vectorized(Apply { x, y, curve }));
         })
     };
     FlexTensor::from_data(TensorData::new(y, x.shape()))
@@ -98,7 +109,7 @@ fn forward(x: &FlexTensor, kind: GeluKind) -> FlexTensor {
 struct Apply<'a> {
     x: &'a [f32],
     y: &'a mut [MaybeUninit<f32>],
-    kind: GeluKind,
+    curve: Curve,
 }
 
 impl Kernel for Apply<'_> {
@@ -106,12 +117,16 @@ impl Kernel for Apply<'_> {
     #[inline(always)]
     fn run(self) {
         let pairs = self.y.iter_mut().zip(self.x);
-        match self.kind {
-            GeluKind::Tanh => pairs.for_each(|(y, &x)| {
+        match self.curve {
+            Curve::Gelu(GeluKind::Tanh) => pairs.for_each(|(y, &x)| {
                 y.write(x * tanh_gate(x).0);
             }),
-            GeluKind::Exact => pairs.for_each(|(y, &x)| {
+            Curve::Gelu(GeluKind::Exact) => pairs.for_each(|(y, &x)| {
                 y.write(x * normal(x).0);
+            }),
+            Curve::ReluSquared => pairs.for_each(|(y, &x)| {
+                let positive = relu(x);
+                y.write(positive * positive);
             }),
         }
     }
@@ -121,7 +136,7 @@ impl Kernel for Apply<'_> {
 struct Derive<'a> {
     x: &'a [f32],
     gradient: &'a mut [f32],
-    kind: GeluKind,
+    curve: Curve,
 }
 
 impl Kernel for Derive<'_> {
@@ -129,17 +144,26 @@ impl Kernel for Derive<'_> {
     #[inline(always)]
     fn run(self) {
         let pairs = self.gradient.iter_mut().zip(self.x);
-        match self.kind {
-            GeluKind::Tanh => pairs.for_each(|(gradient, &x)| {
+        match self.curve {
+            Curve::Gelu(GeluKind::Tanh) => pairs.for_each(|(gradient, &x)| {
                 let (gate, slope) = tanh_gate(x);
                 *gradient *= gate + x * slope;
             }),
-            GeluKind::Exact => pairs.for_each(|(gradient, &x)| {
+            Curve::Gelu(GeluKind::Exact) => pairs.for_each(|(gradient, &x)| {
                 let (gate, slope) = normal(x);
                 *gradient *= gate + x * slope;
             }),
+            Curve::ReluSquared => pairs.for_each(|(gradient, &x)| {
+                *gradient *= 2.0 * relu(x);
+            }),
         }
     }
+}
+
+/// The larger of `x` and 0; NaN stays.
+#[inline(always)]
+fn relu(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
 }
 
 /// `g = (1 + tanh u)/2 = 1/(1 + e⁻²ᵘ)` with `u = √(2/π)·(x + 0.044715·x³)`, and `dg/dx`.

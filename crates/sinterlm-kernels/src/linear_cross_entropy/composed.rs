@@ -65,7 +65,8 @@ pub(super) fn linear_logprobs(
             let len = rows.min(n - start);
             let hidden = hidden.clone().narrow(0, start, len);
             let weight = weight.clone().cast(hidden.dtype());
-            let chunk = Chunk::new(hidden, &weight, targets.clone().narrow(0, start, len));
+            let targets = targets.clone().narrow(0, start, len);
+            let chunk = Chunk::new(hidden, &weight, targets, options.softcap);
             (chunk.target_logits - chunk.log_sum).squeeze_dim(1)
         })
         .collect::<Vec<_>>();
@@ -104,11 +105,12 @@ fn forward(
             .cast(dtype)
             .unsqueeze_dim(1);
         let ignored = w.clone().equal_scalar(0.0);
-        let chunk = Chunk::new(h.clone(), &weight, targets.clone().narrow(0, start, len));
+        let targets = targets.clone().narrow(0, start, len);
+        let chunk = Chunk::new(h.clone(), &weight, targets, options.softcap);
 
         let mut row_loss = chunk.log_sum.clone() - chunk.target_logits * (1.0 - smoothing);
         if smoothing > 0.0 {
-            row_loss = row_loss - chunk.logits.mean_dim(1) * smoothing;
+            row_loss = row_loss - chunk.logits.clone().mean_dim(1) * smoothing;
         }
         row_loss = row_loss + chunk.log_sum.clone().square() * z_loss;
         loss = loss + (row_loss * w.clone()).mask_fill(ignored, 0.0).sum();
@@ -116,12 +118,16 @@ fn forward(
         if with_gradients {
             let factor = (chunk.log_sum * (2.0 * z_loss) + 1.0) / chunk.partition;
             let target_mass = chunk.index.zeros_like().float().cast(dtype) - (1.0 - smoothing);
-            let dlogits = (chunk.exponentials * factor - smoothing / valid as f64).scatter(
+            let mut dlogits = (chunk.exponentials * factor - smoothing / valid as f64).scatter(
                 1,
                 chunk.index,
                 target_mass,
                 IndexingUpdateOp::Add,
             );
+            if let Some(cap) = options.softcap {
+                let slopes = (chunk.logits / f64::from(cap)).square().neg() + 1.0;
+                dlogits = dlogits * slopes;
+            }
             let dlogits = (dlogits * w).cast(stored);
             dh.push(dlogits.clone().matmul(weight.clone()).cast(dtype));
             dw = dw + dlogits.transpose().matmul(h).cast(dtype);
@@ -150,7 +156,12 @@ fn forward(
 }
 
 impl Chunk {
-    fn new(hidden: Tensor<2>, weight: &Tensor<2>, targets: Tensor<1, Int>) -> Self {
+    fn new(
+        hidden: Tensor<2>,
+        weight: &Tensor<2>,
+        targets: Tensor<1, Int>,
+        softcap: Option<f32>,
+    ) -> Self {
         let dtype = computing_dtype(hidden.dtype());
         let valid = weight.dims()[0] as i64;
         let targets = targets.unsqueeze_dim::<2>(1);
@@ -160,7 +171,10 @@ impl Chunk {
             .bool_or(targets.clone().greater_equal_scalar(valid));
         let index = targets.clamp(0, valid - 1);
 
-        let logits = hidden.matmul(weight.clone().transpose()).cast(dtype);
+        let mut logits = hidden.matmul(weight.clone().transpose()).cast(dtype);
+        if let Some(cap) = softcap.map(f64::from) {
+            logits = (logits / cap).tanh() * cap;
+        }
         // A constant to the gradient: it cancels in the sum's logarithm.
         let highest = logits.clone().max_dim(1).detach();
         let exponentials = (logits.clone() - highest.clone()).exp();

@@ -36,6 +36,8 @@ pub struct CrossEntropyOptions {
     pub chunk_rows: Option<usize>,
     /// What the operands of the products are rounded to; logits, softmax and loss stay in f32.
     pub precision: MatmulPrecision,
+    /// Soft cap `c` on the logits, before everything else: `c·tanh(logit/c)` (Gemma 2).
+    pub softcap: Option<f32>,
 }
 
 impl CrossEntropyOptions {
@@ -46,6 +48,12 @@ impl CrossEntropyOptions {
             "cross_entropy: valid_vocab is {valid}; it must be in 1..={vocab}, the rows of the weight"
         );
         valid
+    }
+
+    fn check_softcap(&self) {
+        if let Some(cap) = self.softcap {
+            assert!(cap > 0.0, "cross_entropy: softcap {cap} must be above 0");
+        }
     }
 
     fn chunk_rows(&self, n: usize, valid_vocab: usize) -> usize {
@@ -100,6 +108,7 @@ pub fn linear_cross_entropy(
     options: &CrossEntropyOptions,
 ) -> Tensor<1> {
     check_shapes(&hidden, &weight, &targets);
+    options.check_softcap();
     assert_eq!(
         token_weights.dims(),
         targets.dims(),
@@ -161,6 +170,7 @@ pub fn linear_logprobs(
     options: &CrossEntropyOptions,
 ) -> Tensor<1> {
     check_shapes(&hidden, &weight, &targets);
+    options.check_softcap();
     let targets = targets.without_autodiff();
     match Route::of(&hidden.device(), hidden.dtype()) {
         #[cfg(feature = "flex")]

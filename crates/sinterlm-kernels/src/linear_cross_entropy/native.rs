@@ -328,7 +328,10 @@ pub(super) fn logprobs(
         chunk_rows: options.chunk_rows(n, vocab),
         precision: options.precision,
     };
-    let plain = CrossEntropyOptions::default();
+    let plain = CrossEntropyOptions {
+        softcap: options.softcap,
+        ..CrossEntropyOptions::default()
+    };
     let mut logprobs = Vec::with_capacity(n);
     problem.for_each_chunk(|rows, _, logits| {
         let of_rows =

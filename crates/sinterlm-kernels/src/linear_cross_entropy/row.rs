@@ -4,7 +4,7 @@
 
 use super::CrossEntropyOptions;
 use crate::{
-    exp::exp,
+    exp::{exp, tanh},
     isa::Kernel,
     lanes::{lane_max, lane_sum},
 };
@@ -33,6 +33,7 @@ impl Kernel for RowLoss<'_> {
             with_gradient,
         } = self;
         let vocab = logits.len();
+        let slopes = options.softcap.map(|cap| bend(logits, cap, with_gradient));
         let (smoothing, z_loss) = (
             f64::from(options.label_smoothing),
             f64::from(options.z_loss),
@@ -64,9 +65,28 @@ impl Kernel for RowLoss<'_> {
                 *value = *value * factor - spread;
             }
             logits[target] -= (weight * (1.0 - smoothing)) as f32;
+            for (value, slope) in logits.iter_mut().zip(slopes.iter().flatten()) {
+                *value *= slope;
+            }
         }
         let loss = log_sum - (1.0 - smoothing) * target_logit - smoothing * mean
             + z_loss * log_sum * log_sum;
         f64::from(weight) * loss
     }
+}
+
+/// Caps the logits, `x ← c·tanh(x/c)`; returns the derivatives where they are wanted.
+#[inline(always)]
+fn bend(logits: &mut [f32], cap: f32, with_slopes: bool) -> Vec<f32> {
+    for logit in logits.iter_mut() {
+        *logit = tanh(*logit / cap);
+    }
+    let mut slopes = vec![0.0; if with_slopes { logits.len() } else { 0 }];
+    for (slope, &bent) in slopes.iter_mut().zip(logits.iter()) {
+        *slope = 1.0 - bent * bent;
+    }
+    for logit in logits.iter_mut() {
+        *logit *= cap;
+    }
+    slopes
 }

@@ -81,7 +81,15 @@ fn every_option() -> Vec<CrossEntropyOptions> {
             chunk_rows: Some(3),
             ..plain
         },
+        CrossEntropyOptions {
+            softcap: Some(1.5),
+            ..plain
+        },
         all,
+        CrossEntropyOptions {
+            softcap: Some(0.8),
+            ..all
+        },
     ]
 }
 

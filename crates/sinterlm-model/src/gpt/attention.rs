@@ -1,14 +1,14 @@
-//! Multi-head causal self-attention.
+//! Multi-head causal self-attention, with grouped key heads, rotation and window where asked for.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use sinterlm_kernels::{AttentionOptions, causal_attention};
+use sinterlm_kernels::{AttentionOptions, causal_attention, rope};
 
 use super::block::BlockCtx;
-use super::config::GptConfig;
+use super::config::{GptConfig, NormKind};
 use crate::init::Maker;
 use crate::kv_cache::KvCache;
-use crate::linear::Linear;
+use crate::linear::{Linear, Norm};
 
 #[derive(Module, Debug)]
 pub(super) struct Attention {
@@ -16,7 +16,8 @@ pub(super) struct Attention {
     k: Linear,
     v: Linear,
     out: Linear,
-    n_heads: usize,
+    q_norm: Option<Norm>,
+    k_norm: Option<Norm>,
 }
 
 impl Attention {
@@ -27,21 +28,27 @@ impl Attention {
         std: f64,
     ) -> Result<Self, E> {
         let d_model = config.d_model;
-        let mut linear = |name: &str, std: f64, bias: bool| {
-            Linear::make(
-                maker,
-                &format!("{path}.{name}"),
-                [d_model, d_model],
-                std,
-                bias,
-            )
+        let [width, kv_width] = config.attention_widths();
+        let mut linear = |name: &str, shape: [usize; 2], std: f64, bias: bool| {
+            Linear::make(maker, &format!("{path}.{name}"), shape, std, bias)
+        };
+        let q = linear("q", [width, d_model], std, config.qkv_bias)?;
+        let k = linear("k", [kv_width, d_model], std, config.qkv_bias)?;
+        let v = linear("v", [kv_width, d_model], std, config.qkv_bias)?;
+        let out_std = config.residual_std(std);
+        let out = linear("out", [d_model, width], out_std, config.attn_out_bias)?;
+        let mut norm = |name: &str| {
+            let (path, width) = (format!("{path}.{name}"), config.head_dim());
+            let norm = |()| Norm::make(maker, &path, NormKind::RmsNorm, width, config.norm_eps);
+            config.qk_norm.then_some(()).map(norm).transpose()
         };
         Ok(Self {
-            q: linear("q", std, config.qkv_bias)?,
-            k: linear("k", std, config.qkv_bias)?,
-            v: linear("v", std, config.qkv_bias)?,
-            out: linear("out", config.residual_std(std), true)?,
-            n_heads: config.n_heads,
+            q,
+            k,
+            v,
+            out,
+            q_norm: norm("q_norm")?,
+            k_norm: norm("k_norm")?,
         })
     }
 
@@ -53,31 +60,43 @@ impl Attention {
         ctx: &BlockCtx<'_>,
         cache: Option<&mut KvCache>,
     ) -> Tensor<3> {
-        let [batch, seq, d_model] = x.dims();
-        let heads = |x: Tensor<3>| {
+        let config = ctx.config;
+        let [batch, seq, _] = x.dims();
+        let heads = |x: Tensor<3>, count: usize, norm: Option<&Norm>| {
             // [batch, seq, heads, head_dim] -> [batch, heads, seq, head_dim], a view
-            x.reshape([batch, seq, self.n_heads, d_model / self.n_heads])
-                .swap_dims(1, 2)
-        };
-        let q = heads(self.q.forward(x.clone(), ctx.forward));
-        let k = heads(self.k.forward(x.clone(), ctx.forward));
-        let v = heads(self.v.forward(x, ctx.forward));
-        let attended = if let Some(cache) = cache {
-            cache.attend(layer, q, k, v)
-        } else {
-            let p = ctx.config.dropout;
-            let dropout = dropout_key.filter(|_| p > 0.0).map(|key| (p, key));
-            let options = AttentionOptions {
-                dropout,
-                precision: ctx.forward.precision.matmul(),
-                ..AttentionOptions::default()
+            let x = x.reshape([batch, seq, count, config.head_dim()]);
+            let x = match norm {
+                Some(norm) => norm.forward(x),
+                None => x,
             };
-            causal_attention(q, k, v, ctx.layout, &options)
+            x.swap_dims(1, 2)
         };
-        // [batch, heads, seq, head_dim] -> [batch, seq, d_model]
-        self.out.forward(
-            attended.swap_dims(1, 2).reshape([batch, seq, d_model]),
-            ctx.forward,
-        )
+        let rotated = |x: Tensor<4>| match &ctx.rope {
+            Some((cos, sin)) => rope(x, cos.clone(), sin.clone()),
+            None => x,
+        };
+        let (n_heads, n_kv_heads) = (config.n_heads, config.n_kv_heads());
+        let q = self.q.forward(x.clone(), ctx.forward);
+        let q = rotated(heads(q, n_heads, self.q_norm.as_ref()));
+        let k = self.k.forward(x.clone(), ctx.forward);
+        let k = rotated(heads(k, n_kv_heads, self.k_norm.as_ref()));
+        let v = heads(self.v.forward(x, ctx.forward), n_kv_heads, None);
+        let dropout = dropout_key.filter(|_| config.dropout > 0.0);
+        let options = AttentionOptions {
+            dropout: dropout.map(|key| (config.dropout, key)),
+            precision: ctx.forward.precision.matmul(),
+            softcap: (config.attn_softcap > 0.0).then_some(config.attn_softcap),
+            window: config.window_of(layer),
+            ..AttentionOptions::default()
+        };
+        let attended = match cache {
+            Some(cache) => cache.attend(layer, q, k, v, &options),
+            None => causal_attention(q, k, v, ctx.layout, &options),
+        };
+        // [batch, heads, seq, head_dim] -> [batch, seq, heads * head_dim]
+        let merged = attended
+            .swap_dims(1, 2)
+            .reshape([batch, seq, n_heads * config.head_dim()]);
+        self.out.forward(merged, ctx.forward)
     }
 }

@@ -8,24 +8,26 @@ use super::attention::Attention;
 use super::config::GptConfig;
 use super::dropout;
 use super::mlp::Mlp;
+use super::rope::RopeTables;
 use crate::checkpointing::Checkpointing;
 use crate::context::ForwardCtx;
 use crate::init::Maker;
 use crate::kv_cache::KvCache;
-use crate::linear::LayerNorm;
+use crate::linear::Norm;
 
 /// What every block of one forward pass shares.
 pub(super) struct BlockCtx<'a> {
     pub(super) forward: &'a ForwardCtx,
     pub(super) layout: &'a RowLayout,
     pub(super) config: &'a GptConfig,
+    pub(super) rope: Option<RopeTables>,
 }
 
 #[derive(Module, Debug)]
 pub(super) struct Block {
-    norm_1: LayerNorm,
+    norm_1: Norm,
     attn: Attention,
-    norm_2: LayerNorm,
+    norm_2: Norm,
     mlp: Mlp,
 }
 
@@ -37,12 +39,8 @@ impl Block {
         std: f64,
     ) -> Result<Self, E> {
         let norm = |maker: &mut Maker<'_, E>, name: &str| {
-            LayerNorm::make(
-                maker,
-                &format!("{path}.{name}"),
-                config.d_model,
-                config.norm_eps,
-            )
+            let path = format!("{path}.{name}");
+            Norm::make(maker, &path, config.norm, config.d_model, config.norm_eps)
         };
         Ok(Self {
             norm_1: norm(maker, "norm_1")?,
@@ -83,7 +81,7 @@ impl Block {
         let input = x.clone().without_autodiff();
         let output = self.valid().forward(input, layer, ctx, None);
         let block = self.clone();
-        let (layout, config) = (ctx.layout.clone(), ctx.config.clone());
+        let (layout, config, rope) = (ctx.layout.clone(), ctx.config.clone(), ctx.rope.clone());
         let forward = ForwardCtx {
             checkpointing: None,
             ..ctx.forward.clone()
@@ -93,6 +91,7 @@ impl Block {
                 forward: &forward,
                 layout: &layout,
                 config: &config,
+                rope,
             };
             block.forward(x, layer, &ctx, None)
         })

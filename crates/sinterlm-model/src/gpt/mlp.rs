@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use sinterlm_kernels::{GeluKind, gelu};
+use sinterlm_kernels::{GeluKind, gelu, relu_squared, swiglu};
 
 use super::config::{Activation, GptConfig};
 use crate::context::ForwardCtx;
@@ -11,6 +11,7 @@ use crate::linear::Linear;
 
 #[derive(Module, Debug)]
 pub(super) struct Mlp {
+    gate: Option<Linear>,
     up: Linear,
     down: Linear,
     #[module(skip)]
@@ -24,25 +25,32 @@ impl Mlp {
         path: &str,
         std: f64,
     ) -> Result<Self, E> {
-        let (d_model, d_ff) = (config.d_model, config.d_ff());
+        let (d_model, d_ff, bias) = (config.d_model, config.d_ff(), config.mlp_bias);
+        let mut linear = |name: &str, shape: [usize; 2], std: f64| {
+            Linear::make(maker, &format!("{path}.{name}"), shape, std, bias)
+        };
+        let gate = config
+            .is_gated()
+            .then(|| linear("gate", [d_ff, d_model], std));
         Ok(Self {
-            up: Linear::make(maker, &format!("{path}.up"), [d_ff, d_model], std, true)?,
-            down: Linear::make(
-                maker,
-                &format!("{path}.down"),
-                [d_model, d_ff],
-                config.residual_std(std),
-                true,
-            )?,
+            gate: gate.transpose()?,
+            up: linear("up", [d_ff, d_model], std)?,
+            down: linear("down", [d_model, d_ff], config.residual_std(std))?,
             activation: config.activation,
         })
     }
 
     pub(super) fn forward(&self, x: Tensor<3>, ctx: &ForwardCtx) -> Tensor<3> {
-        let kind = match self.activation {
-            Activation::GeluTanh => GeluKind::Tanh,
-            Activation::Gelu => GeluKind::Exact,
+        let up = self.up.forward(x.clone(), ctx);
+        let fed = match (self.activation, &self.gate) {
+            (Activation::GeluTanh, _) => gelu(up, GeluKind::Tanh),
+            (Activation::Gelu, _) => gelu(up, GeluKind::Exact),
+            (Activation::ReluSquared, _) => relu_squared(up),
+            (Activation::Swiglu, gate) => {
+                let gate = gate.as_ref().expect("`make` gives a gated layer its gate");
+                swiglu(gate.forward(x, ctx), up)
+            }
         };
-        self.down.forward(gelu(self.up.forward(x, ctx), kind), ctx)
+        self.down.forward(fed, ctx)
     }
 }

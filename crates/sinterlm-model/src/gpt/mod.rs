@@ -1,10 +1,12 @@
-//! The GPT decoder written out: learned positions, pre-norm blocks, tied or untied head.
+//! The decoder written out: embeddings, pre-norm blocks, tied or untied head. What differs between
+//! model families is chosen by the config; there is one decoder, not one per family.
 
 mod attention;
 mod block;
 mod config;
 mod mlp;
 mod presets;
+mod rope;
 mod size;
 
 use burn::module::Module;
@@ -12,8 +14,9 @@ use burn::tensor::{Device, Tensor};
 use sinterlm_config::Seed;
 use sinterlm_kernels as kernels;
 
-pub use config::{Activation, GptConfig};
+pub use config::{Activation, GptConfig, NormKind, Positions};
 pub use presets::Preset;
+pub use rope::RopeScaling;
 pub use size::{MemoryEstimate, Parameters};
 
 use crate::batch::TokenBatch;
@@ -21,23 +24,25 @@ use crate::causal_lm::{CausalLm, Head};
 use crate::context::ForwardCtx;
 use crate::init::{Maker, ParamSpec};
 use crate::kv_cache::KvCache;
-use crate::linear::{Embedding, LayerNorm, Linear};
+use crate::linear::{Embedding, Linear, Norm};
 use block::{Block, BlockCtx};
 
 /// GPT-2's initial standard deviation of weights and embeddings (Radford et al. 2019).
 const INIT_STD: f64 = 0.02;
 
-/// A decoder-only transformer in the form of GPT-2 (Radford et al. 2019).
+/// A decoder-only transformer: GPT-2 (Radford et al. 2019), the Llama family, and what lies between,
+/// by the options of [`GptConfig`].
 ///
-/// Parameters are called `wte.weight`, `wpe.weight`, `blocks.N.norm_1.weight`,
-/// `blocks.N.attn.{q,k,v,out}.weight`, `blocks.N.norm_2.weight`, `blocks.N.mlp.{up,down}.weight`,
-/// `norm.weight` and, untied, `head.weight`; biases beside them.
+/// Parameters are called `wte.weight`, `wpe.weight` (learned positions), `blocks.N.norm_1.weight`,
+/// `blocks.N.attn.{q,k,v,out}.weight`, `blocks.N.attn.{q_norm,k_norm}.weight`,
+/// `blocks.N.norm_2.weight`, `blocks.N.mlp.{gate,up,down}.weight`, `norm.weight` and, untied,
+/// `head.weight`; biases beside them, each where the config asks for it.
 #[derive(Module, Debug)]
 pub struct Gpt {
     wte: Embedding,
-    wpe: Embedding,
+    wpe: Option<Embedding>,
     blocks: Vec<Block>,
-    norm: LayerNorm,
+    norm: Norm,
     head: Option<Linear>,
     #[module(skip)]
     config: GptConfig,
@@ -79,11 +84,13 @@ impl Gpt {
         let maker = &mut Maker { device, values };
         let d_model = config.d_model;
         let wte = Embedding::make(maker, "wte", [config.vocab_size, d_model], INIT_STD)?;
-        let wpe = Embedding::make(maker, "wpe", [config.max_seq_len, d_model], INIT_STD)?;
+        let wpe = (config.positions == Positions::Learned)
+            .then(|| Embedding::make(maker, "wpe", [config.max_seq_len, d_model], INIT_STD))
+            .transpose()?;
         let blocks = (0..config.n_layers)
             .map(|layer| Block::make(maker, config, &format!("blocks.{layer}"), INIT_STD))
             .collect::<Result<_, E>>()?;
-        let norm = LayerNorm::make(maker, "norm", d_model, config.norm_eps)?;
+        let norm = Norm::make(maker, "norm", config.norm, d_model, config.norm_eps)?;
         let head = (!config.tied_head)
             .then(|| Linear::make(maker, "head", [config.vocab_size, d_model], INIT_STD, false))
             .transpose()?;
@@ -109,16 +116,20 @@ impl Gpt {
         &self.config
     }
 
-    /// Token and position embeddings, `[batch, seq, d_model]`.
-    fn embed(&self, tokens: &TokenBatch, offset: usize) -> Tensor<3> {
-        let seq = tokens.layout.seq;
+    /// Token embeddings and, if learned, those of positions, `[batch, seq, d_model]`.
+    fn embed(&self, tokens: &TokenBatch) -> Tensor<3> {
         let x = self.wte.forward(tokens.ids.clone());
-        if tokens.layout.is_dense() {
+        let Some(wpe) = &self.wpe else {
+            return x;
+        };
+        match tokens.shared_positions() {
             // Every row reads the same positions: one slice, broadcast, in place of a look-up.
-            let rows = [offset..offset + seq, 0..self.config.d_model];
-            x + self.wpe.weight.val().slice(rows).unsqueeze::<3>()
-        } else {
-            x + self.wpe.forward(tokens.positions.clone())
+            Some(row) if row.is_sorted_by(|a, b| a + 1 == *b) => {
+                let first = row.first().map_or(0, |first| *first as usize);
+                let rows = [first..first + row.len(), 0..self.config.d_model];
+                x + wpe.weight.val().slice(rows).unsqueeze::<3>()
+            }
+            _ => x + wpe.forward(tokens.positions.clone()),
         }
     }
 }
@@ -130,19 +141,19 @@ impl CausalLm for Gpt {
         ctx: &ForwardCtx,
         mut cache: Option<&mut KvCache>,
     ) -> Tensor<3> {
-        let offset = cache.as_ref().map_or(0, |cache| cache.len());
-        let seq = tokens.layout.seq;
+        let last = tokens.host_positions().iter().max().copied().unwrap_or(0) as usize;
         assert!(
-            offset + seq <= self.config.max_seq_len,
+            last < self.config.max_seq_len,
             "hidden: {} tokens, the model reads {} at most",
-            offset + seq,
+            last + 1,
             self.config.max_seq_len
         );
-        let mut x = self.embed(tokens, offset);
+        let mut x = self.embed(tokens);
         let block_ctx = BlockCtx {
             forward: ctx,
             layout: &tokens.layout,
             config: &self.config,
+            rope: rope::rope_tables(&self.config, tokens, &x.device()),
         };
         // Dropout sites are numbered through the model: 0 for the embeddings, three per block.
         x = dropout(x, self.config.dropout, ctx.site_key(0));
@@ -159,7 +170,7 @@ impl CausalLm for Gpt {
             };
         }
         if let Some(cache) = cache {
-            cache.advance(seq);
+            cache.advance(tokens.layout.seq);
         }
         self.norm.forward(x)
     }
@@ -171,6 +182,8 @@ impl CausalLm for Gpt {
             .map_or(&self.wte.weight, |head| &head.weight);
         Head {
             weight: weight.val(),
+            softcap: (self.config.logits_softcap > 0.0)
+                .then_some(self.config.logits_softcap as f32),
         }
     }
 
@@ -179,7 +192,8 @@ impl CausalLm for Gpt {
     }
 
     fn new_cache(&self, batch: usize, capacity: usize) -> KvCache {
-        let shape = [batch, self.config.n_heads, capacity, self.config.head_dim()];
+        let [kv_heads, head_dim] = [self.config.n_kv_heads(), self.config.head_dim()];
+        let shape = [batch, kv_heads, capacity, head_dim];
         KvCache::new(self.blocks.len(), shape, &self.wte.weight.lazy_device())
     }
 }

@@ -1,6 +1,6 @@
 //! Parameter, FLOP and memory counts, known before anything is allocated.
 
-use super::config::GptConfig;
+use super::config::{GptConfig, NormKind, Positions};
 
 /// Parameter counts of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,27 +35,43 @@ impl GptConfig {
     /// Counts the parameters.
     pub fn parameters(&self) -> Parameters {
         let (d, d_ff) = (self.d_model as u64, self.d_ff() as u64);
+        let [q, k] = self.attention_widths().map(|width| width as u64);
+        let where_set = |set: bool, count: u64| if set { count } else { 0 };
         let table = self.vocab_size as u64 * d;
-        let embedding = table + self.max_seq_len as u64 * d;
-        let qkv = 3 * d * d + if self.qkv_bias { 3 * d } else { 0 };
-        let attention = qkv + d * d + d;
-        let mlp = 2 * d * d_ff + d_ff + d;
-        let norms = 4 * d;
-        let head = if self.tied_head { 0 } else { table };
-        let total = embedding + self.n_layers as u64 * (attention + mlp + norms) + 2 * d + head;
+        let learned = self.positions == Positions::Learned;
+        let embedding = table + where_set(learned, self.max_seq_len as u64 * d);
+        let biases = where_set(self.qkv_bias, q + 2 * k)
+            + where_set(self.attn_out_bias, d)
+            + where_set(self.mlp_bias, d_ff + where_set(self.is_gated(), d_ff) + d);
+        let norm = d + where_set(self.norm == NormKind::LayerNorm, d);
+        let norms = 2 * norm + where_set(self.qk_norm, 2 * self.head_dim() as u64);
+        let head = where_set(!self.tied_head, table);
+        let block = self.block_matrices() + biases + norms;
+        let total = embedding + self.n_layers as u64 * block + norm + head;
         Parameters { total, embedding }
+    }
+
+    /// Values of the matrices of one block.
+    fn block_matrices(&self) -> u64 {
+        let [q, k] = self.attention_widths();
+        let feed_forward = (2 + usize::from(self.is_gated())) * self.d_ff();
+        (self.d_model * (2 * q + 2 * k + feed_forward)) as u64
     }
 
     /// Floating-point operations of one training step per token at rows of `seq` tokens: six per
     /// weight of the matrix products (two forward, four backward; Kaplan et al. 2020,
     /// <https://arxiv.org/abs/2001.08361>, table 1) and the causal half of the attention products.
     pub fn train_flops_per_token(&self, seq: usize) -> u64 {
-        let (d, d_ff) = (self.d_model as u64, self.d_ff() as u64);
-        let block = 4 * d * d + 2 * d * d_ff;
-        let products = self.n_layers as u64 * block + self.vocab_size as u64 * d;
-        // QKᵀ and PV: 2·seq·d each per token, half of it under the causal mask, times three.
-        let attention = self.n_layers as u64 * 3 * 2 * seq as u64 * d;
-        6 * products + attention
+        let blocks = self.n_layers as u64 * self.block_matrices();
+        let products = blocks + (self.vocab_size * self.d_model) as u64;
+        // Twice the tokens that one sees on average: `seq` under the causal mask, less in a window.
+        let seen = |layer| match self.window_of(layer) {
+            Some(window) if window < seq => 2 * window - window * window / seq,
+            _ => seq,
+        };
+        let seen: usize = (0..self.n_layers).map(seen).sum();
+        // QKᵀ and PV: 2·width each per token and token seen, times three.
+        6 * products + (3 * 2 * seen * self.attention_widths()[0]) as u64
     }
 
     /// Estimates the memory of a training step with `micro_batch_size` rows of `seq` tokens and
@@ -75,9 +91,12 @@ impl GptConfig {
         let total = self.parameters().total;
         let tokens = (micro_batch_size * seq) as u64;
         let (d, d_ff) = (self.d_model as u64, self.d_ff() as u64);
-        // Per block: two norm outputs, q, k, v, the attended values and two residual sums (8 d),
-        // the feed-forward layer before and after its activation.
-        let block = 8 * d + 2 * d_ff;
+        let [q, k] = self.attention_widths().map(|width| width as u64);
+        // Per block: two norm outputs and two residual sums (4 d), q, k, v and the attended values,
+        // q and k before their norms, the feed-forward layer before and after its activation.
+        let normed = if self.qk_norm { q + k } else { 0 };
+        let feed_forward = (2 + u64::from(self.is_gated())) * d_ff;
+        let block = 4 * d + 2 * q + 2 * k + normed + feed_forward;
         // Beside the blocks: embeddings, final norm, loss gradients and one chunk of logits.
         let rest = 4 * d;
         let chunk = 2 * 128 * self.vocab_size as u64;

@@ -1,0 +1,138 @@
+//! GPT-2 as `transformers` writes it: keys of `config.json` and names of tensors. Linear weights are
+//! stored as `[d_in, d_out]`, and q, k, v side by side in one tensor.
+
+use serde_json::{Value, json};
+
+use super::json::Keys;
+use super::place::{Form, Place};
+use crate::gpt::{Activation, GptConfig, NormKind, Positions};
+
+/// In front of every name but the head's.
+pub(super) const PREFIX: &str = "transformer.";
+
+/// Activations by the names that `transformers` gives them.
+const ACTIVATIONS: [(&str, Activation); 4] = [
+    ("gelu_new", Activation::GeluTanh),
+    ("gelu_pytorch_tanh", Activation::GeluTanh),
+    ("gelu", Activation::Gelu),
+    ("relu2", Activation::ReluSquared),
+];
+
+/// Whether `transformers` can express the decoder as a GPT-2.
+pub(super) fn covers(config: &GptConfig) -> bool {
+    let as_gpt2 = GptConfig {
+        n_kv_heads: config.n_heads,
+        head_dim: config.d_model / config.n_heads,
+        positions: Positions::Learned,
+        norm: NormKind::LayerNorm,
+        qk_norm: false,
+        attn_out_bias: true,
+        mlp_bias: true,
+        window: 0,
+        attn_softcap: 0.0,
+        logits_softcap: 0.0,
+        ..config.clone()
+    };
+    let resolved = GptConfig {
+        n_kv_heads: config.n_kv_heads(),
+        head_dim: config.head_dim(),
+        ..config.clone()
+    };
+    as_gpt2 == resolved && config.activation != Activation::Swiglu
+}
+
+/// The place of the parameter at `path`.
+///
+/// # Panics
+/// If a GPT-2 has no such parameter.
+pub(super) fn place(path: &str) -> Place {
+    match path {
+        "wte.weight" | "wpe.weight" => return Place::plain(format!("{PREFIX}{path}")),
+        "norm.weight" => return Place::plain(format!("{PREFIX}ln_f.weight")),
+        "norm.bias" => return Place::plain(format!("{PREFIX}ln_f.bias")),
+        "head.weight" => return Place::plain("lm_head.weight"),
+        _ => {}
+    }
+    let (layer, module, leaf) = super::place::in_block(path).expect("a parameter of a block");
+    let (name, third) = match module {
+        "norm_1" => ("ln_1", None),
+        "norm_2" => ("ln_2", None),
+        "attn.q" => ("attn.c_attn", Some(0)),
+        "attn.k" => ("attn.c_attn", Some(1)),
+        "attn.v" => ("attn.c_attn", Some(2)),
+        "attn.out" => ("attn.c_proj", None),
+        "mlp.up" => ("mlp.c_fc", None),
+        "mlp.down" => ("mlp.c_proj", None),
+        other => unreachable!("a GPT-2 has no module `{other}`"),
+    };
+    let matrix = leaf == "weight" && !module.starts_with("norm");
+    Place {
+        name: format!("{PREFIX}h.{layer}.{name}.{leaf}"),
+        form: match third {
+            Some(third) => Form::Third(third),
+            None if matrix => Form::Transposed,
+            None => Form::Plain,
+        },
+    }
+}
+
+/// Whether a tensor that no parameter takes does no harm: buffers that `transformers` saves beside
+/// the weights, and zero biases where we have none.
+pub(super) fn is_spare(name: &str, config: &GptConfig) -> bool {
+    name.ends_with(".attn.bias")
+        || name.ends_with(".attn.masked_bias")
+        || (name.ends_with(".attn.c_attn.bias") && !config.qkv_bias)
+}
+
+pub(super) fn to_json(config: &GptConfig) -> Value {
+    let (activation, _) = ACTIVATIONS
+        .into_iter()
+        .find(|(_, activation)| *activation == config.activation)
+        .expect("`covers` asks for one of these");
+    json!({
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "vocab_size": config.vocab_size,
+        "n_positions": config.max_seq_len,
+        "n_embd": config.d_model,
+        "n_layer": config.n_layers,
+        "n_head": config.n_heads,
+        "n_inner": config.d_ff(),
+        "activation_function": activation,
+        "embd_pdrop": config.dropout,
+        "attn_pdrop": config.dropout,
+        "resid_pdrop": config.dropout,
+        "layer_norm_epsilon": config.norm_eps,
+        "tie_word_embeddings": config.tied_head,
+        "qkv_bias": config.qkv_bias,
+        "torch_dtype": "float32",
+    })
+}
+
+pub(super) fn from_json(keys: &Keys<'_>) -> Result<GptConfig, String> {
+    for (key, plain) in [
+        ("scale_attn_weights", true),
+        ("scale_attn_by_inverse_layer_idx", false),
+        ("add_cross_attention", false),
+    ] {
+        keys.only(key, plain)?;
+    }
+    let activation = match keys.text("activation_function") {
+        None => Activation::GeluTanh,
+        Some(name) => keys.one_of("activation_function", name, &ACTIVATIONS)?,
+    };
+    Ok(GptConfig {
+        vocab_size: keys.size("vocab_size")?,
+        max_seq_len: keys.size("n_positions")?,
+        d_model: keys.size("n_embd")?,
+        n_layers: keys.size("n_layer")?,
+        n_heads: keys.size("n_head")?,
+        d_ff: keys.optional_size("n_inner")?.unwrap_or(0),
+        qkv_bias: keys.flag("qkv_bias", true)?,
+        activation,
+        dropout: keys.number("resid_pdrop", 0.0)?,
+        tied_head: keys.flag("tie_word_embeddings", true)?,
+        norm_eps: keys.number("layer_norm_epsilon", 1e-5)?,
+        ..GptConfig::default()
+    })
+}

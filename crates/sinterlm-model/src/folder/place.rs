@@ -1,0 +1,145 @@
+//! Where and in which form a parameter of the decoder lies in a weights file. Which family puts it
+//! where is left to the families' tables.
+
+/// One parameter's place in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Tensor name as the family writes it.
+    pub(crate) name: String,
+    /// How the file's tensor relates to the parameter.
+    pub(crate) form: Form,
+}
+
+/// How a tensor in a file relates to the decoder's parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The same values in the same order.
+    Plain,
+    /// `[d_in, d_out]` in place of `[d_out, d_in]`.
+    Transposed,
+    /// One third of a tensor that holds q, k and v side by side along `d_out`, a matrix transposed.
+    Third(usize),
+}
+
+impl Place {
+    pub(crate) fn plain(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            form: Form::Plain,
+        }
+    }
+}
+
+impl Form {
+    /// Shape in the file of a parameter of `shape`.
+    pub(crate) fn stored_shape(self, shape: &[usize]) -> Vec<usize> {
+        let mut stored = shape.to_vec();
+        if let Self::Third(_) = self {
+            stored[0] *= 3;
+        }
+        if self != Self::Plain {
+            stored.reverse();
+        }
+        stored
+    }
+
+    /// The values of a parameter of `shape` out of those of the file's tensor.
+    pub(crate) fn restore(self, stored: Vec<f32>, shape: &[usize]) -> Vec<f32> {
+        match (self, shape) {
+            (Self::Transposed, &[rows, cols]) => transpose(&stored, rows, [cols, rows]),
+            (Self::Third(third), &[rows, cols]) => {
+                transpose(&stored[third * rows..], 3 * rows, [cols, rows])
+            }
+            (Self::Third(third), _) => {
+                let len = shape.iter().product::<usize>();
+                stored[third * len..][..len].to_vec()
+            }
+            _ => stored,
+        }
+    }
+
+    /// Puts the values of a parameter of `shape` into the file's tensor.
+    pub(crate) fn store(self, values: Vec<f32>, shape: &[usize], stored: &mut Vec<f32>) {
+        match (self, shape) {
+            (Self::Transposed, &[rows, cols]) => *stored = transpose(&values, cols, [rows, cols]),
+            (Self::Third(third), &[rows, cols]) => {
+                let turned = transpose(&values, cols, [rows, cols]);
+                let lines = stored
+                    .chunks_exact_mut(3 * rows)
+                    .zip(turned.chunks_exact(rows));
+                for (line, turned) in lines {
+                    line[third * rows..][..rows].copy_from_slice(turned);
+                }
+            }
+            (Self::Third(third), _) => {
+                stored[third * values.len()..][..values.len()].copy_from_slice(&values);
+            }
+            _ => *stored = values,
+        }
+    }
+}
+
+/// Number of the block, module and leaf of a path such as `blocks.3.attn.q.weight`; `None` outside
+/// the blocks.
+pub(super) fn in_block(path: &str) -> Option<(&str, &str, &str)> {
+    let (layer, rest) = path.strip_prefix("blocks.")?.split_once('.')?;
+    let (module, leaf) = rest.rsplit_once('.')?;
+    Some((layer, module, leaf))
+}
+
+/// The transpose of a `[rows, cols]` matrix whose rows begin `stride` values apart, in tiles that
+/// stay in the cache.
+fn transpose(values: &[f32], stride: usize, [rows, cols]: [usize; 2]) -> Vec<f32> {
+    const TILE: usize = 32;
+    let mut out = vec![0.0; rows * cols];
+    for first_row in (0..rows).step_by(TILE) {
+        for first_col in (0..cols).step_by(TILE) {
+            for row in first_row..rows.min(first_row + TILE) {
+                for col in first_col..cols.min(first_col + TILE) {
+                    out[col * rows + row] = values[row * stride + col];
+                }
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(len: usize) -> Vec<f32> {
+        (0..len).map(|i| i as f32).collect()
+    }
+
+    #[test]
+    fn each_form_comes_back_from_the_file() {
+        for (form, shape) in [
+            (Form::Plain, vec![3, 5]),
+            (Form::Transposed, vec![70, 41]),
+            (Form::Third(1), vec![4, 6]),
+            (Form::Third(2), vec![4]),
+        ] {
+            let len = shape.iter().product();
+            let mut stored = vec![-1.0; form.stored_shape(&shape).iter().product()];
+            form.store(counted(len), &shape, &mut stored);
+            assert_eq!(form.restore(stored, &shape), counted(len), "{form:?}");
+        }
+    }
+
+    #[test]
+    fn a_transposed_matrix_and_thirds_lie_as_in_gpt2() {
+        let mut stored = vec![0.0; 6];
+        Form::Transposed.store(counted(6), &[2, 3], &mut stored);
+        assert_eq!(stored, [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+        let mut fused = vec![0.0; 12]; // [d_in 2, 3 * d_out 2]
+        for third in 0..3 {
+            let values = counted(4).iter().map(|x| x + 10.0 * third as f32).collect();
+            Form::Third(third).store(values, &[2, 2], &mut fused);
+        }
+        let wanted = [
+            0.0, 2.0, 10.0, 12.0, 20.0, 22.0, 1.0, 3.0, 11.0, 13.0, 21.0, 23.0,
+        ];
+        assert_eq!(fused, wanted);
+    }
+}

@@ -1,0 +1,225 @@
+//! Published families as options of the one decoder, against the numbers of `transformers`.
+
+use std::convert::Infallible;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Gradients, Int, Tensor};
+use sinterlm_kernels::{CrossEntropyOptions, MatmulPrecision, linear, linear_cross_entropy};
+use sinterlm_model::{
+    Activation, CausalLm, ForwardCtx, Gpt, GptConfig, NormKind, PathStack, Positions, RopeScaling,
+    TokenBatch,
+};
+use sinterlm_testkit::{Golden, WHOLE_MODEL_F32, assert_close, fixed_weight, fixture};
+
+const ROWS: usize = 2;
+
+fn llama() -> GptConfig {
+    GptConfig {
+        vocab_size: 61,
+        max_seq_len: 64,
+        d_model: 32,
+        n_layers: 2,
+        n_heads: 4,
+        n_kv_heads: 2,
+        d_ff: 48,
+        positions: Positions::Rope,
+        norm: NormKind::RmsNorm,
+        qkv_bias: false,
+        attn_out_bias: false,
+        mlp_bias: false,
+        activation: Activation::Swiglu,
+        ..GptConfig::default()
+    }
+}
+
+fn untied() -> GptConfig {
+    GptConfig {
+        tied_head: false,
+        ..llama()
+    }
+}
+
+const LLAMA3: RopeScaling = RopeScaling::Llama3 {
+    factor: 8.0,
+    low_freq_factor: 1.0,
+    high_freq_factor: 4.0,
+    original_max_seq_len: 32,
+};
+
+/// Name of the fixture and the decoder's options.
+fn families() -> [(&'static str, GptConfig); 6] {
+    [
+        (
+            "gpt2",
+            GptConfig {
+                vocab_size: 61,
+                max_seq_len: 16,
+                d_model: 32,
+                n_layers: 2,
+                n_heads: 4,
+                ..GptConfig::default()
+            },
+        ),
+        ("llama", llama()),
+        (
+            "llama3",
+            GptConfig {
+                qkv_bias: true,
+                attn_out_bias: true,
+                rope_theta: 500_000.0,
+                rope_scaling: LLAMA3,
+                ..untied()
+            },
+        ),
+        (
+            "mistral",
+            GptConfig {
+                window: 5,
+                ..untied()
+            },
+        ),
+        (
+            "qwen2",
+            GptConfig {
+                qkv_bias: true,
+                rope_theta: 1e6,
+                window: 4,
+                global_layers: vec![0],
+                ..llama()
+            },
+        ),
+        (
+            "qwen3",
+            GptConfig {
+                head_dim: 12,
+                qk_norm: true,
+                rope_theta: 1e6,
+                ..untied()
+            },
+        ),
+    ]
+}
+
+fn model(config: &GptConfig, device: &Device) -> Gpt {
+    let filled = config.init_from(device, |spec| {
+        Ok::<_, Infallible>(fixed_weight(&spec.path, &spec.shape))
+    });
+    filled.expect("nothing can fail")
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().expect("f32")
+}
+
+fn ids(golden: &Golden) -> Vec<u32> {
+    golden.i64("ids").iter().map(|id| *id as u32).collect()
+}
+
+fn logits(model: &Gpt, hidden: Tensor<3>) -> Vec<f32> {
+    values(linear(
+        hidden,
+        model.head().weight,
+        None,
+        MatmulPrecision::F32,
+    ))
+}
+
+/// Holds every parameter's gradient against the fixture.
+struct Compare<'a> {
+    golden: &'a Golden,
+    tape: &'a mut Gradients,
+    stack: PathStack,
+    compared: usize,
+}
+
+impl ModuleVisitor for Compare<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let path = self.stack.path();
+        let grad = param.val().grad_remove(self.tape);
+        let grad = values(grad.unwrap_or_else(|| panic!("{path}: none")));
+        let expected = self.golden.f64(&format!("grad.{path}"));
+        // A key bias shifts all scores of a query alike, unless rotation makes it differ by key.
+        if expected.iter().any(|x| x.abs() > 1e-6) || !path.ends_with("attn.k.bias") {
+            assert_close(&grad, expected, WHOLE_MODEL_F32, &path);
+        }
+        self.compared += 1;
+    }
+
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.stack.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.stack.exit();
+    }
+}
+
+#[test]
+fn logits_loss_and_all_gradients_equal_transformers() {
+    let device = Device::flex().autodiff();
+    for (name, config) in families() {
+        println!("{name}");
+        let golden = Golden::load(fixture(&format!("family_{name}.safetensors")));
+        let model = model(&config, &device);
+        let tokens = TokenBatch::dense(&ids(&golden), ROWS, &device);
+        let hidden = model.hidden(&tokens, &ForwardCtx::default(), None);
+        let found = logits(&model, hidden.clone());
+        assert_close(&found, golden.f64("logits"), WHOLE_MODEL_F32, name);
+
+        let count = found.len() / config.vocab_size;
+        let targets: Vec<i32> = golden.i64("targets").iter().map(|id| *id as i32).collect();
+        let loss = linear_cross_entropy(
+            hidden.reshape([count, config.d_model]),
+            model.head().weight,
+            Tensor::<1, Int>::from_data(&targets[..], &device),
+            Tensor::full([count], 1.0 / count as f64, &device),
+            &CrossEntropyOptions::default(),
+        );
+        let mean = values(loss.clone());
+        assert_close(&mean, golden.f64("loss"), WHOLE_MODEL_F32, name);
+        let mut tape = loss.backward();
+        let mut compare = Compare {
+            golden: &golden,
+            tape: &mut tape,
+            stack: PathStack::default(),
+            compared: 0,
+        };
+        model.visit(&mut compare);
+        let expected = golden.names().filter(|name| name.starts_with("grad."));
+        assert_eq!(compare.compared, expected.count(), "{name}: parameters");
+    }
+}
+
+#[test]
+fn rotations_of_every_scaling_equal_transformers() {
+    let device = Device::flex();
+    let golden = Golden::load(fixture("family_scaled.safetensors"));
+    let yarn = RopeScaling::Yarn {
+        factor: 4.0,
+        original_max_seq_len: 16,
+        beta_fast: 32.0,
+        beta_slow: 1.0,
+        attention_factor: 0.1 * 4f64.ln() + 1.0,
+        truncate: true,
+    };
+    let dynamic = RopeScaling::Dynamic {
+        factor: 3.0,
+        original_max_seq_len: 8,
+    };
+    for (name, rope_scaling) in [
+        ("linear", RopeScaling::Linear { factor: 4.0 }),
+        ("dynamic", dynamic),
+        ("yarn", yarn),
+        ("llama3", LLAMA3),
+    ] {
+        let config = GptConfig {
+            rope_scaling,
+            ..llama()
+        };
+        let model = model(&config, &device);
+        let tokens = TokenBatch::dense(&ids(&golden), ROWS, &device);
+        let found = logits(&model, model.hidden(&tokens, &ForwardCtx::default(), None));
+        let expected = golden.f64(&format!("logits.{name}"));
+        assert_close(&found, expected, WHOLE_MODEL_F32, name);
+    }
+}
