@@ -62,25 +62,18 @@ pub(crate) fn read_header(path: &Path, bytes: &[u8]) -> Result<Header, FormatErr
     }
     let (header, data) = rest.split_at(header_size as usize);
     let raw: RawHeader =
-        serde_json::from_slice(header).map_err(|e| header_fault(path, e.to_string()))?;
+        serde_json::from_slice(header).map_err(|e| FormatError::header(path, e.to_string()))?;
     let tensors = place_tensors(
         path,
         raw.tensors,
         data.len() as u64,
         bytes.len() - data.len(),
     )?;
-    SafeTensors::read_metadata(bytes).map_err(|e| header_fault(path, e.to_string()))?;
+    SafeTensors::read_metadata(bytes).map_err(|e| FormatError::header(path, e.to_string()))?;
     Ok(Header {
         tensors,
         metadata: raw.metadata,
     })
-}
-
-fn header_fault(path: &Path, fault: String) -> FormatError {
-    FormatError::Header {
-        path: path.to_path_buf(),
-        fault,
-    }
 }
 
 /// Checks that the tensors, in order of their offsets, cover the data without gap or overlap.
@@ -129,7 +122,7 @@ fn place_tensors(
                 path: path.to_path_buf(),
                 name,
                 shape,
-                dtype,
+                dtype: dtype.into(),
                 found: end - start,
             });
         }

@@ -101,7 +101,7 @@ fn check_entries(path: &Path, entries: &[TensorEntry<'_>]) -> Result<(), FormatE
                 path: path(),
                 name: name(),
                 shape,
-                dtype: entry.dtype,
+                dtype: entry.dtype.into(),
                 found: entry.data.len() as u64,
             });
         }
