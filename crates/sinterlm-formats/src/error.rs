@@ -218,6 +218,40 @@ pub enum FormatError {
         /// The tensor that should be there.
         name: String,
     },
+    /// A metadata key that is needed is not there.
+    #[error("{path}: the metadata has no key `{key}`; fetch or convert the file again", path = .path.display())]
+    MissingKey {
+        /// The file read.
+        path: PathBuf,
+        /// The key asked for.
+        key: String,
+    },
+    /// A metadata value is not of the type it must have.
+    #[error(
+        "{path}: the metadata key `{key}` holds {found}, expected {expected}; \
+         fetch or convert the file again",
+        path = .path.display()
+    )]
+    KeyType {
+        /// The file read.
+        path: PathBuf,
+        /// The key at fault.
+        key: String,
+        /// What it should hold.
+        expected: &'static str,
+        /// The type of what it holds.
+        found: String,
+    },
+    /// A tensor to be written is nothing that the format can hold.
+    #[error("{path}: tensor `{name}` cannot be written: {fault}", path = .path.display())]
+    Unwritable {
+        /// The file to be written.
+        path: PathBuf,
+        /// The tensor at fault.
+        name: String,
+        /// Why, and what to do.
+        fault: String,
+    },
     /// A tensor to be written has a name that the format keeps for itself.
     #[error("{path}: no tensor may be named `{name}`, the format keeps that name; rename it", path = .path.display())]
     ReservedName {

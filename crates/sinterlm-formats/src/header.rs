@@ -13,7 +13,7 @@ use std::{
 use safetensors::SafeTensors;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
-use crate::{Dtype, FormatError};
+use crate::{Dtype, FormatError, TensorType};
 
 /// The format's limit for the header, in bytes.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -117,7 +117,7 @@ fn place_tensors(
                 limit: data_size,
             });
         }
-        if size_of_shape(&shape, dtype) != Some(end - start) {
+        if TensorType::from(dtype).size_bytes(&shape) != Some(end - start) {
             return Err(FormatError::TensorSize {
                 path: path.to_path_buf(),
                 name,
@@ -146,13 +146,6 @@ fn place_tensors(
         });
     }
     Ok(tensors)
-}
-
-/// Bytes of a tensor, `None` where the number does not fit.
-pub(crate) fn size_of_shape(shape: &[u64], dtype: Dtype) -> Option<u64> {
-    shape
-        .iter()
-        .try_fold(dtype.size_bytes() as u64, |size, n| size.checked_mul(*n))
 }
 
 /// The header as written: entries in order, repeated names and unknown dtypes included.

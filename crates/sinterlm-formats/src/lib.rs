@@ -3,8 +3,10 @@
 
 mod atomic;
 mod blocks;
+mod cursor;
 mod dtype;
 mod error;
+mod gguf;
 mod hash;
 mod header;
 mod mapped;
@@ -20,6 +22,9 @@ pub use atomic::write_file_atomic;
 pub use blocks::BlockType;
 pub use dtype::Dtype;
 pub use error::FormatError;
+pub use gguf::{
+    GgufArray, GgufData, GgufField, GgufFile, GgufMetadata, GgufTensor, GgufValue, write_gguf,
+};
 pub use hash::sha256_file;
 pub use mapped::{MappedBytes, MappedFile};
 pub use safetensors_file::{SafetensorsFile, TensorView};

@@ -1,8 +1,8 @@
 //! The one way to read tensors by name whatever the container; what names mean is left to others.
 
-use std::{fmt, path::Path};
+use std::{collections::BTreeMap, fmt, ops::Range, path::Path, sync::Arc};
 
-use crate::{FormatError, MappedBytes, TensorType};
+use crate::{FormatError, MappedBytes, MappedFile, TensorType};
 
 /// A container of named tensors.
 ///
@@ -51,7 +51,7 @@ pub struct StoredTensor {
 impl StoredTensor {
     /// Number of elements.
     pub fn len(&self) -> usize {
-        self.shape.iter().product()
+        self.bytes.len() / self.dtype.block_bytes() * self.dtype.block_len()
     }
 
     /// Whether an axis has length 0.
@@ -75,5 +75,37 @@ impl StoredTensor {
         let mut values = vec![0.0; self.len()];
         self.dtype.decode(&self.bytes, &mut values);
         Some(values)
+    }
+}
+
+/// Where a checked tensor lies in its file.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) dtype: TensorType,
+    pub(crate) shape: Vec<usize>,
+    /// Bytes from the start of the file; inside it, and as many as the shape needs.
+    pub(crate) range: Range<usize>,
+}
+
+impl Place {
+    /// The place of the tensor `name` among those of the file at `path`.
+    pub(crate) fn find<'a>(
+        path: &Path,
+        places: &'a BTreeMap<String, Self>,
+        name: &str,
+    ) -> Result<&'a Self, FormatError> {
+        places.get(name).ok_or_else(|| {
+            FormatError::missing_tensor(path, name, places.keys().map(String::as_str))
+        })
+    }
+
+    /// The tensor in `map`, the file this place was checked against.
+    pub(crate) fn stored(&self, map: &Arc<MappedFile>) -> StoredTensor {
+        StoredTensor {
+            dtype: self.dtype,
+            shape: self.shape.clone(),
+            bytes: MappedBytes::new(Arc::clone(map), self.range.clone())
+                .expect("places are checked against the file"),
+        }
     }
 }

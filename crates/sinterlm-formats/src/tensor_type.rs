@@ -34,19 +34,25 @@ impl TensorType {
         }
     }
 
-    /// Bytes of a tensor of this shape; `None` where the number does not fit or the innermost axis
-    /// is not whole blocks.
+    /// Bytes of a tensor of this shape; `None` where the innermost axis is not whole blocks, or the
+    /// axes, those of length 0 left out, multiply to more than fits.
     pub fn size_bytes(self, shape: &[u64]) -> Option<u64> {
         let block_len = self.block_len() as u64;
         let row = shape.last().copied().unwrap_or(1);
         if !row.is_multiple_of(block_len) {
             return None;
         }
-        let outer = &shape[..shape.len().saturating_sub(1)];
-        outer
+        // No product of some of the axes may overflow, in whatever order a reader takes it.
+        let all = shape
             .iter()
-            .try_fold(row / block_len, |blocks, n| blocks.checked_mul(*n))?
-            .checked_mul(self.block_bytes() as u64)
+            .try_fold(self.block_bytes() as u64, |size, n| {
+                size.checked_mul((*n).max(1))
+            })?;
+        if shape.contains(&0) {
+            Some(0)
+        } else {
+            Some(all / block_len)
+        }
     }
 
     /// Whether the elements are real numbers, so that [`decode`](Self::decode) may be used.
@@ -67,14 +73,7 @@ impl TensorType {
     /// # Panics
     /// If the type is no float, or `bytes` and `out` are not the same number of whole units.
     pub fn decode(self, bytes: &[u8], out: &mut [f32]) {
-        assert_eq!(
-            (
-                bytes.len() / self.block_bytes(),
-                bytes.len() % self.block_bytes()
-            ),
-            (out.len() / self.block_len(), out.len() % self.block_len()),
-            "decode: bytes and values must be the same number of whole blocks"
-        );
+        self.assert_whole_blocks(bytes, out);
         match self {
             Self::Plain(Dtype::F32) => convert(bytes, out, f32::from_le_bytes),
             Self::Plain(Dtype::F16) => convert(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
@@ -83,6 +82,45 @@ impl TensorType {
             Self::Plain(dtype) => panic!("decode: {dtype} is no float"),
             Self::Blocks(block) => block.decode(bytes, out),
         }
+    }
+}
+
+/// Encoding.
+impl TensorType {
+    /// Whether [`encode`](Self::encode) knows this type: F32, F16, BF16, F64 and the blocks of 32.
+    pub const fn can_encode(self) -> bool {
+        match self {
+            Self::Plain(_) => self.is_float(),
+            Self::Blocks(block) => block.can_encode(),
+        }
+    }
+
+    /// Encodes `values` into `out`: half floats are rounded to nearest even, beyond their range to
+    /// infinity; blocks are bit for bit those of ggml's `quantize_row_*_ref` functions.
+    ///
+    /// # Panics
+    /// If the type cannot be encoded, see [`can_encode`](Self::can_encode), or `values` and `out`
+    /// are not the same number of whole units.
+    pub fn encode(self, values: &[f32], out: &mut [u8]) {
+        self.assert_whole_blocks(out, values);
+        match self {
+            Self::Plain(Dtype::F32) => store(values, out, f32::to_le_bytes),
+            Self::Plain(Dtype::F16) => store(values, out, |x| f16::from_f32(x).to_le_bytes()),
+            Self::Plain(Dtype::BF16) => store(values, out, |x| bf16::from_f32(x).to_le_bytes()),
+            Self::Plain(Dtype::F64) => store(values, out, |x| f64::from(x).to_le_bytes()),
+            Self::Plain(dtype) => panic!("encode: {dtype} is no float"),
+            Self::Blocks(block) => block.encode(values, out),
+        }
+    }
+
+    fn assert_whole_blocks(self, bytes: &[u8], values: &[f32]) {
+        assert!(
+            bytes.len().is_multiple_of(self.block_bytes())
+                && bytes.len() / self.block_bytes() * self.block_len() == values.len(),
+            "{self}: {} bytes and {} values are not the same number of whole blocks",
+            bytes.len(),
+            values.len()
+        );
     }
 }
 
@@ -113,6 +151,12 @@ fn convert<const N: usize>(bytes: &[u8], out: &mut [f32], read: impl Fn([u8; N])
     }
 }
 
+fn store<const N: usize>(values: &[f32], out: &mut [u8], write: impl Fn(f32) -> [u8; N]) {
+    for (value, element) in values.iter().zip(out.as_chunks_mut().0) {
+        *element = write(*value);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +170,8 @@ mod tests {
         assert_eq!(plain.size_bytes(&[]), Some(2));
         assert_eq!(plain.size_bytes(&[5, 0]), Some(0));
         assert_eq!(plain.size_bytes(&[u64::MAX, 2]), None);
+        assert_eq!(plain.size_bytes(&[u64::MAX, 2, 0]), None);
+        assert_eq!(plain.size_bytes(&[0, u64::MAX, 2]), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{FormatError, SafetensorsFile, ShardedFile, StoredTensor, TensorSource};
+use crate::{FormatError, GgufFile, SafetensorsFile, ShardedFile, StoredTensor, TensorSource};
 
 /// Names of the weights in a folder, in the order in which they are looked for.
 const IN_FOLDER: [&str; 2] = ["model.safetensors", "model.safetensors.index.json"];
@@ -22,6 +22,8 @@ pub enum WeightFile {
     Safetensors(SafetensorsFile),
     /// Several files behind one index.
     Sharded(ShardedFile),
+    /// A GGUF file.
+    Gguf(GgufFile),
 }
 
 impl WeightFile {
@@ -46,6 +48,7 @@ impl WeightFile {
     pub(crate) fn open_single(path: &Path) -> Result<Self, FormatError> {
         let start = first_bytes(path)?;
         match start {
+            [b'G', b'G', b'U', b'F', ..] => GgufFile::open(path).map(Self::Gguf),
             // The header's length, then the first byte of a JSON object.
             [.., b'{'] => SafetensorsFile::open(path).map(Self::Safetensors),
             _ if path.extension().is_some_and(|e| e == "safetensors") => {
@@ -61,6 +64,7 @@ impl WeightFile {
         match self {
             Self::Safetensors(file) => file,
             Self::Sharded(file) => file,
+            Self::Gguf(file) => file,
         }
     }
 }

@@ -91,21 +91,16 @@ impl BlockType {
         }
     }
 
-    /// Whether [`encode`](Self::encode) knows this type.
-    pub const fn can_encode(self) -> bool {
+    /// Whether the type can be written.
+    pub(crate) const fn can_encode(self) -> bool {
         matches!(
             self,
             Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0
         )
     }
 
-    /// Encodes `values` into `out` as ggml's `quantize_row_*_ref` functions do, bit for bit.
-    ///
-    /// # Panics
-    /// If the type cannot be encoded (see [`can_encode`](Self::can_encode)), or `values` and `out`
-    /// are not the same number of whole blocks.
-    pub fn encode(self, values: &[f32], out: &mut [u8]) {
-        self.assert_whole_blocks(out, values);
+    /// Encodes whole blocks; the public way is `TensorType::encode`, which checks the lengths.
+    pub(crate) fn encode(self, values: &[f32], out: &mut [u8]) {
         match self {
             Self::Q4_0 => each(values, out, legacy::encode_q4_0),
             Self::Q4_1 => each(values, out, legacy::encode_q4_1),
@@ -118,9 +113,8 @@ impl BlockType {
         }
     }
 
-    /// Decodes whole blocks; the public way is `TensorType::decode`.
+    /// Decodes whole blocks; the public way is `TensorType::decode`, which checks the lengths.
     pub(crate) fn decode(self, bytes: &[u8], out: &mut [f32]) {
-        self.assert_whole_blocks(bytes, out);
         match self {
             Self::Q4_0 => each_block(bytes, out, legacy::decode_q4_0),
             Self::Q4_1 => each_block(bytes, out, legacy::decode_q4_1),
@@ -133,16 +127,6 @@ impl BlockType {
             Self::Q5K => each_block(bytes, out, k_quants::decode_q5_k),
             Self::Q6K => each_block(bytes, out, k_quants::decode_q6_k),
         }
-    }
-
-    fn assert_whole_blocks(self, bytes: &[u8], values: &[f32]) {
-        assert!(
-            bytes.len().is_multiple_of(self.size_bytes())
-                && bytes.len() / self.size_bytes() * self.len() == values.len(),
-            "{self}: {} bytes and {} values are not the same number of whole blocks",
-            bytes.len(),
-            values.len()
-        );
     }
 }
 
