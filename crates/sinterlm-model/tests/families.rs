@@ -1,13 +1,15 @@
 //! Published families as options of the one decoder, against the numbers of `transformers`.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Int, Tensor};
+use sinterlm_formats::SafetensorsFile;
 use sinterlm_kernels::{CrossEntropyOptions, MatmulPrecision, linear, linear_cross_entropy};
 use sinterlm_model::{
-    Activation, CausalLm, ForwardCtx, Gpt, GptConfig, NormKind, PathStack, Positions, RopeScaling,
-    TokenBatch,
+    Activation, CausalLm, ForwardCtx, Gpt, GptConfig, LoadOptions, NormKind, PathStack, Positions,
+    RopeScaling, TokenBatch, load_model_with, named_values, read_config, read_end_ids, save_model,
 };
 use sinterlm_testkit::{Golden, WHOLE_MODEL_F32, assert_close, fixed_weight, fixture};
 
@@ -190,6 +192,57 @@ fn logits_loss_and_all_gradients_equal_transformers() {
     }
 }
 
+/// Writes the `config.json` that a fixture holds under `key`.
+fn folder_of(golden: &Golden, key: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("config.json"), golden.about(key)).unwrap();
+    folder
+}
+
+#[test]
+fn config_files_describe_the_same_decoders() {
+    for (name, config) in families() {
+        let golden = Golden::load(fixture(&format!("family_{name}.safetensors")));
+        let read = read_config(folder_of(&golden, "config").path()).unwrap();
+        assert_eq!(read, config, "{name}");
+    }
+}
+
+#[test]
+fn folders_have_the_tensors_of_transformers_and_come_back() {
+    let device = Device::flex();
+    for (name, config) in families() {
+        let golden = Golden::load(fixture(&format!("family_{name}.safetensors")));
+        let model = model(&config, &device);
+        let folder = tempfile::tempdir().unwrap();
+        save_model(folder.path(), &model, 7).unwrap();
+
+        let file = SafetensorsFile::open(folder.path().join("model.safetensors")).unwrap();
+        let written: BTreeMap<String, Vec<usize>> = file
+            .names()
+            .map(|name| (name.to_owned(), file.tensor(name).unwrap().shape.clone()))
+            .collect();
+        let expected: BTreeMap<String, Vec<usize>> =
+            serde_json::from_str(golden.about("tensors")).unwrap();
+        assert_eq!(written, expected, "{name}");
+
+        let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        let written = std::fs::read_to_string(folder.path().join("config.json")).unwrap();
+        let (written, expected) = (json(&written), json(golden.about("config")));
+        for (key, value) in expected.as_object().unwrap() {
+            assert_eq!(&written[key], value, "{name}: {key}");
+        }
+        assert_eq!(read_end_ids(folder.path()).unwrap(), [7]);
+
+        let options = LoadOptions::default();
+        let (loaded, report) = load_model_with(folder.path(), &device, &options).unwrap();
+        assert_eq!(named_values(&loaded), named_values(&model), "{name}");
+        assert_eq!(report.loaded, named_values(&model).len(), "{name}");
+        let in_place = name != "gpt2"; // which stores its matrices transposed
+        assert_eq!(report.copied_bytes == 0, in_place, "{name}: {report:?}");
+    }
+}
+
 #[test]
 fn rotations_of_every_scaling_equal_transformers() {
     let device = Device::flex();
@@ -216,6 +269,8 @@ fn rotations_of_every_scaling_equal_transformers() {
             rope_scaling,
             ..llama()
         };
+        let read = read_config(folder_of(&golden, &format!("config.{name}")).path()).unwrap();
+        assert_eq!(read.rope_scaling, config.rope_scaling, "{name}");
         let model = model(&config, &device);
         let tokens = TokenBatch::dense(&ids(&golden), ROWS, &device);
         let found = logits(&model, model.hidden(&tokens, &ForwardCtx::default(), None));
