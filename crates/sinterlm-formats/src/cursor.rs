@@ -65,6 +65,15 @@ impl<'a> Cursor<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    /// The bytes up to the next line feed, which is passed over.
+    pub(crate) fn line(&mut self) -> Result<&'a [u8], FormatError> {
+        let rest = &self.bytes[self.position..];
+        let end = rest.iter().position(|byte| *byte == b'\n');
+        let line = self.take(end.unwrap_or(rest.len()) as u64)?;
+        self.take(1)?;
+        Ok(line)
+    }
+
     /// Refuses a count of items that could not all follow, if each has `least` bytes or more.
     pub(crate) fn check_count(&self, count: u64, least: u64) -> Result<(), FormatError> {
         let needed = (self.position as u64).saturating_add(count.saturating_mul(least));

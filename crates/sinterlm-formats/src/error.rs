@@ -173,8 +173,8 @@ pub enum FormatError {
     },
     /// The path is none of the containers that [`WeightFile`](crate::WeightFile) opens.
     #[error(
-        "{path}: holds no weights that can be read; give a .safetensors file, its \
-         .safetensors.index.json, or a folder with one of them",
+        "{path}: holds no weights that can be read; give a .safetensors, .gguf, .bin or .pt file, \
+         an .index.json, or a folder with one such file",
         path = .path.display()
     )]
     UnknownContainer {

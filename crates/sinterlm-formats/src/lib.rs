@@ -9,7 +9,9 @@ mod error;
 mod gguf;
 mod hash;
 mod header;
+mod llama2c;
 mod mapped;
+mod pytorch;
 mod safetensors_file;
 mod safetensors_write;
 mod sharded;
@@ -26,7 +28,9 @@ pub use gguf::{
     GgufArray, GgufData, GgufField, GgufFile, GgufMetadata, GgufTensor, GgufValue, write_gguf,
 };
 pub use hash::sha256_file;
+pub use llama2c::{Llama2cConfig, Llama2cFile, Llama2cTokenizer, ScoredToken};
 pub use mapped::{MappedBytes, MappedFile};
+pub use pytorch::PytorchFile;
 pub use safetensors_file::{SafetensorsFile, TensorView};
 pub use safetensors_write::{TensorEntry, write_safetensors};
 pub use sharded::ShardedFile;

@@ -1,15 +1,23 @@
 //! Choosing the reader for a path by what the file holds.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
 };
 
-use crate::{FormatError, GgufFile, SafetensorsFile, ShardedFile, StoredTensor, TensorSource};
+use crate::{
+    FormatError, GgufFile, Llama2cFile, PytorchFile, SafetensorsFile, ShardedFile, StoredTensor,
+    TensorSource, gguf, llama2c, pytorch,
+};
 
 /// Names of the weights in a folder, in the order in which they are looked for.
-const IN_FOLDER: [&str; 2] = ["model.safetensors", "model.safetensors.index.json"];
+const IN_FOLDER: [&str; 4] = [
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+];
 
 /// An opened container of weights.
 ///
@@ -24,11 +32,18 @@ pub enum WeightFile {
     Sharded(ShardedFile),
     /// A GGUF file.
     Gguf(GgufFile),
+    /// A llama2.c file.
+    Llama2c(Llama2cFile),
+    /// A file of `torch.save`.
+    Pytorch(PytorchFile),
 }
 
 impl WeightFile {
     /// Opens the weights at `path`: a file, whose first bytes tell its format, an index of shards
-    /// (`*.index.json`), or a folder with `model.safetensors` or its index.
+    /// (`*.index.json`), or a folder with one of `model.safetensors`, `pytorch_model.bin` and their
+    /// indices, or with a single GGUF file.
+    ///
+    /// Legacy llama2.c files have no mark; they are known by their extension `.bin`.
     ///
     /// # Errors
     /// [`FormatError::Io`] if nothing can be read at `path`, [`FormatError::UnknownContainer`] if
@@ -47,16 +62,25 @@ impl WeightFile {
     /// Opens one file that is no index.
     pub(crate) fn open_single(path: &Path) -> Result<Self, FormatError> {
         let start = first_bytes(path)?;
-        match start {
-            [b'G', b'G', b'U', b'F', ..] => GgufFile::open(path).map(Self::Gguf),
-            // The header's length, then the first byte of a JSON object.
-            [.., b'{'] => SafetensorsFile::open(path).map(Self::Safetensors),
-            _ if path.extension().is_some_and(|e| e == "safetensors") => {
-                SafetensorsFile::open(path).map(Self::Safetensors) // which tells what is wrong
-            }
-            _ => Err(FormatError::UnknownContainer {
+        let has_extension = |wanted: &str| path.extension().is_some_and(|e| e == wanted);
+        // The length of the header, below 2^40, then the first byte of a JSON object.
+        let is_safetensors = matches!(start, [.., 0, 0, 0, b'{']);
+        if start.starts_with(&gguf::MAGIC) {
+            GgufFile::open(path).map(Self::Gguf)
+        } else if start.starts_with(&pytorch::ZIP_MAGIC)
+            || start.starts_with(&pytorch::PICKLE_MAGIC)
+        {
+            PytorchFile::open(path).map(Self::Pytorch)
+        } else if is_safetensors || has_extension("safetensors") {
+            SafetensorsFile::open(path).map(Self::Safetensors)
+        } else if start.starts_with(&llama2c::MAGIC) || has_extension("bin") {
+            Llama2cFile::open(path).map(Self::Llama2c)
+        } else if has_extension("gguf") {
+            GgufFile::open(path).map(Self::Gguf) // which tells what is wrong
+        } else {
+            Err(FormatError::UnknownContainer {
                 path: path.to_path_buf(),
-            }),
+            })
         }
     }
 
@@ -65,6 +89,8 @@ impl WeightFile {
             Self::Safetensors(file) => file,
             Self::Sharded(file) => file,
             Self::Gguf(file) => file,
+            Self::Llama2c(file) => file,
+            Self::Pytorch(file) => file,
         }
     }
 }
@@ -89,13 +115,21 @@ pub(crate) fn is_index(path: &Path) -> bool {
 }
 
 fn find_in_folder(folder: &Path) -> Result<PathBuf, FormatError> {
-    IN_FOLDER
-        .iter()
-        .map(|name| folder.join(name))
-        .find(|path| path.is_file())
-        .ok_or_else(|| FormatError::UnknownContainer {
+    let known = IN_FOLDER.iter().map(|name| folder.join(name));
+    if let Some(path) = known.into_iter().find(|path| path.is_file()) {
+        return Ok(path);
+    }
+    let entries = fs::read_dir(folder).map_err(|e| FormatError::io(folder, "list", e))?;
+    let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+    let ggufs: Vec<_> = paths
+        .filter(|path| path.extension().is_some_and(|e| e == "gguf"))
+        .collect();
+    match <[PathBuf; 1]>::try_from(ggufs) {
+        Ok([path]) => Ok(path),
+        Err(_) => Err(FormatError::UnknownContainer {
             path: folder.to_path_buf(),
-        })
+        }),
+    }
 }
 
 /// The first nine bytes, zeros where the file is shorter.

@@ -23,20 +23,42 @@ fn every_tensor_of_smollm2_decodes_to_the_reference_bytes() {
     let fixture: Fixture = serde_json::from_slice(&std::fs::read(fixture).unwrap()).unwrap();
     assert_eq!(sha256_file(&path).unwrap(), fixture.sha256, "another file");
     let file = GgufFile::open(&path).unwrap();
-    assert_eq!(file.require("general.architecture").unwrap().text().unwrap(), "llama");
-    let tokens = file.require("tokenizer.ggml.tokens").unwrap().texts().unwrap();
+    assert_eq!(
+        file.require("general.architecture")
+            .unwrap()
+            .text()
+            .unwrap(),
+        "llama"
+    );
+    let tokens = file
+        .require("tokenizer.ggml.tokens")
+        .unwrap()
+        .texts()
+        .unwrap();
     assert_eq!(tokens.len(), 49_152);
     assert_eq!(file.tensor_names().len(), fixture.tensors.len());
     for (name, dtype, shape, digest) in &fixture.tensors {
         let stored = file.stored(name).unwrap();
-        assert_eq!((&stored.dtype.to_string(), &stored.shape), (dtype, shape), "{name}");
+        assert_eq!(
+            (&stored.dtype.to_string(), &stored.shape),
+            (dtype, shape),
+            "{name}"
+        );
         let mut hasher = Sha256::new();
         let values = stored.to_f32().unwrap();
         values.chunks(1 << 16).for_each(|chunk| {
-            hasher.update(chunk.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>());
+            hasher.update(
+                chunk
+                    .iter()
+                    .flat_map(|x| x.to_le_bytes())
+                    .collect::<Vec<_>>(),
+            );
         });
         let mut hex = String::new();
-        hasher.finalize().iter().for_each(|byte| write!(hex, "{byte:02x}").unwrap());
+        hasher
+            .finalize()
+            .iter()
+            .for_each(|byte| write!(hex, "{byte:02x}").unwrap());
         assert_eq!(&hex, digest, "{name}");
     }
 }
