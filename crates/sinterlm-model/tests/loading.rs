@@ -7,15 +7,15 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use sinterlm_config::Seed;
 use sinterlm_formats::{
-    Dtype, GgufData, GgufMetadata, GgufTensor, GgufValue, SafetensorsFile, TensorEntry,
-    TensorSource, TensorType, write_gguf, write_safetensors,
+    Dtype, GgufData, GgufMetadata, GgufTensor, GgufValue, SafetensorsFile, TensorEntry, TensorType,
+    write_gguf, write_safetensors,
 };
 use sinterlm_model::{
     Activation, CausalLm, ForwardCtx, Gpt, GptConfig, LoadOptions, ModelError, NormKind, Positions,
     TokenBatch, find_model, load_model, load_model_with, named_values, read_config, read_end_ids,
     save_model,
 };
-use sinterlm_testkit::{WHOLE_MODEL_F32, assert_close};
+use sinterlm_testkit::{WHOLE_MODEL_F32, assert_close, test_data};
 
 /// Name, type, shape and bytes of a tensor.
 type Stored = (String, Dtype, Vec<usize>, Vec<u8>);
@@ -355,7 +355,10 @@ fn gguf(path: &Path, folder: &Path, config: &GptConfig, extra: &[(&str, GgufValu
         })
         .collect();
     let values = |tensor: &GgufTensor| {
-        let (.., values) = written.iter().find(|(name, ..)| *name == tensor.name).unwrap();
+        let (.., values) = written
+            .iter()
+            .find(|(name, ..)| *name == tensor.name)
+            .unwrap();
         GgufData::Values(values.into())
     };
     write_gguf(path, &metadata, &described, values).unwrap();
@@ -404,6 +407,41 @@ fn a_gguf_of_another_kind_is_refused_by_name() {
     assert!(many.contains("layers are more than 10000"), "{many}");
     let scaled = refuse("llama.rope.scaling.type", "longrope".into());
     assert!(scaled.contains("\"longrope\" is not supported"), "{scaled}");
+}
+
+/// Really trained weights in the legacy format of llama2.c; the stored continuation of the start
+/// token is that of llama2.c itself and of a re-implementation in f64.
+#[test]
+fn a_trained_llama2c_file_continues_as_llama2c_does() {
+    let Some(path) = test_data("weights_tiny_llama/aidreams260K.bin") else {
+        return;
+    };
+    let device = Device::flex();
+    let model = load_model(&path, &device).unwrap();
+    let text = std::fs::read_to_string(path.with_file_name("aidreams260K_greedy.json")).unwrap();
+    let stored: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let numbers = |key: &str| -> Vec<f64> { serde_json::from_value(stored[key].clone()).unwrap() };
+    let expected: Vec<u32> = numbers("greedy_ids").iter().map(|id| *id as u32).collect();
+
+    let mut cache = model.new_cache(1, 128);
+    let mut found = vec![1];
+    while found.len() < 128 {
+        let last = [found[found.len() - 1]];
+        let tokens = TokenBatch::continuing(&last, 1, cache.len(), &device);
+        let logits = model.last_logits(&tokens, &ForwardCtx::default(), Some(&mut cache));
+        let logits: Vec<f32> = logits.into_data().try_into_vec().unwrap();
+        if found.len() == 1 {
+            assert_close(
+                &logits,
+                &numbers("logits_after_bos_float64"),
+                WHOLE_MODEL_F32,
+                "logits",
+            );
+        }
+        let order = |a: &usize, b: &usize| logits[*a].total_cmp(&logits[*b]);
+        found.push((0..logits.len()).max_by(order).unwrap() as u32);
+    }
+    assert_eq!(found[found.len() - expected.len()..], expected);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use sinterlm_formats::WeightFile;
 use super::CONFIG;
 use super::family::Family;
 use super::gguf::{self, Architecture};
+use super::llama2c;
 use super::place::Place;
 use crate::error::ModelError;
 use crate::gpt::GptConfig;
@@ -24,6 +25,7 @@ pub(super) struct Description {
 enum Layout {
     Folder(Family),
     Gguf(Architecture),
+    Llama2c,
 }
 
 impl Description {
@@ -46,6 +48,14 @@ impl Description {
                 Ok(Self {
                     config,
                     layout: Layout::Gguf(architecture),
+                })
+            }
+            WeightFile::Llama2c(file) => {
+                let config = llama2c::config(file.config());
+                super::family::checked(&config).map_err(fault)?;
+                Ok(Self {
+                    config,
+                    layout: Layout::Llama2c,
                 })
             }
             _ => Err(fault(
@@ -73,6 +83,7 @@ impl Description {
         match self.layout {
             Layout::Folder(family) => family.place(path),
             Layout::Gguf(architecture) => gguf::place(architecture, path, &self.config),
+            Layout::Llama2c => llama2c::place(path, &self.config),
         }
     }
 
@@ -80,7 +91,7 @@ impl Description {
     pub(super) fn prefix(&self) -> &'static str {
         match self.layout {
             Layout::Folder(family) => family.prefix(),
-            Layout::Gguf(_) => "",
+            Layout::Gguf(_) | Layout::Llama2c => "",
         }
     }
 
@@ -89,6 +100,7 @@ impl Description {
         match self.layout {
             Layout::Folder(family) => family.is_spare(name, &self.config),
             Layout::Gguf(_) => gguf::is_spare(name, &self.config),
+            Layout::Llama2c => false,
         }
     }
 }

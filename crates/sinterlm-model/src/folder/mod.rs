@@ -8,6 +8,7 @@ mod gguf;
 mod gpt2;
 mod json;
 mod llama;
+mod llama2c;
 mod load;
 mod place;
 mod rope;
