@@ -208,6 +208,51 @@ fn config_files_describe_the_same_decoders() {
     }
 }
 
+/// Sizes of published checkpoints, as `transformers` counts them.
+#[test]
+fn published_models_have_their_number_of_parameters() {
+    let [qwen, tied] = [r#""model_type": "qwen"#, r#""tie_word_embeddings": true"#];
+    let smollm2 = format!(
+        r#"{{"model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, {tied},
+        "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
+        "vocab_size": 49152, "max_position_embeddings": 8192, "rope_theta": 100000}}"#
+    );
+    let llama3_2 = format!(
+        r#"{{"model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192, {tied},
+        "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64,
+        "vocab_size": 128256, "max_position_embeddings": 131072, "rope_theta": 500000.0,
+        "rope_scaling": {{"factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+        "original_max_position_embeddings": 8192, "rope_type": "llama3"}}}}"#
+    );
+    let qwen2_5 = format!(
+        r#"{{{qwen}2", "hidden_size": 896, "intermediate_size": 4864, {tied},
+        "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2,
+        "vocab_size": 151936, "max_position_embeddings": 32768, "sliding_window": 32768,
+        "use_sliding_window": false, "max_window_layers": 21}}"#
+    );
+    let qwen3 = format!(
+        r#"{{{qwen}3", "hidden_size": 1024, "intermediate_size": 3072, {tied}, "head_dim": 128,
+        "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8,
+        "vocab_size": 151936, "max_position_embeddings": 40960, "rope_scaling": null}}"#
+    );
+    let mistral = r#"{"model_type": "mistral", "hidden_size": 4096, "intermediate_size": 14336,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "vocab_size": 32000, "max_position_embeddings": 32768, "sliding_window": 4096}"#;
+    let folder = tempfile::tempdir().unwrap();
+    for (text, parameters, window) in [
+        (smollm2.as_str(), 134_515_008, 0),
+        (llama3_2.as_str(), 1_235_814_400, 0),
+        (qwen2_5.as_str(), 494_032_768, 0),
+        (qwen3.as_str(), 596_049_920, 0),
+        (mistral, 7_241_732_096, 4096),
+    ] {
+        std::fs::write(folder.path().join("config.json"), text).unwrap();
+        let config = read_config(folder.path()).unwrap();
+        assert_eq!(config.parameters().total, parameters, "{text}");
+        assert_eq!(config.window, window, "{text}");
+    }
+}
+
 #[test]
 fn folders_have_the_tensors_of_transformers_and_come_back() {
     let device = Device::flex();

@@ -10,12 +10,13 @@ use sinterlm_formats::{
     Dtype, GgufData, GgufMetadata, GgufTensor, GgufValue, SafetensorsFile, TensorEntry, TensorType,
     write_gguf, write_safetensors,
 };
+use sinterlm_kernels::{MatmulPrecision, linear};
 use sinterlm_model::{
     Activation, CausalLm, ForwardCtx, Gpt, GptConfig, LoadOptions, ModelError, NormKind, Positions,
     TokenBatch, find_model, load_model, load_model_with, named_values, read_config, read_end_ids,
     save_model,
 };
-use sinterlm_testkit::{WHOLE_MODEL_F32, assert_close, test_data};
+use sinterlm_testkit::{Golden, WHOLE_MODEL_F32, assert_close, fixture, test_data};
 
 /// Name, type, shape and bytes of a tensor.
 type Stored = (String, Dtype, Vec<usize>, Vec<u8>);
@@ -528,4 +529,37 @@ fn the_newest_keys_of_rotation_are_read_too() {
     let generation = folder.path().join("generation_config.json");
     std::fs::write(generation, "{\"eos_token_id\": [4]}").unwrap();
     assert_eq!(read_end_ids(folder.path()).unwrap(), [4]);
+}
+
+/// Published weights, dequantised: the numbers are those of `transformers` on the same file, see
+/// `fixtures/gen_smollm2.py`.
+#[test]
+fn the_published_smollm2_gives_the_logits_of_transformers() {
+    let Some(path) = std::env::var_os("SINTERLM_SMOLLM2") else {
+        eprintln!("skipped: set SINTERLM_SMOLLM2 to the GGUF of SmolLM2-135M-Instruct in Q4_1");
+        return;
+    };
+    let golden = Golden::load(fixture("smollm2.json"));
+    let device = Device::flex();
+    let (model, report) =
+        load_model_with(Path::new(&path), &device, &LoadOptions::default()).unwrap();
+    assert_eq!(model.config().parameters().total, 134_515_008);
+    assert_eq!(report.loaded, named_values(&model).len());
+
+    let ids: Vec<u32> = golden.i64("ids").iter().map(|id| *id as u32).collect();
+    let tokens = TokenBatch::dense(&ids, 1, &device);
+    let hidden = model.hidden(&tokens, &ForwardCtx::default(), None);
+    let logits = linear(hidden, model.head().weight, None, MatmulPrecision::F32);
+    let logits: Vec<f32> = logits.into_data().try_into_vec().unwrap();
+    let vocab = logits.len() / ids.len();
+    for (at, expected) in golden
+        .i64("positions")
+        .iter()
+        .zip(golden.f64("logits").chunks(8))
+    {
+        let found = &logits[*at as usize * vocab..][..vocab];
+        let places = golden.i64("places");
+        let found: Vec<f32> = places.iter().map(|place| found[*place as usize]).collect();
+        assert_close(&found, expected, WHOLE_MODEL_F32, &format!("position {at}"));
+    }
 }
