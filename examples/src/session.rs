@@ -23,7 +23,7 @@ use sinterlm::trainer::{
 use crate::data::load_text;
 use crate::exit::{Failure, OrFailure, say};
 use crate::resume::check_changes;
-use crate::weights::take_weights;
+use crate::weights::{probe_weights, take_weights};
 
 /// Validation perplexity per GPT-2 token that a pretraining run must stay below.
 const TARGET_PERPLEXITY: f64 = 40.0;
@@ -187,6 +187,9 @@ impl Session {
                 .with_dropout(config.dropout),
             None => config.init(Seed(self.config.seed), device),
         };
+        if let (Some(path), None) = (folder, checkpoint) {
+            probe_weights(&model, tokenizer, path, device).or_unusable()?;
+        }
         let parameters = config.parameters();
         say(format!(
             "model: {} layers, width {}, context {}, {} parameters ({} in embeddings)",

@@ -2,11 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use sinterlm::data::TokenizerConfig;
-use sinterlm::model::{find_model, read_config};
+use anyhow::{Result, bail};
+use sinterlm::burn::module::Module;
+use sinterlm::burn::tensor::Device;
+use sinterlm::data::{Tokenizer, TokenizerConfig};
+use sinterlm::eval::{PROBE_TEXT, load_probe};
+use sinterlm::model::{Gpt, find_model, read_config};
 use sinterlm::recipes::PretrainConfig;
 use sinterlm::trainer::Checkpoint;
+
+use crate::exit::say;
 
 /// The model folder that `path` means; a checkpoint is held against its manifest.
 ///
@@ -18,6 +23,30 @@ pub fn find_weights(path: &Path) -> Result<PathBuf> {
         Checkpoint::verify(&folder)?;
     }
     Ok(folder)
+}
+
+/// Scores a short text with loaded weights and says how well they do.
+///
+/// # Errors
+/// Where published weights are no better than chance. Those of our own runs may be at their start.
+pub(crate) fn probe_weights(
+    model: &Gpt,
+    tokenizer: &Tokenizer,
+    path: &Path,
+    device: &Device,
+) -> Result<()> {
+    let device = device.clone().without_autodiff();
+    let probe = load_probe(&model.valid(), &tokenizer.encode(PROBE_TEXT), &device);
+    say(format!("probe: {probe}"));
+    let beside = |name: &str| path.join(name).is_file();
+    if probe.is_trained() || beside("manifest.json") || beside("../run.json") {
+        return Ok(());
+    }
+    bail!(
+        "{}: the weights have {probe}; they are untrained, or not meant for this tokenizer or for \
+         English text; leave --model out to start from fresh weights",
+        path.display()
+    )
 }
 
 /// Puts the weights that a config names in place of its own model and tokenizer: ids mean

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::Dtype;
+use crate::TensorType;
 
 /// What can go wrong while reading or writing a container.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +46,7 @@ pub enum FormatError {
     /// The file is shorter than what it says it holds.
     #[error(
         "{path}: the file has {found} bytes, its header needs {needed}; \
-         it is cut off or no safetensors file, fetch or write it again",
+         it is cut off or no file of this format, fetch or write it again",
         path = .path.display()
     )]
     Truncated {
@@ -71,7 +71,7 @@ pub enum FormatError {
     /// The header's length is beyond what the format allows.
     #[error(
         "{path}: the header claims {found} bytes, at most {limit} are allowed; \
-         this is no safetensors file, check the path",
+         this is no file of this format, check the path",
         path = .path.display()
     )]
     HeaderTooLarge {
@@ -98,7 +98,8 @@ pub enum FormatError {
         /// The name used twice.
         name: String,
     },
-    /// A tensor's element type is not one of [`Dtype`].
+    /// A tensor's element type is not one of [`Dtype`](crate::Dtype) and
+    /// [`BlockType`](crate::BlockType).
     #[error(
         "{path}: tensor `{name}` has dtype `{dtype}`, which is not supported; \
          convert the file to F32, F16 or BF16",
@@ -146,7 +147,7 @@ pub enum FormatError {
         /// Its shape as given.
         shape: Vec<u64>,
         /// Its dtype.
-        dtype: Dtype,
+        dtype: TensorType,
         /// Its bytes.
         found: u64,
     },
@@ -168,7 +169,88 @@ pub enum FormatError {
         /// The tensor at fault.
         name: String,
         /// Its dtype.
-        dtype: Dtype,
+        dtype: TensorType,
+    },
+    /// The path is none of the containers that [`WeightFile`](crate::WeightFile) opens.
+    #[error(
+        "{path}: holds no weights that can be read; give a .safetensors, .gguf, .bin or .pt file, \
+         an .index.json, or a folder with one such file",
+        path = .path.display()
+    )]
+    UnknownContainer {
+        /// The file or folder given.
+        path: PathBuf,
+    },
+    /// An index names a shard outside its own folder, or another index.
+    #[error(
+        "{path}: the index names the shard `{shard}`, which is no weight file beside it; \
+         write the index again with plain file names",
+        path = .path.display()
+    )]
+    ShardName {
+        /// The index read.
+        path: PathBuf,
+        /// The shard as named there.
+        shard: String,
+    },
+    /// A shard that an index names is not in its folder.
+    #[error(
+        "{path}: the shard `{shard}` is missing; put all shards that the index names into its folder",
+        path = .path.display()
+    )]
+    MissingShard {
+        /// The index read.
+        path: PathBuf,
+        /// The missing file's name.
+        shard: String,
+    },
+    /// A tensor is not in the shard in which the index says it lies.
+    #[error(
+        "{path}: tensor `{name}` is not in the shard `{shard}`, where the index puts it; \
+         index and shards are of different models, fetch them again",
+        path = .path.display()
+    )]
+    ShardLacksTensor {
+        /// The index read.
+        path: PathBuf,
+        /// The shard's file name.
+        shard: String,
+        /// The tensor that should be there.
+        name: String,
+    },
+    /// A metadata key that is needed is not there.
+    #[error("{path}: the metadata has no key `{key}`; fetch or convert the file again", path = .path.display())]
+    MissingKey {
+        /// The file read.
+        path: PathBuf,
+        /// The key asked for.
+        key: String,
+    },
+    /// A metadata value is not of the type it must have.
+    #[error(
+        "{path}: the metadata key `{key}` holds {found}, expected {expected}; \
+         fetch or convert the file again",
+        path = .path.display()
+    )]
+    KeyType {
+        /// The file read.
+        path: PathBuf,
+        /// The key at fault.
+        key: String,
+        /// What it should hold.
+        expected: &'static str,
+        /// The type of what it holds.
+        found: String,
+    },
+    /// A tensor to be written is nothing that the format can hold.
+    #[error("{path}: tensor `{name}` cannot be written: {fault}", path = .path.display())]
+    Unwritable {
+        /// The file to be written.
+        path: PathBuf,
+        /// The tensor at fault.
+        name: String,
+        /// Why, and what to do.
+        fault: String,
     },
     /// A tensor to be written has a name that the format keeps for itself.
     #[error("{path}: no tensor may be named `{name}`, the format keeps that name; rename it", path = .path.display())]
@@ -181,6 +263,34 @@ pub enum FormatError {
 }
 
 impl FormatError {
+    /// The header of the file at `path` cannot be read because of `fault`.
+    pub(crate) fn header(path: &Path, fault: impl Into<String>) -> Self {
+        Self::Header {
+            path: path.to_path_buf(),
+            fault: fault.into(),
+        }
+    }
+
+    /// No tensor of `known`, the sorted names in the file at `path`, is called `name`.
+    pub(crate) fn missing_tensor<'a>(
+        path: &Path,
+        name: &str,
+        known: impl ExactSizeIterator<Item = &'a str>,
+    ) -> Self {
+        let count = known.len();
+        let mut listed: Vec<_> = known.take(3).map(|n| format!("`{n}`")).collect();
+        match count {
+            0 => listed.push("none".into()),
+            1..=3 => {}
+            more => listed.push(format!("{} more", more - 3)),
+        }
+        Self::MissingTensor {
+            path: path.to_path_buf(),
+            name: name.to_owned(),
+            known: listed.join(", "),
+        }
+    }
+
     /// The error for a failed `action` on `path`; a full disk gets its own variant.
     pub(crate) fn io(path: &Path, action: &'static str, source: io::Error) -> Self {
         let path = path.to_path_buf();

@@ -13,7 +13,7 @@ use std::{
 use safetensors::SafeTensors;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
-use crate::{Dtype, FormatError};
+use crate::{Dtype, FormatError, TensorType};
 
 /// The format's limit for the header, in bytes.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -62,25 +62,18 @@ pub(crate) fn read_header(path: &Path, bytes: &[u8]) -> Result<Header, FormatErr
     }
     let (header, data) = rest.split_at(header_size as usize);
     let raw: RawHeader =
-        serde_json::from_slice(header).map_err(|e| header_fault(path, e.to_string()))?;
+        serde_json::from_slice(header).map_err(|e| FormatError::header(path, e.to_string()))?;
     let tensors = place_tensors(
         path,
         raw.tensors,
         data.len() as u64,
         bytes.len() - data.len(),
     )?;
-    SafeTensors::read_metadata(bytes).map_err(|e| header_fault(path, e.to_string()))?;
+    SafeTensors::read_metadata(bytes).map_err(|e| FormatError::header(path, e.to_string()))?;
     Ok(Header {
         tensors,
         metadata: raw.metadata,
     })
-}
-
-fn header_fault(path: &Path, fault: String) -> FormatError {
-    FormatError::Header {
-        path: path.to_path_buf(),
-        fault,
-    }
 }
 
 /// Checks that the tensors, in order of their offsets, cover the data without gap or overlap.
@@ -124,12 +117,12 @@ fn place_tensors(
                 limit: data_size,
             });
         }
-        if size_of_shape(&shape, dtype) != Some(end - start) {
+        if TensorType::from(dtype).size_bytes(&shape) != Some(end - start) {
             return Err(FormatError::TensorSize {
                 path: path.to_path_buf(),
                 name,
                 shape,
-                dtype,
+                dtype: dtype.into(),
                 found: end - start,
             });
         }
@@ -153,13 +146,6 @@ fn place_tensors(
         });
     }
     Ok(tensors)
-}
-
-/// Bytes of a tensor, `None` where the number does not fit.
-pub(crate) fn size_of_shape(shape: &[u64], dtype: Dtype) -> Option<u64> {
-    shape
-        .iter()
-        .try_fold(dtype.size_bytes() as u64, |size, n| size.checked_mul(*n))
 }
 
 /// The header as written: entries in order, repeated names and unknown dtypes included.

@@ -2,20 +2,39 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "unwrap is for tests"))]
 
 mod atomic;
+mod blocks;
+mod cursor;
 mod dtype;
 mod error;
+mod gguf;
 mod hash;
 mod header;
+mod llama2c;
 mod mapped;
+mod pytorch;
 mod safetensors_file;
 mod safetensors_write;
+mod sharded;
+mod source;
 mod staging;
+mod tensor_type;
+mod weight_file;
 
 pub use atomic::write_file_atomic;
+pub use blocks::BlockType;
 pub use dtype::Dtype;
 pub use error::FormatError;
+pub use gguf::{
+    GgufArray, GgufData, GgufField, GgufFile, GgufMetadata, GgufTensor, GgufValue, write_gguf,
+};
 pub use hash::sha256_file;
-pub use mapped::MappedFile;
+pub use llama2c::{Llama2cConfig, Llama2cFile, Llama2cTokenizer, ScoredToken};
+pub use mapped::{MappedBytes, MappedFile};
+pub use pytorch::PytorchFile;
 pub use safetensors_file::{SafetensorsFile, TensorView};
 pub use safetensors_write::{TensorEntry, write_safetensors};
+pub use sharded::ShardedFile;
+pub use source::{StoredTensor, TensorSource};
 pub use staging::{StagedDir, remove_stale_staging};
+pub use tensor_type::TensorType;
+pub use weight_file::WeightFile;

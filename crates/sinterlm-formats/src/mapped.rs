@@ -1,6 +1,12 @@
 //! The one memory map of the project, and its only `unsafe` outside `kernels`.
 
-use std::{fmt, fs::File, ops::Deref, path::Path};
+use std::{
+    fmt,
+    fs::File,
+    ops::{Deref, Range},
+    path::Path,
+    sync::Arc,
+};
 
 use memmap2::Mmap;
 
@@ -13,8 +19,12 @@ use crate::FormatError;
 /// leaves the mapped bytes as they were. Another program that shortens the file in place ends this
 /// process with `SIGBUS`, as with every memory map.
 pub struct MappedFile {
-    // `None` is the empty file: a map of zero bytes is an error on some systems.
-    map: Option<Mmap>,
+    content: Content,
+}
+
+enum Content {
+    Mapped(Mmap),
+    Memory(Vec<u8>),
 }
 
 impl MappedFile {
@@ -30,7 +40,7 @@ impl MappedFile {
             .map_err(|e| FormatError::io(path, "read", e))?
             .len();
         if size == 0 {
-            return Ok(Self { map: None });
+            return Ok(Vec::new().into()); // a map of zero bytes is an error on some systems
         }
         // SAFETY: the map is read-only and private to this value. Its bytes are read as `[u8]`,
         // for which every bit pattern is valid. No writer of this project changes a file in place:
@@ -39,8 +49,17 @@ impl MappedFile {
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) };
         Ok(Self {
-            map: Some(map.map_err(|e| FormatError::io(path, "map", e))?),
+            content: Content::Mapped(map.map_err(|e| FormatError::io(path, "map", e))?),
         })
+    }
+}
+
+impl From<Vec<u8>> for MappedFile {
+    /// A file that lies in memory already, as one that was received or built.
+    fn from(bytes: Vec<u8>) -> Self {
+        Self {
+            content: Content::Memory(bytes),
+        }
     }
 }
 
@@ -48,7 +67,10 @@ impl Deref for MappedFile {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.map.as_deref().unwrap_or_default()
+        match &self.content {
+            Content::Mapped(map) => map,
+            Content::Memory(bytes) => bytes,
+        }
     }
 }
 
@@ -63,6 +85,45 @@ impl fmt::Debug for MappedFile {
         f.debug_struct("MappedFile")
             .field("size_bytes", &self.len())
             .finish()
+    }
+}
+
+/// Some bytes of a [`MappedFile`], which they keep alive; cloning copies nothing.
+///
+/// It owns what it refers to, so it may become the storage of a tensor.
+#[derive(Clone)]
+pub struct MappedBytes {
+    file: Arc<MappedFile>,
+    range: Range<usize>,
+}
+
+impl MappedBytes {
+    /// The bytes `range` of `file`, `None` where the file has not all of them.
+    pub fn new(file: Arc<MappedFile>, range: Range<usize>) -> Option<Self> {
+        file.get(range.clone())?;
+        Some(Self { file, range })
+    }
+}
+
+impl Deref for MappedBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.file[self.range.clone()]
+    }
+}
+
+impl AsRef<[u8]> for MappedBytes {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for MappedBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MappedBytes")
+            .field("range", &self.range)
+            .finish_non_exhaustive()
     }
 }
 

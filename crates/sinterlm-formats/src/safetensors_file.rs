@@ -7,10 +7,8 @@ use std::{
     sync::Arc,
 };
 
-use half::{bf16, f16};
-
 use crate::{
-    Dtype, FormatError, MappedFile,
+    Dtype, FormatError, MappedBytes, MappedFile, StoredTensor, TensorSource,
     header::{Header, TensorPlace, read_header},
 };
 
@@ -44,8 +42,16 @@ impl SafetensorsFile {
     /// a length that cannot be, a header that is no JSON, a repeated name, an unknown dtype, bytes
     /// that overlap, leave a gap, lie outside the file or do not fit the shape.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, FormatError> {
+        let path = path.as_ref();
+        Self::from_map(path, Arc::new(MappedFile::open(path)?))
+    }
+
+    /// The same for a file that is mapped or in memory; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_map(path: impl AsRef<Path>, map: Arc<MappedFile>) -> Result<Self, FormatError> {
         let path = path.as_ref().to_path_buf();
-        let map = Arc::new(MappedFile::open(&path)?);
         let header = read_header(&path, &map)?;
         Ok(Self { path, map, header })
     }
@@ -90,37 +96,7 @@ impl SafetensorsFile {
     /// # Errors
     /// [`FormatError::MissingTensor`]; [`FormatError::NotFloat`] for integers and booleans.
     pub fn to_f32(&self, name: &str) -> Result<Vec<f32>, FormatError> {
-        let TensorView { dtype, data, .. } = self.tensor(name)?;
-        Ok(match dtype {
-            Dtype::F32 => data
-                .as_chunks()
-                .0
-                .iter()
-                .map(|b| f32::from_le_bytes(*b))
-                .collect(),
-            Dtype::F16 => data
-                .as_chunks()
-                .0
-                .iter()
-                .map(|b| f16::from_le_bytes(*b).into())
-                .collect(),
-            Dtype::BF16 => data
-                .as_chunks()
-                .0
-                .iter()
-                .map(|b| bf16::from_le_bytes(*b).into())
-                .collect(),
-            Dtype::F64 => data
-                .as_chunks()
-                .0
-                .iter()
-                .map(|b| f64::from_le_bytes(*b) as f32)
-                .collect(),
-            _ => {
-                let (path, name) = (self.path.clone(), name.to_owned());
-                return Err(FormatError::NotFloat { path, name, dtype });
-            }
-        })
+        TensorSource::to_f32(self, name)
     }
 
     /// The memory map, to share it with tensors that take no copy.
@@ -137,18 +113,29 @@ impl SafetensorsFile {
     }
 
     fn place(&self, name: &str) -> Result<&TensorPlace, FormatError> {
-        self.header.tensors.get(name).ok_or_else(|| {
-            let mut known: Vec<_> = self.names().take(3).map(|n| format!("`{n}`")).collect();
-            match self.names().len() {
-                0 => known.push("none".into()),
-                1..=3 => {}
-                more => known.push(format!("{} more", more - 3)),
-            }
-            FormatError::MissingTensor {
-                path: self.path.clone(),
-                name: name.to_owned(),
-                known: known.join(", "),
-            }
+        self.header
+            .tensors
+            .get(name)
+            .ok_or_else(|| FormatError::missing_tensor(&self.path, name, self.names()))
+    }
+}
+
+impl TensorSource for SafetensorsFile {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn tensor_names(&self) -> Vec<&str> {
+        self.names().collect()
+    }
+
+    fn stored(&self, name: &str) -> Result<StoredTensor, FormatError> {
+        let place = self.place(name)?;
+        Ok(StoredTensor {
+            dtype: place.dtype.into(),
+            shape: place.shape.clone(),
+            bytes: MappedBytes::new(Arc::clone(&self.map), place.range.clone())
+                .expect("the header was checked against the file"),
         })
     }
 }

@@ -4,11 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap, collections::HashSet, path::Path};
 
 use safetensors::tensor::TensorInfo;
 
-use crate::{
-    Dtype, FormatError,
-    header::{METADATA_KEY, size_of_shape},
-    write_file_atomic,
-};
+use crate::{Dtype, FormatError, TensorType, header::METADATA_KEY, write_file_atomic};
 
 /// A tensor to be written.
 #[derive(Debug, Clone)]
@@ -96,12 +92,12 @@ fn check_entries(path: &Path, entries: &[TensorEntry<'_>]) -> Result<(), FormatE
             });
         }
         let shape: Vec<_> = entry.shape.iter().map(|n| *n as u64).collect();
-        if size_of_shape(&shape, entry.dtype) != Some(entry.data.len() as u64) {
+        if TensorType::from(entry.dtype).size_bytes(&shape) != Some(entry.data.len() as u64) {
             return Err(FormatError::TensorSize {
                 path: path(),
                 name: name(),
                 shape,
-                dtype: entry.dtype,
+                dtype: entry.dtype.into(),
                 found: entry.data.len() as u64,
             });
         }

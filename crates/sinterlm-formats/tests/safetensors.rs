@@ -221,12 +221,12 @@ fn impossible_lengths_are_refused_without_allocating_them() {
     assert_eq!(
         message(open_bytes(&u64::MAX.to_le_bytes())),
         "the header claims 18446744073709551615 bytes, at most 100000000 are allowed; \
-         this is no safetensors file, check the path"
+         this is no file of this format, check the path"
     );
     assert_eq!(
         message(open_bytes(&99_000_000u64.to_le_bytes())),
         "the file has 8 bytes, its header needs 99000008; \
-         it is cut off or no safetensors file, fetch or write it again"
+         it is cut off or no file of this format, fetch or write it again"
     );
     assert!(message(open_bytes(b"abc")).starts_with("the file has 3 bytes, its header needs 8;"));
     assert!(message(open_bytes(b"")).starts_with("the file has 0 bytes"));

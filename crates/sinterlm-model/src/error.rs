@@ -1,5 +1,6 @@
 //! The crate's error type.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use sinterlm_formats::FormatError;
@@ -11,46 +12,88 @@ pub enum ModelError {
     /// A container could not be read or written.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// A folder's description could not be read.
-    #[error("{path}: {fault}; point --model at a folder with config.json and model.safetensors")]
+    /// What describes a model could not be read.
+    #[error("{path}: {fault}; point --model at a model folder, a run or a GGUF file")]
     Folder {
         /// The file at fault.
         path: PathBuf,
         /// What is wrong with it.
         fault: String,
     },
-    /// A tensor that the model needs is not in the file.
-    #[error("{path}: tensor `{name}` is missing{nearest}; load it with the config saved beside it")]
-    MissingTensor {
-        /// The weights file.
-        path: PathBuf,
-        /// The tensor's name in that file's layout.
-        name: String,
-        /// The nearest name there, as text to append, or empty.
-        nearest: String,
-    },
-    /// Tensors of the file that no parameter took.
-    #[error(
-        "{path}: no parameter of the model takes {names:?}; these are weights of another architecture"
-    )]
-    UnusedTensors {
-        /// The weights file.
-        path: PathBuf,
-        /// The first few names.
-        names: Vec<String>,
-    },
-    /// A tensor has another shape than the model needs.
-    #[error(
-        "{path}: tensor `{name}` is {found:?}, the model needs {expected:?}; load it with the config saved beside it"
-    )]
-    ShapeMismatch {
-        /// The weights file.
-        path: PathBuf,
-        /// The tensor's name in that file's layout.
-        name: String,
-        /// The shape in the file.
-        found: Vec<usize>,
-        /// The shape that the config asks for.
-        expected: Vec<usize>,
-    },
+    /// Tensors and parameters do not match.
+    #[error("{0}")]
+    Weights(Box<WeightFaults>),
+}
+
+/// Everything in which a weights file and a model do not match, in one report.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WeightFaults {
+    /// The weights file.
+    pub path: PathBuf,
+    /// Tensors that the model needs and the file lacks.
+    pub missing: Vec<String>,
+    /// Tensors that no parameter takes.
+    pub unused: Vec<String>,
+    /// Tensors of another shape or type than needed, each with both.
+    pub unfit: Vec<String>,
+    /// The names of all tensors in the file.
+    pub names: Vec<String>,
+}
+
+/// Faults of a kind that a message shows.
+const SHOWN: usize = 8;
+
+impl WeightFaults {
+    /// Whether all match.
+    pub fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.unused.is_empty() && self.unfit.is_empty()
+    }
+
+    /// The tensor that a missing one may be: one that is left over, or else any.
+    fn nearest(&self, name: &str) -> Option<&str> {
+        let among = |names: &[String]| -> Option<(f64, usize)> {
+            let likeness = |other: &String| strsim::normalized_levenshtein(name, other);
+            let all = names.iter().take(MAX_COMPARED).map(likeness).enumerate();
+            let best = all.max_by(|a, b| a.1.total_cmp(&b.1))?;
+            (best.1 > 0.6).then_some((best.1, best.0))
+        };
+        match among(&self.unused) {
+            Some((_, at)) => Some(&self.unused[at]),
+            None => among(&self.names).map(|(_, at)| self.names[at].as_str()),
+        }
+    }
+}
+
+/// Names that are compared with a missing one.
+const MAX_COMPARED: usize = 2000;
+
+impl fmt::Display for WeightFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.missing.len() + self.unused.len() + self.unfit.len();
+        let path = self.path.display();
+        write!(f, "{path}: {count} tensors and the model do not match")?;
+        for name in self.missing.iter().take(SHOWN) {
+            write!(f, "\n  `{name}` is missing")?;
+            if let Some(nearest) = self.nearest(name) {
+                write!(f, ", there is `{nearest}`")?;
+            }
+        }
+        rest(f, self.missing.len(), "missing")?;
+        for fault in self.unfit.iter().take(SHOWN) {
+            write!(f, "\n  {fault}")?;
+        }
+        rest(f, self.unfit.len(), "unfit")?;
+        for name in self.unused.iter().take(SHOWN) {
+            write!(f, "\n  `{name}` is taken by no parameter")?;
+        }
+        rest(f, self.unused.len(), "unused")?;
+        write!(f, "\nload them with the config saved beside them")
+    }
+}
+
+fn rest(f: &mut fmt::Formatter<'_>, count: usize, kind: &str) -> fmt::Result {
+    match count.saturating_sub(SHOWN) {
+        0 => Ok(()),
+        more => write!(f, "\n  {more} more are {kind}"),
+    }
 }

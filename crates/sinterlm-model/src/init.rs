@@ -62,7 +62,8 @@ impl ParamSpec {
 /// Makes parameters from a source of values, either drawn or loaded.
 pub(crate) struct Maker<'a, E> {
     pub(crate) device: &'a Device,
-    pub(crate) values: &'a mut dyn FnMut(&ParamSpec) -> Result<Vec<f32>, E>,
+    /// Values of the parameter's shape, f32.
+    pub(crate) values: &'a mut dyn FnMut(&ParamSpec) -> Result<TensorData, E>,
 }
 
 impl<E> Maker<'_, E> {
@@ -78,13 +79,7 @@ impl<E> Maker<'_, E> {
             init,
         };
         let values = (self.values)(&spec)?;
-        assert_eq!(
-            values.len(),
-            spec.len(),
-            "{}: wrong number of values",
-            spec.path
-        );
-        let tensor = Tensor::from_data(TensorData::new(values, shape), self.device);
+        let tensor = Tensor::from_data(values, self.device);
         Ok(Param::initialized(param_id(&spec.path), tensor).set_require_grad(true))
     }
 }

@@ -17,8 +17,11 @@ pub use batch::TokenBatch;
 pub use causal_lm::{CausalLm, Head};
 pub use checkpointing::Checkpointing;
 pub use context::{ForwardCtx, Precision};
-pub use error::ModelError;
-pub use folder::{find_model, load_model, read_config, save_model};
+pub use error::{ModelError, WeightFaults};
+pub use folder::{
+    LoadOptions, LoadReport, find_model, load_model, load_model_with, read_config, read_end_ids,
+    save_model,
+};
 pub use gpt::{
     Activation, Gpt, GptConfig, MemoryEstimate, NormKind, Parameters, Positions, Preset,
     RopeScaling,

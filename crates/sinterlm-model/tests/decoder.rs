@@ -251,7 +251,7 @@ fn a_folder_of_another_shape_or_with_missing_or_surplus_tensors_is_refused_by_na
     };
     let missing = refuse(&|tensors| tensors.retain(|(name, ..)| !name.contains("h.1.mlp.c_fc.w")));
     assert!(
-        missing.contains("`h.1.mlp.c_fc.weight` is missing"),
+        missing.contains("`transformer.h.1.mlp.c_fc.weight` is missing"),
         "{missing}"
     );
     let surplus = refuse(&|tensors| tensors.push(("q_proj.weight".into(), vec![1], vec![0.0])));

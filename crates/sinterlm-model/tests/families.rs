@@ -1,13 +1,15 @@
 //! Published families as options of the one decoder, against the numbers of `transformers`.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Int, Tensor};
+use sinterlm_formats::SafetensorsFile;
 use sinterlm_kernels::{CrossEntropyOptions, MatmulPrecision, linear, linear_cross_entropy};
 use sinterlm_model::{
-    Activation, CausalLm, ForwardCtx, Gpt, GptConfig, NormKind, PathStack, Positions, RopeScaling,
-    TokenBatch,
+    Activation, CausalLm, ForwardCtx, Gpt, GptConfig, LoadOptions, NormKind, PathStack, Positions,
+    RopeScaling, TokenBatch, load_model_with, named_values, read_config, read_end_ids, save_model,
 };
 use sinterlm_testkit::{Golden, WHOLE_MODEL_F32, assert_close, fixed_weight, fixture};
 
@@ -190,6 +192,102 @@ fn logits_loss_and_all_gradients_equal_transformers() {
     }
 }
 
+/// Writes the `config.json` that a fixture holds under `key`.
+fn folder_of(golden: &Golden, key: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("config.json"), golden.about(key)).unwrap();
+    folder
+}
+
+#[test]
+fn config_files_describe_the_same_decoders() {
+    for (name, config) in families() {
+        let golden = Golden::load(fixture(&format!("family_{name}.safetensors")));
+        let read = read_config(folder_of(&golden, "config").path()).unwrap();
+        assert_eq!(read, config, "{name}");
+    }
+}
+
+/// Sizes of published checkpoints, as `transformers` counts them.
+#[test]
+fn published_models_have_their_number_of_parameters() {
+    let [qwen, tied] = [r#""model_type": "qwen"#, r#""tie_word_embeddings": true"#];
+    let smollm2 = format!(
+        r#"{{"model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, {tied},
+        "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
+        "vocab_size": 49152, "max_position_embeddings": 8192, "rope_theta": 100000}}"#
+    );
+    let llama3_2 = format!(
+        r#"{{"model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192, {tied},
+        "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64,
+        "vocab_size": 128256, "max_position_embeddings": 131072, "rope_theta": 500000.0,
+        "rope_scaling": {{"factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+        "original_max_position_embeddings": 8192, "rope_type": "llama3"}}}}"#
+    );
+    let qwen2_5 = format!(
+        r#"{{{qwen}2", "hidden_size": 896, "intermediate_size": 4864, {tied},
+        "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2,
+        "vocab_size": 151936, "max_position_embeddings": 32768, "sliding_window": 32768,
+        "use_sliding_window": false, "max_window_layers": 21}}"#
+    );
+    let qwen3 = format!(
+        r#"{{{qwen}3", "hidden_size": 1024, "intermediate_size": 3072, {tied}, "head_dim": 128,
+        "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8,
+        "vocab_size": 151936, "max_position_embeddings": 40960, "rope_scaling": null}}"#
+    );
+    let mistral = r#"{"model_type": "mistral", "hidden_size": 4096, "intermediate_size": 14336,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "vocab_size": 32000, "max_position_embeddings": 32768, "sliding_window": 4096}"#;
+    let folder = tempfile::tempdir().unwrap();
+    for (text, parameters, window) in [
+        (smollm2.as_str(), 134_515_008, 0),
+        (llama3_2.as_str(), 1_235_814_400, 0),
+        (qwen2_5.as_str(), 494_032_768, 0),
+        (qwen3.as_str(), 596_049_920, 0),
+        (mistral, 7_241_732_096, 4096),
+    ] {
+        std::fs::write(folder.path().join("config.json"), text).unwrap();
+        let config = read_config(folder.path()).unwrap();
+        assert_eq!(config.parameters().total, parameters, "{text}");
+        assert_eq!(config.window, window, "{text}");
+    }
+}
+
+#[test]
+fn folders_have_the_tensors_of_transformers_and_come_back() {
+    let device = Device::flex();
+    for (name, config) in families() {
+        let golden = Golden::load(fixture(&format!("family_{name}.safetensors")));
+        let model = model(&config, &device);
+        let folder = tempfile::tempdir().unwrap();
+        save_model(folder.path(), &model, 7).unwrap();
+
+        let file = SafetensorsFile::open(folder.path().join("model.safetensors")).unwrap();
+        let written: BTreeMap<String, Vec<usize>> = file
+            .names()
+            .map(|name| (name.to_owned(), file.tensor(name).unwrap().shape.clone()))
+            .collect();
+        let expected: BTreeMap<String, Vec<usize>> =
+            serde_json::from_str(golden.about("tensors")).unwrap();
+        assert_eq!(written, expected, "{name}");
+
+        let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        let written = std::fs::read_to_string(folder.path().join("config.json")).unwrap();
+        let (written, expected) = (json(&written), json(golden.about("config")));
+        for (key, value) in expected.as_object().unwrap() {
+            assert_eq!(&written[key], value, "{name}: {key}");
+        }
+        assert_eq!(read_end_ids(folder.path()).unwrap(), [7]);
+
+        let options = LoadOptions::default();
+        let (loaded, report) = load_model_with(folder.path(), &device, &options).unwrap();
+        assert_eq!(named_values(&loaded), named_values(&model), "{name}");
+        assert_eq!(report.loaded, named_values(&model).len(), "{name}");
+        let in_place = name != "gpt2"; // which stores its matrices transposed
+        assert_eq!(report.copied_bytes == 0, in_place, "{name}: {report:?}");
+    }
+}
+
 #[test]
 fn rotations_of_every_scaling_equal_transformers() {
     let device = Device::flex();
@@ -216,6 +314,8 @@ fn rotations_of_every_scaling_equal_transformers() {
             rope_scaling,
             ..llama()
         };
+        let read = read_config(folder_of(&golden, &format!("config.{name}")).path()).unwrap();
+        assert_eq!(read.rope_scaling, config.rope_scaling, "{name}");
         let model = model(&config, &device);
         let tokens = TokenBatch::dense(&ids(&golden), ROWS, &device);
         let found = logits(&model, model.hidden(&tokens, &ForwardCtx::default(), None));

@@ -1,49 +1,82 @@
-//! The families of models whose folders can be read and written, and which one a decoder belongs to.
+//! The families whose folders can be read and written, and the one a decoder belongs to.
 
 use serde_json::{Value, json};
 use sinterlm_config::Check;
 
 use super::gpt2;
 use super::json::Keys;
+use super::llama::{self, Member};
 use super::place::Place;
-use crate::gpt::GptConfig;
+use crate::gpt::{GptConfig, Positions};
+
+/// Most blocks that a file may name, so that a damaged one cannot ask for endless memory.
+const MAX_LAYERS: usize = 10_000;
+/// Widest axis, likewise; the product of two stays far from overflowing.
+const MAX_WIDTH: usize = 1 << 31;
 
 /// Whose `config.json` and tensor names a folder follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Family {
     Gpt2,
+    Llama(Member),
     /// Our own names, for options that no published family combines.
     Own,
 }
 
 impl Family {
-    /// The family in which a decoder is written.
+    /// The family in which a decoder is written: the first whose `config.json` gives it back whole.
     pub(super) fn of(config: &GptConfig) -> Self {
-        if gpt2::covers(config) {
-            Self::Gpt2
-        } else {
-            Self::Own
-        }
+        let members = Member::ALL.into_iter().map(Self::Llama);
+        std::iter::once(Self::Gpt2)
+            .chain(members)
+            .find(|family| {
+                let json = family.to_json(config);
+                let read = family.config_of(&json);
+                read.is_ok_and(|read| resolved(&read) == resolved(config))
+            })
+            .unwrap_or(Self::Own)
     }
 
     /// The family and the decoder that a `config.json` describes.
     pub(super) fn read(json: &Value) -> Result<(Self, GptConfig), String> {
-        let keys = Keys(json);
-        let (family, config) = match keys.text("model_type") {
-            Some("gpt2") => (Self::Gpt2, gpt2::from_json(&keys)?),
-            Some("sinterlm") => (Self::Own, own_from_json(json)?),
-            other => {
-                let known = "gpt2, sinterlm";
-                return Err(match other {
-                    Some(other) => format!("model_type {other:?} cannot be read, only {known}"),
-                    None => format!("model_type is missing; one of {known} can be read"),
-                });
+        let family = Self::named(Keys(json).text("model_type"))?;
+        if let Some(quantization) = Keys(json).get("quantization_config") {
+            let method = Keys(quantization).text("quant_method").unwrap_or("unknown");
+            return Err(format!(
+                "quantization_config: weights quantised by {method} cannot be read; \
+                 take the original ones, or a GGUF"
+            ));
+        }
+        let config = family.config_of(json)?;
+        checked(&config)?;
+        Ok((family, config))
+    }
+
+    fn named(model_type: Option<&str>) -> Result<Self, String> {
+        let model_type = model_type.ok_or("model_type is missing")?;
+        let members = Member::ALL.into_iter();
+        let mut known: Vec<(&str, Self)> = members
+            .map(|member| (member.model_type(), Self::Llama(member)))
+            .collect();
+        known.extend([("gpt2", Self::Gpt2), ("sinterlm", Self::Own)]);
+        let found = known.iter().find(|(name, _)| *name == model_type);
+        found.map(|(_, family)| *family).ok_or_else(|| {
+            let known: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+            format!(
+                "model_type {model_type:?} cannot be read, only {}",
+                known.join(", ")
+            )
+        })
+    }
+
+    fn config_of(self, json: &Value) -> Result<GptConfig, String> {
+        match self {
+            Self::Gpt2 => gpt2::from_json(&Keys(json)),
+            Self::Llama(member) => llama::from_json(member, &Keys(json)),
+            Self::Own => {
+                let decoder = json.get("decoder").cloned().unwrap_or_default();
+                serde_json::from_value(decoder).map_err(|error| format!("decoder: {error}"))
             }
-        };
-        let faults = Check::of(&config);
-        match faults.first() {
-            None => Ok((family, config)),
-            Some(fault) => Err(format!("{}: {}", fault.path, fault.message)),
         }
     }
 
@@ -51,6 +84,7 @@ impl Family {
     pub(super) fn to_json(self, config: &GptConfig) -> Value {
         match self {
             Self::Gpt2 => gpt2::to_json(config),
+            Self::Llama(member) => llama::to_json(member, config),
             Self::Own => json!({
                 "architectures": ["SinterlmDecoder"],
                 "model_type": "sinterlm",
@@ -64,6 +98,7 @@ impl Family {
     pub(super) fn place(self, path: &str) -> Place {
         match self {
             Self::Gpt2 => gpt2::place(path),
+            Self::Llama(_) => llama::place(path),
             Self::Own => Place::plain(path),
         }
     }
@@ -72,22 +107,59 @@ impl Family {
     pub(super) fn prefix(self) -> &'static str {
         match self {
             Self::Gpt2 => gpt2::PREFIX,
+            Self::Llama(_) => llama::PREFIX,
             Self::Own => "",
         }
     }
 
     /// Whether a tensor that no parameter takes does no harm.
     pub(super) fn is_spare(self, name: &str, config: &GptConfig) -> bool {
+        let tied = config.tied_head && name == "lm_head.weight";
         match self {
-            Self::Gpt2 => {
-                (name == "lm_head.weight" && config.tied_head) || gpt2::is_spare(name, config)
-            }
+            Self::Gpt2 => tied || gpt2::is_spare(name, config),
+            Self::Llama(_) => tied || llama::is_spare(name),
             Self::Own => false,
         }
     }
 }
 
-fn own_from_json(json: &Value) -> Result<GptConfig, String> {
-    let decoder = json.get("decoder").cloned().unwrap_or_default();
-    serde_json::from_value(decoder).map_err(|error| format!("decoder: {error}"))
+/// The config if it can be, and if its sizes can belong to a model.
+pub(super) fn checked(config: &GptConfig) -> Result<(), String> {
+    if let Some(fault) = Check::of(config).first() {
+        return Err(format!("{}: {}", fault.path, fault.message));
+    }
+    if config.n_layers > MAX_LAYERS {
+        return Err(format!(
+            "{} layers are more than {MAX_LAYERS}",
+            config.n_layers
+        ));
+    }
+    let heads = config.n_heads.saturating_mul(config.head_dim());
+    let widths = [
+        config.vocab_size,
+        config.max_seq_len,
+        config.d_model,
+        config.d_ff(),
+        heads,
+    ];
+    match widths.into_iter().max() {
+        Some(widest) if widest > MAX_WIDTH => Err(format!("a width of {widest} is no model's")),
+        _ => Ok(()),
+    }
+}
+
+/// The config with what its defaults stand for, so that equal decoders compare equal.
+fn resolved(config: &GptConfig) -> GptConfig {
+    let mut resolved = GptConfig {
+        n_kv_heads: config.n_kv_heads(),
+        head_dim: config.head_dim(),
+        d_ff: config.d_ff(),
+        ..config.clone()
+    };
+    if config.positions == Positions::Learned {
+        resolved.rope_theta = GptConfig::default().rope_theta;
+    }
+    resolved.global_layers.sort_unstable();
+    resolved.global_layers.dedup();
+    resolved
 }

@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use super::json::Keys;
-use super::place::{Form, Place};
-use crate::gpt::{Activation, GptConfig, NormKind, Positions};
+use super::place::{Form, Place, in_block};
+use crate::gpt::{Activation, GptConfig};
 
 /// In front of every name but the head's.
 pub(super) const PREFIX: &str = "transformer.";
@@ -17,29 +17,6 @@ const ACTIVATIONS: [(&str, Activation); 4] = [
     ("gelu", Activation::Gelu),
     ("relu2", Activation::ReluSquared),
 ];
-
-/// Whether `transformers` can express the decoder as a GPT-2.
-pub(super) fn covers(config: &GptConfig) -> bool {
-    let as_gpt2 = GptConfig {
-        n_kv_heads: config.n_heads,
-        head_dim: config.d_model / config.n_heads,
-        positions: Positions::Learned,
-        norm: NormKind::LayerNorm,
-        qk_norm: false,
-        attn_out_bias: true,
-        mlp_bias: true,
-        window: 0,
-        attn_softcap: 0.0,
-        logits_softcap: 0.0,
-        ..config.clone()
-    };
-    let resolved = GptConfig {
-        n_kv_heads: config.n_kv_heads(),
-        head_dim: config.head_dim(),
-        ..config.clone()
-    };
-    as_gpt2 == resolved && config.activation != Activation::Swiglu
-}
 
 /// The place of the parameter at `path`.
 ///
@@ -53,7 +30,7 @@ pub(super) fn place(path: &str) -> Place {
         "head.weight" => return Place::plain("lm_head.weight"),
         _ => {}
     }
-    let (layer, module, leaf) = super::place::in_block(path).expect("a parameter of a block");
+    let (layer, module, leaf) = in_block(path).expect("a parameter of a block");
     let (name, third) = match module {
         "norm_1" => ("ln_1", None),
         "norm_2" => ("ln_2", None),
@@ -69,7 +46,10 @@ pub(super) fn place(path: &str) -> Place {
     Place {
         name: format!("{PREFIX}h.{layer}.{name}.{leaf}"),
         form: match third {
-            Some(third) => Form::Third(third),
+            Some(index) => Form::Third {
+                index,
+                transposed: matrix,
+            },
             None if matrix => Form::Transposed,
             None => Form::Plain,
         },
@@ -84,11 +64,11 @@ pub(super) fn is_spare(name: &str, config: &GptConfig) -> bool {
         || (name.ends_with(".attn.c_attn.bias") && !config.qkv_bias)
 }
 
+/// The `config.json` of a decoder. Options that GPT-2 lacks are lost: whoever writes it holds
+/// against `from_json` what comes back.
 pub(super) fn to_json(config: &GptConfig) -> Value {
-    let (activation, _) = ACTIVATIONS
-        .into_iter()
-        .find(|(_, activation)| *activation == config.activation)
-        .expect("`covers` asks for one of these");
+    let same = |(_, activation): &(&str, Activation)| *activation == config.activation;
+    let activation = ACTIVATIONS.into_iter().find(same).map(|(name, _)| name);
     json!({
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",

@@ -9,8 +9,8 @@ const MAX_SIZE: u64 = 1 << 31;
 /// The keys of a config; `null` counts as absent.
 pub(super) struct Keys<'a>(pub(super) &'a Value);
 
-impl Keys<'_> {
-    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+impl<'a> Keys<'a> {
+    pub(super) fn get(&self, key: &str) -> Option<&'a Value> {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
@@ -47,7 +47,7 @@ impl Keys<'_> {
         self.get(key).map_or(Ok(default), flag)
     }
 
-    pub(super) fn text(&self, key: &str) -> Option<&str> {
+    pub(super) fn text(&self, key: &str) -> Option<&'a str> {
         self.get(key)?.as_str()
     }
 

@@ -1,38 +1,45 @@
-//! Model folders in the Hugging Face layout: `config.json` and `model.safetensors`, as
-//! `transformers` writes them. Checkpoints, final models and `--model` all use it. What a family's
-//! keys and names are is left to the files beside this one.
+//! Model folders in the Hugging Face layout, `config.json` and `model.safetensors`, as checkpoints,
+//! final models and `--model` use them; finding and writing them. Reading is `load`'s, what a family's
+//! keys and names are is left to the files called after it.
 
+mod description;
 mod family;
+mod gguf;
 mod gpt2;
 mod json;
+mod llama;
+mod llama2c;
+mod load;
 mod place;
+mod rope;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
 use serde_json::Value;
-use sinterlm_formats::{Dtype, SafetensorsFile, TensorEntry, write_file_atomic, write_safetensors};
+use sinterlm_formats::{Dtype, TensorEntry, WeightFile, write_file_atomic, write_safetensors};
 
 use crate::error::ModelError;
 use crate::gpt::{Gpt, GptConfig};
-use crate::init::ParamSpec;
 use crate::params::{NamedValues, named_values};
+use description::Description;
 use family::Family;
+pub use load::{LoadOptions, LoadReport, load_model, load_model_with};
 use place::Form;
 
 const WEIGHTS: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
+const GENERATION_CONFIG: &str = "generation_config.json";
 
-/// Finds the model folder that `path` means: itself, a run directory's final `model`, or the
+/// Finds the model that `path` means: a file, a model folder, a run directory's final `model`, or the
 /// newest checkpoint of a run directory.
 ///
 /// # Errors
 /// [`ModelError::Folder`] where none of them is there.
 pub fn find_model(path: &Path) -> Result<PathBuf, ModelError> {
     let holds_model = |folder: &Path| folder.join(CONFIG).is_file();
-    if holds_model(path) {
+    if path.is_file() || holds_model(path) {
         return Ok(path.to_owned());
     }
     let mut candidates: Vec<PathBuf> = std::fs::read_dir(path.join("checkpoints"))
@@ -87,11 +94,9 @@ pub fn save_model(folder: &Path, model: &Gpt, end_of_text: u32) -> Result<(), Mo
         let place = family.place(&path);
         let (_, stored) = tensors.entry(place.name).or_insert_with(|| {
             let stored = place.form.stored_shape(&shape);
-            let zeros = match place.form {
-                Form::Third(_) => vec![0.0; stored.iter().product()],
-                _ => Vec::new(),
-            };
-            (stored, zeros)
+            let is_part = matches!(place.form, Form::Third { .. });
+            let len = if is_part { stored.iter().product() } else { 0 };
+            (stored, vec![0.0; len])
         });
         place.form.store(values, &shape, stored);
     }
@@ -109,12 +114,7 @@ pub fn save_model(folder: &Path, model: &Gpt, end_of_text: u32) -> Result<(), Mo
             name: name.clone(),
             dtype: Dtype::F32,
             shape: shape.clone(),
-            data: Cow::Owned(
-                values
-                    .iter()
-                    .flat_map(|value| value.to_le_bytes())
-                    .collect(),
-            ),
+            data: little_endian(values),
         })
         .collect();
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
@@ -122,89 +122,52 @@ pub fn save_model(folder: &Path, model: &Gpt, end_of_text: u32) -> Result<(), Mo
     Ok(())
 }
 
-/// Reads a folder of `transformers` or of our own, every tensor accounted for.
-///
-/// # Errors
-/// [`ModelError`] names the file and the tensor that is missing, unused or misshapen.
-pub fn load_model(folder: &Path, device: &Device) -> Result<Gpt, ModelError> {
-    let (family, config) = read_family(folder)?;
-    let path = folder.join(WEIGHTS);
-    let file = SafetensorsFile::open(&path)?;
-    let mut used = BTreeSet::new();
-    let model = config.init_from(device, |spec| {
-        read_param(&file, &path, family, spec, &mut used)
-    })?;
-    let unused: Vec<String> = file
-        .names()
-        .map(str::to_owned)
-        .filter(|name| !used.contains(name) && !family.is_spare(name, &config))
-        .take(5)
-        .collect();
-    if unused.is_empty() {
-        Ok(model)
+fn little_endian(values: &[f32]) -> Cow<'_, [u8]> {
+    if cfg!(target_endian = "little") {
+        Cow::Borrowed(bytemuck::cast_slice(values))
     } else {
-        Err(ModelError::UnusedTensors {
-            path,
-            names: unused,
-        })
+        Cow::Owned(
+            values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect(),
+        )
     }
 }
 
-fn read_param(
-    file: &SafetensorsFile,
-    path: &Path,
-    family: Family,
-    spec: &ParamSpec,
-    used: &mut BTreeSet<String>,
-) -> Result<Vec<f32>, ModelError> {
-    let place = family.place(&spec.path);
-    let base = place.name.strip_prefix(family.prefix());
-    let base = base.unwrap_or(&place.name).to_owned();
-    let names: Vec<String> = file.names().map(str::to_owned).collect();
-    let Some(name) = [place.name, base.clone()]
-        .into_iter()
-        .find(|name| names.contains(name))
-    else {
-        let leaf = base.rsplit('.').nth(1).unwrap_or_default();
-        let nearest = names
-            .iter()
-            .find(|name| !leaf.is_empty() && name.contains(leaf))
-            .map_or(String::new(), |name| format!(" (there is `{name}`)"));
-        return Err(ModelError::MissingTensor {
-            path: path.to_owned(),
-            name: base,
-            nearest,
-        });
-    };
-    used.insert(name.clone());
-    let found = file.tensor(&name)?.shape.clone();
-    let expected = place.form.stored_shape(&spec.shape);
-    if found != expected {
-        return Err(ModelError::ShapeMismatch {
-            path: path.to_owned(),
-            name,
-            found,
-            expected,
-        });
-    }
-    Ok(place.form.restore(file.to_f32(&name)?, &spec.shape))
-}
-
-/// Reads a folder's `config.json`.
+/// The decoder that a folder or file describes.
 ///
 /// # Errors
 /// [`ModelError::Folder`] where it is unreadable or describes another architecture.
-pub fn read_config(folder: &Path) -> Result<GptConfig, ModelError> {
-    Ok(read_family(folder)?.1)
+pub fn read_config(path: &Path) -> Result<GptConfig, ModelError> {
+    Ok(Description::read(path)?.config)
 }
 
-fn read_family(folder: &Path) -> Result<(Family, GptConfig), ModelError> {
-    let path = folder.join(CONFIG);
-    let fault = |fault: String| ModelError::Folder {
-        path: path.clone(),
-        fault,
-    };
-    let text = std::fs::read_to_string(&path).map_err(|error| fault(error.to_string()))?;
-    let json: Value = serde_json::from_str(&text).map_err(|error| fault(error.to_string()))?;
-    Family::read(&json).map_err(fault)
+/// The ids that end a text, by `generation_config.json` or else `config.json`, or by the metadata of
+/// a GGUF; none where they are not named.
+///
+/// # Errors
+/// [`ModelError::Folder`] for a file that is no JSON, [`ModelError::Format`] for a damaged GGUF.
+pub fn read_end_ids(path: &Path) -> Result<Vec<u32>, ModelError> {
+    if path.is_file() {
+        return Ok(match WeightFile::open(path)? {
+            WeightFile::Gguf(file) => gguf::end_ids(&file)?,
+            _ => Vec::new(),
+        });
+    }
+    for name in [GENERATION_CONFIG, CONFIG] {
+        let path = path.join(name);
+        if !path.is_file() {
+            continue;
+        }
+        let ids = description::read_json(&path)?;
+        let ids = match &ids["eos_token_id"] {
+            Value::Array(ids) => ids.iter().filter_map(Value::as_u64).collect(),
+            id => Vec::from_iter(id.as_u64()),
+        };
+        if !ids.is_empty() {
+            return Ok(ids.into_iter().map(|id| id as u32).collect());
+        }
+    }
+    Ok(Vec::new())
 }

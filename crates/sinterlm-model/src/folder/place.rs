@@ -1,6 +1,8 @@
 //! Where and in which form a parameter of the decoder lies in a weights file. Which family puts it
 //! where is left to the families' tables.
 
+use std::borrow::Cow;
+
 /// One parameter's place in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -17,8 +19,16 @@ pub(crate) enum Form {
     Plain,
     /// `[d_in, d_out]` in place of `[d_out, d_in]`.
     Transposed,
-    /// One third of a tensor that holds q, k and v side by side along `d_out`, a matrix transposed.
-    Third(usize),
+    /// One third of a tensor that holds q, k and v side by side along `d_out`; where transposed,
+    /// `d_out` is its last axis.
+    Third {
+        /// 0 for q, 1 for k, 2 for v.
+        index: usize,
+        transposed: bool,
+    },
+    /// The rows of each head in another order: rotation pairs neighbours in place of halves, so that
+    /// row `(head, pair, half)` of the file is ours `(head, half, pair)`.
+    Neighbours { heads: usize },
 }
 
 impl Place {
@@ -34,27 +44,42 @@ impl Form {
     /// Shape in the file of a parameter of `shape`.
     pub(crate) fn stored_shape(self, shape: &[usize]) -> Vec<usize> {
         let mut stored = shape.to_vec();
-        if let Self::Third(_) = self {
+        if let Self::Third { .. } = self {
             stored[0] *= 3;
         }
-        if self != Self::Plain {
+        if let Self::Transposed
+        | Self::Third {
+            transposed: true, ..
+        } = self
+        {
             stored.reverse();
         }
         stored
     }
 
     /// The values of a parameter of `shape` out of those of the file's tensor.
-    pub(crate) fn restore(self, stored: Vec<f32>, shape: &[usize]) -> Vec<f32> {
+    pub(crate) fn restore(self, stored: Cow<'_, [f32]>, shape: &[usize]) -> Vec<f32> {
         match (self, shape) {
             (Self::Transposed, &[rows, cols]) => transpose(&stored, rows, [cols, rows]),
-            (Self::Third(third), &[rows, cols]) => {
-                transpose(&stored[third * rows..], 3 * rows, [cols, rows])
-            }
-            (Self::Third(third), _) => {
+            (
+                Self::Third {
+                    index,
+                    transposed: true,
+                },
+                &[rows, cols],
+            ) => transpose(&stored[index * rows..], 3 * rows, [cols, rows]),
+            (Self::Third { index, .. }, _) => {
                 let len = shape.iter().product::<usize>();
-                stored[third * len..][..len].to_vec()
+                stored[index * len..][..len].to_vec()
             }
-            _ => stored,
+            (Self::Neighbours { heads }, _) => {
+                let cols = shape[1..].iter().product::<usize>();
+                let rows = (0..shape[0]).map(|row| neighbour(row, shape[0] / heads));
+                rows.flat_map(|row| &stored[row * cols..][..cols])
+                    .copied()
+                    .collect()
+            }
+            (Self::Plain | Self::Transposed, _) => stored.into_owned(),
         }
     }
 
@@ -62,21 +87,41 @@ impl Form {
     pub(crate) fn store(self, values: Vec<f32>, shape: &[usize], stored: &mut Vec<f32>) {
         match (self, shape) {
             (Self::Transposed, &[rows, cols]) => *stored = transpose(&values, cols, [rows, cols]),
-            (Self::Third(third), &[rows, cols]) => {
+            (
+                Self::Third {
+                    index,
+                    transposed: true,
+                },
+                &[rows, cols],
+            ) => {
                 let turned = transpose(&values, cols, [rows, cols]);
                 let lines = stored
                     .chunks_exact_mut(3 * rows)
                     .zip(turned.chunks_exact(rows));
                 for (line, turned) in lines {
-                    line[third * rows..][..rows].copy_from_slice(turned);
+                    line[index * rows..][..rows].copy_from_slice(turned);
                 }
             }
-            (Self::Third(third), _) => {
-                stored[third * values.len()..][..values.len()].copy_from_slice(&values);
+            (Self::Third { index, .. }, _) => {
+                stored[index * values.len()..][..values.len()].copy_from_slice(&values);
             }
-            _ => *stored = values,
+            (Self::Neighbours { heads }, _) => {
+                let cols = shape[1..].iter().product::<usize>();
+                for (row, values) in values.chunks_exact(cols).enumerate() {
+                    let row = neighbour(row, shape[0] / heads);
+                    stored[row * cols..][..cols].copy_from_slice(values);
+                }
+            }
+            (Self::Plain | Self::Transposed, _) => *stored = values,
         }
     }
+}
+
+/// Where row `(head, half, pair)` of ours lies in a file that has `(head, pair, half)`.
+fn neighbour(row: usize, head_dim: usize) -> usize {
+    let (head, at) = (row / head_dim, row % head_dim);
+    let (half, pair) = (at / (head_dim / 2), at % (head_dim / 2));
+    head * head_dim + 2 * pair + half
 }
 
 /// Number of the block, module and leaf of a path such as `blocks.3.attn.q.weight`; `None` outside
@@ -112,18 +157,41 @@ mod tests {
         (0..len).map(|i| i as f32).collect()
     }
 
+    fn third(index: usize, transposed: bool) -> Form {
+        Form::Third { index, transposed }
+    }
+
+    #[test]
+    fn neighbours_become_halves_head_by_head() {
+        // Two heads of width 4: pairs (0, 1) and (2, 3) of the file become (0, 2) and (1, 3).
+        let form = Form::Neighbours { heads: 2 };
+        let bias = form.restore(counted(8).into(), &[8]);
+        assert_eq!(bias, [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
+        let rows: Vec<f32> = (0..8)
+            .flat_map(|row| [row as f32, 10.0 + row as f32])
+            .collect();
+        let matrix = form.restore(rows.into(), &[8, 2]);
+        assert_eq!(matrix[..6], [0.0, 10.0, 2.0, 12.0, 1.0, 11.0]);
+    }
+
     #[test]
     fn each_form_comes_back_from_the_file() {
         for (form, shape) in [
             (Form::Plain, vec![3, 5]),
             (Form::Transposed, vec![70, 41]),
-            (Form::Third(1), vec![4, 6]),
-            (Form::Third(2), vec![4]),
+            (third(1, true), vec![4, 6]),
+            (third(2, false), vec![4, 6]),
+            (third(2, false), vec![4]),
+            (Form::Neighbours { heads: 3 }, vec![18, 2]),
         ] {
             let len = shape.iter().product();
             let mut stored = vec![-1.0; form.stored_shape(&shape).iter().product()];
             form.store(counted(len), &shape, &mut stored);
-            assert_eq!(form.restore(stored, &shape), counted(len), "{form:?}");
+            assert_eq!(
+                form.restore(stored.into(), &shape),
+                counted(len),
+                "{form:?}"
+            );
         }
     }
 
@@ -133,9 +201,9 @@ mod tests {
         Form::Transposed.store(counted(6), &[2, 3], &mut stored);
         assert_eq!(stored, [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
         let mut fused = vec![0.0; 12]; // [d_in 2, 3 * d_out 2]
-        for third in 0..3 {
-            let values = counted(4).iter().map(|x| x + 10.0 * third as f32).collect();
-            Form::Third(third).store(values, &[2, 2], &mut fused);
+        for index in 0..3 {
+            let values = counted(4).iter().map(|x| x + 10.0 * index as f32).collect();
+            third(index, true).store(values, &[2, 2], &mut fused);
         }
         let wanted = [
             0.0, 2.0, 10.0, 12.0, 20.0, 22.0, 1.0, 3.0, 11.0, 13.0, 21.0, 23.0,

@@ -9,14 +9,17 @@ mod presets;
 mod rope;
 mod size;
 
+use std::convert::Infallible;
+
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use sinterlm_config::Seed;
 use sinterlm_kernels as kernels;
 
 pub use config::{Activation, GptConfig, NormKind, Positions};
 pub use presets::Preset;
 pub use rope::RopeScaling;
+pub(crate) use rope::rope_divisors;
 pub use size::{MemoryEstimate, Parameters};
 
 use crate::batch::TokenBatch;
@@ -53,9 +56,7 @@ impl GptConfig {
     ///
     /// On an autodiff device its parameters are trainable.
     pub fn init(&self, seed: Seed, device: &Device) -> Gpt {
-        let drawn = Gpt::make(self, device, &mut |spec: &ParamSpec| {
-            Ok::<_, std::convert::Infallible>(spec.draw(seed))
-        });
+        let drawn = self.init_from(device, |spec| Ok::<_, Infallible>(spec.draw(seed)));
         match drawn {
             Ok(model) => model,
             Err(never) => match never {},
@@ -71,7 +72,34 @@ impl GptConfig {
         device: &Device,
         mut values: impl FnMut(&ParamSpec) -> Result<Vec<f32>, E>,
     ) -> Result<Gpt, E> {
-        Gpt::make(self, device, &mut values)
+        self.init_with(device, &mut |spec: &ParamSpec| {
+            let (path, values) = (&spec.path, values(spec)?);
+            assert_eq!(values.len(), spec.len(), "{path}: wrong number of values");
+            Ok(TensorData::new(values, spec.shape.clone()))
+        })
+    }
+
+    /// [`init_from`](Self::init_from) with values that may lie in memory that is shared.
+    pub(crate) fn init_with<E>(
+        &self,
+        device: &Device,
+        values: &mut dyn FnMut(&ParamSpec) -> Result<TensorData, E>,
+    ) -> Result<Gpt, E> {
+        Gpt::make(self, device, values)
+    }
+
+    /// The parameters that a model of this config has, in the order in which it makes them.
+    pub fn param_specs(&self, device: &Device) -> Vec<ParamSpec> {
+        let mut specs = Vec::new();
+        // A model of single values, thrown away: what is wanted is what it asks for.
+        let made = self.init_with(device, &mut |spec: &ParamSpec| {
+            specs.push(spec.clone());
+            Ok::<_, Infallible>(TensorData::new(vec![0.0f32], vec![1; spec.shape.len()]))
+        });
+        match made {
+            Ok(_) => specs,
+            Err(never) => match never {},
+        }
     }
 }
 
@@ -79,7 +107,7 @@ impl Gpt {
     fn make<E>(
         config: &GptConfig,
         device: &Device,
-        values: &mut dyn FnMut(&ParamSpec) -> Result<Vec<f32>, E>,
+        values: &mut dyn FnMut(&ParamSpec) -> Result<TensorData, E>,
     ) -> Result<Self, E> {
         let maker = &mut Maker { device, values };
         let d_model = config.d_model;

@@ -156,6 +156,23 @@ pub(super) fn rope_tables(
     Some((table(f64::cos), table(f64::sin)))
 }
 
+/// What each pair's frequency is divided by under another scaling than the config's.
+pub(crate) fn rope_divisors(config: &GptConfig, scaling: &RopeScaling) -> Vec<f32> {
+    let of = |rope_scaling: &RopeScaling| {
+        let config = GptConfig {
+            rope_scaling: rope_scaling.clone(),
+            ..config.clone()
+        };
+        frequencies(&config, 0).0
+    };
+    let (plain, scaled) = (of(&RopeScaling::None), of(scaling));
+    plain
+        .iter()
+        .zip(&scaled)
+        .map(|(plain, scaled)| plain / scaled)
+        .collect()
+}
+
 /// Radians per token of each pair of a head, and the factor on cosines and sines, for a batch whose
 /// longest row has `longest` tokens.
 fn frequencies(config: &GptConfig, longest: usize) -> (Vec<f32>, f64) {

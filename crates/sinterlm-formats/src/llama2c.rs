@@ -1,0 +1,350 @@
+//! The files of llama2.c: weights (`*.bin`) and tokenizers (`tokenizer.bin`).
+//!
+//! Formats: `legacy_export` and `version1_export` of its `export.py`, read by its `run.c`, and
+//! `export` of its `tokenizer.py` (<https://github.com/karpathy/llama2.c>).
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    Dtype, FormatError, MappedFile, StoredTensor, TensorSource, cursor::Cursor, source::Place,
+};
+
+/// The first bytes of files that have a version.
+pub(crate) const MAGIC: [u8; 4] = *b"24ka";
+/// Where the tensors of a file with a version begin.
+const VERSIONED_HEADER_BYTES: u64 = 256;
+/// Layers above this are taken for damage; it bounds what a header can make us allocate.
+const MAX_LAYERS: u64 = 10_000;
+/// Bytes of an F32.
+const F32_BYTES: u64 = 4;
+
+/// The sizes in the header of a llama2.c file, in its own words but for the house's spelling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Llama2cConfig {
+    /// Width of the residual stream.
+    pub d_model: usize,
+    /// Inner width of the feed-forward layers.
+    pub d_ff: usize,
+    /// Decoder layers.
+    pub n_layers: usize,
+    /// Query heads.
+    pub n_heads: usize,
+    /// Key and value heads.
+    pub n_kv_heads: usize,
+    /// Tokens.
+    pub vocab_size: usize,
+    /// Longest context.
+    pub max_seq_len: usize,
+    /// Whether embedding and output head are one tensor. Legacy files say no by a negative
+    /// vocabulary size.
+    pub is_tied: bool,
+}
+
+/// A llama2.c weight file in F32, legacy or version 1, mapped.
+///
+/// Tensors have the names of the model that exported them: `tok_embeddings.weight`,
+/// `layers.N.attention_norm.weight`, `layers.N.attention.{wq,wk,wv,wo}.weight`,
+/// `layers.N.ffn_norm.weight`, `layers.N.feed_forward.{w1,w2,w3}.weight`, `norm.weight`, and
+/// `output.weight` unless tied; matrices are `[d_out, d_in]`, rotary pairs lie side by side. The
+/// legacy format's RoPE tables follow from the sizes and are passed over.
+#[derive(Debug)]
+pub struct Llama2cFile {
+    path: PathBuf,
+    map: Arc<MappedFile>,
+    config: Llama2cConfig,
+    tensors: BTreeMap<String, Place>,
+}
+
+impl Llama2cFile {
+    /// Maps the file at `path` and checks its size against its header.
+    ///
+    /// # Errors
+    /// [`FormatError::Io`] if the file cannot be opened; [`FormatError::Header`] for sizes that
+    /// cannot be and for version 2, which is quantised; [`FormatError::Truncated`] and
+    /// [`FormatError::TrailingBytes`] if the file is not exactly as long as its header says.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, FormatError> {
+        let path = path.as_ref();
+        Self::from_map(path, Arc::new(MappedFile::open(path)?))
+    }
+
+    /// The same for a file that is mapped or in memory; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_map(path: impl AsRef<Path>, map: Arc<MappedFile>) -> Result<Self, FormatError> {
+        let path = path.as_ref();
+        let (config, data_start, is_legacy) = read_header(path, &map)?;
+        let order = if is_legacy {
+            legacy_order(&config)
+        } else {
+            versioned_order(&config)
+        };
+        let tensors = place_tensors(path, &order, data_start, map.len() as u64)?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            map,
+            config,
+            tensors,
+        })
+    }
+
+    /// The sizes in the header.
+    pub fn config(&self) -> &Llama2cConfig {
+        &self.config
+    }
+}
+
+impl TensorSource for Llama2cFile {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn tensor_names(&self) -> Vec<&str> {
+        self.tensors.keys().map(String::as_str).collect()
+    }
+
+    fn stored(&self, name: &str) -> Result<StoredTensor, FormatError> {
+        Place::find(&self.path, &self.tensors, name).map(|place| place.stored(&self.map))
+    }
+}
+
+/// Returns the sizes, where the tensors begin, and whether the file is a legacy one.
+fn read_header(path: &Path, bytes: &[u8]) -> Result<(Llama2cConfig, u64, bool), FormatError> {
+    let mut cursor = Cursor::new(path, bytes);
+    let is_legacy = !bytes.starts_with(&MAGIC);
+    if !is_legacy {
+        cursor.take(MAGIC.len() as u64)?;
+        let version = cursor.u32()?;
+        if version != 1 {
+            return Err(cursor.fault(format!(
+                "llama2.c version {version} is not supported, export the model as version 0 or 1"
+            )));
+        }
+    }
+    let mut sizes = [0i32; 7];
+    for size in &mut sizes {
+        *size = i32::from_le_bytes(cursor.array()?);
+    }
+    let is_tied = if is_legacy {
+        sizes[5] > 0
+    } else {
+        cursor.u8()? != 0
+    };
+    if is_legacy {
+        sizes[5] = sizes[5].saturating_abs();
+    }
+    if let Some(size) = sizes.iter().find(|size| **size <= 0) {
+        return Err(cursor.fault(format!("the header {sizes:?} holds the size {size}")));
+    }
+    let [
+        d_model,
+        d_ff,
+        n_layers,
+        n_heads,
+        n_kv_heads,
+        vocab_size,
+        max_seq_len,
+    ] = sizes.map(|size| size as usize);
+    if !d_model.is_multiple_of(n_heads) || !n_heads.is_multiple_of(n_kv_heads) {
+        return Err(cursor.fault(format!(
+            "{n_kv_heads} key heads, {n_heads} heads and width {d_model} do not divide each other"
+        )));
+    }
+    if n_layers as u64 > MAX_LAYERS {
+        return Err(cursor.fault(format!("{n_layers} layers are more than {MAX_LAYERS}")));
+    }
+    let config = Llama2cConfig {
+        d_model,
+        d_ff,
+        n_layers,
+        n_heads,
+        n_kv_heads,
+        vocab_size,
+        max_seq_len,
+        is_tied,
+    };
+    let data_start = if is_legacy {
+        cursor.position() as u64
+    } else {
+        VERSIONED_HEADER_BYTES
+    };
+    Ok((config, data_start, is_legacy))
+}
+
+/// What comes next in the file: a tensor, or numbers that nobody needs.
+enum Piece {
+    Tensor(String, Vec<u64>),
+    Skipped(Vec<u64>),
+}
+
+/// The tensors of one kind in all layers; they lie one after the other.
+fn of_layers(config: &Llama2cConfig, name: &str, shape: &[usize]) -> Vec<Piece> {
+    let shape: Vec<_> = shape.iter().map(|n| *n as u64).collect();
+    (0..config.n_layers)
+        .map(|layer| Piece::Tensor(format!("layers.{layer}.{name}.weight"), shape.clone()))
+        .collect()
+}
+
+fn single(name: &str, shape: &[usize]) -> Vec<Piece> {
+    let shape = shape.iter().map(|n| *n as u64).collect();
+    vec![Piece::Tensor(format!("{name}.weight"), shape)]
+}
+
+fn kv_width(c: &Llama2cConfig) -> usize {
+    c.d_model / c.n_heads * c.n_kv_heads
+}
+
+fn attention(c: &Llama2cConfig) -> Vec<Piece> {
+    let (d, kv) = (c.d_model, kv_width(c));
+    [
+        of_layers(c, "attention.wq", &[d, d]),
+        of_layers(c, "attention.wk", &[kv, d]),
+        of_layers(c, "attention.wv", &[kv, d]),
+        of_layers(c, "attention.wo", &[d, d]),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn feed_forward(c: &Llama2cConfig) -> Vec<Piece> {
+    let (d, ff) = (c.d_model, c.d_ff);
+    [
+        of_layers(c, "feed_forward.w1", &[ff, d]),
+        of_layers(c, "feed_forward.w2", &[d, ff]),
+        of_layers(c, "feed_forward.w3", &[ff, d]),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn legacy_order(c: &Llama2cConfig) -> Vec<Piece> {
+    let d = c.d_model;
+    let mut order = single("tok_embeddings", &[c.vocab_size, d]);
+    order.extend(of_layers(c, "attention_norm", &[d]));
+    order.extend(attention(c));
+    order.extend(of_layers(c, "ffn_norm", &[d]));
+    order.extend(feed_forward(c));
+    order.extend(single("norm", &[d]));
+    let half_head = (d / c.n_heads / 2) as u64;
+    order.push(Piece::Skipped(vec![2, c.max_seq_len as u64, half_head])); // cos and sin
+    if !c.is_tied {
+        order.extend(single("output", &[c.vocab_size, d]));
+    }
+    order
+}
+
+fn versioned_order(c: &Llama2cConfig) -> Vec<Piece> {
+    let d = c.d_model;
+    let mut order = of_layers(c, "attention_norm", &[d]);
+    order.extend(of_layers(c, "ffn_norm", &[d]));
+    order.extend(single("norm", &[d]));
+    order.extend(single("tok_embeddings", &[c.vocab_size, d]));
+    order.extend(attention(c));
+    order.extend(feed_forward(c));
+    if !c.is_tied {
+        order.extend(single("output", &[c.vocab_size, d]));
+    }
+    order
+}
+
+/// Lays the pieces out from `data_start` on; they must end where the file ends.
+fn place_tensors(
+    path: &Path,
+    order: &[Piece],
+    data_start: u64,
+    file_size: u64,
+) -> Result<BTreeMap<String, Place>, FormatError> {
+    let dtype = Dtype::F32.into();
+    let mut tensors = BTreeMap::new();
+    let mut end = data_start;
+    for piece in order {
+        let (Piece::Tensor(_, shape) | Piece::Skipped(shape)) = piece;
+        let size = shape
+            .iter()
+            .fold(F32_BYTES, |size, n| size.saturating_mul(*n));
+        let start = end;
+        end = end.saturating_add(size);
+        if let Piece::Tensor(name, shape) = piece {
+            let place = Place {
+                dtype,
+                shape: shape.iter().map(|n| *n as usize).collect(),
+                range: start as usize..end as usize,
+            };
+            tensors.insert(name.clone(), place);
+        }
+    }
+    let path = path.to_path_buf();
+    match file_size.checked_sub(end) {
+        Some(0) => Ok(tensors),
+        Some(extra) => Err(FormatError::TrailingBytes { path, extra }),
+        None => Err(FormatError::Truncated {
+            path,
+            found: file_size,
+            needed: end,
+        }),
+    }
+}
+
+/// A token of a [`Llama2cTokenizer`].
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ScoredToken {
+    /// The token's text; single bytes are written `<0x0A>`, as in sentencepiece.
+    pub bytes: Vec<u8>,
+    /// Merges with higher scores come first.
+    pub score: f32,
+}
+
+/// The content of a llama2.c `tokenizer.bin`.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Llama2cTokenizer {
+    /// Bytes of the longest token, as the header says.
+    pub max_token_bytes: usize,
+    /// The tokens in the order of their ids.
+    pub tokens: Vec<ScoredToken>,
+}
+
+impl Llama2cTokenizer {
+    /// Reads the file at `path` to its end.
+    ///
+    /// # Errors
+    /// [`FormatError::Io`] if it cannot be opened, [`FormatError::Truncated`] if it ends within a
+    /// token, [`FormatError::Header`] for a negative length.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, FormatError> {
+        let path = path.as_ref();
+        Self::from_bytes(path, &MappedFile::open(path)?)
+    }
+
+    /// The same for bytes in memory; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_bytes(path: impl AsRef<Path>, bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut cursor = Cursor::new(path.as_ref(), bytes);
+        let max_token_bytes = read_length(&mut cursor)? as usize;
+        let mut tokens = Vec::new();
+        while cursor.remaining() > 0 {
+            let score = f32::from_le_bytes(cursor.array()?);
+            let length = read_length(&mut cursor)?;
+            let bytes = cursor.take(length)?.to_vec();
+            tokens.push(ScoredToken { bytes, score });
+        }
+        Ok(Self {
+            max_token_bytes,
+            tokens,
+        })
+    }
+}
+
+fn read_length(cursor: &mut Cursor<'_>) -> Result<u64, FormatError> {
+    let length = i32::from_le_bytes(cursor.array()?);
+    u64::try_from(length).map_err(|_| cursor.fault(format!("{length} is no length")))
+}

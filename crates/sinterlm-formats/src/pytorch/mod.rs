@@ -1,0 +1,15 @@
+//! PyTorch's files (`pytorch_model.bin`, `*.pt`): a zip archive of a pickle and plain storages.
+//!
+//! Format: `torch/serialization.py` since PyTorch 1.6. Nothing in the pickle is ever run: a small
+//! machine knows how tensors are put together and refuses the rest by name.
+
+mod pickle;
+mod reader;
+mod zip;
+
+pub use reader::PytorchFile;
+
+/// The first bytes of a zip archive.
+pub(crate) const ZIP_MAGIC: [u8; 4] = *b"PK\x03\x04";
+/// The first bytes of a bare pickle, as PyTorch wrote before 1.6.
+pub(crate) const PICKLE_MAGIC: [u8; 2] = [0x80, 2];

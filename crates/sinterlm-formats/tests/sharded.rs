@@ -1,0 +1,153 @@
+//! Sharded weights and the choice of a reader: one view over all shards, and no index leads astray.
+#![allow(clippy::unwrap_used, reason = "unwrap is for tests")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use sinterlm_formats::{
+    Dtype, FormatError, TensorEntry, TensorSource, WeightFile, write_safetensors,
+};
+use tempfile::TempDir;
+
+fn shard(folder: &Path, name: &str, tensors: &[(&str, [f32; 2])]) {
+    let entries: Vec<_> = tensors
+        .iter()
+        .map(|(name, values)| TensorEntry::from_f32(*name, [2], values))
+        .collect();
+    write_safetensors(folder.join(name), &entries, &BTreeMap::new()).unwrap();
+}
+
+fn index(folder: &Path, text: &str) -> PathBuf {
+    let path = folder.join("model.safetensors.index.json");
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn two_shards() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    shard(dir.path(), "a.safetensors", &[("x", [1.0, 2.0])]);
+    let second = [("y", [3.0, 4.0]), ("z", [5.0, 6.0])];
+    shard(dir.path(), "b.safetensors", &second);
+    index(
+        dir.path(),
+        r#"{"metadata": {"total_size": 24},
+            "weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}"#,
+    );
+    dir
+}
+
+fn fault(text: &str) -> String {
+    let dir = two_shards();
+    let error = WeightFile::open(index(dir.path(), text)).unwrap_err();
+    let text = error.to_string();
+    text.split_once("index.json: ").unwrap().1.to_owned()
+}
+
+#[test]
+fn a_folder_of_shards_reads_like_one_file() {
+    let dir = two_shards();
+    let weights = WeightFile::open(dir.path()).unwrap();
+    assert!(matches!(&weights, WeightFile::Sharded(file) if file.shards().len() == 2));
+    assert_eq!(weights.tensor_names(), ["x", "y", "z"]);
+    assert_eq!(weights.to_f32("y").unwrap(), [3.0, 4.0]);
+    let stored = weights.stored("z").unwrap();
+    assert_eq!(
+        (stored.dtype, &stored.shape[..]),
+        (Dtype::F32.into(), &[2][..])
+    );
+    drop(weights); // the tensor keeps its file mapped
+    assert_eq!(stored.as_f32().unwrap(), [5.0, 6.0]);
+}
+
+#[test]
+fn a_single_file_is_preferred_and_found_by_its_bytes() {
+    let dir = two_shards();
+    shard(dir.path(), "model.safetensors", &[("single", [0.0; 2])]);
+    let weights = WeightFile::open(dir.path()).unwrap();
+    assert_eq!(weights.tensor_names(), ["single"]);
+    let renamed = dir.path().join("weights.dat");
+    fs::rename(dir.path().join("model.safetensors"), &renamed).unwrap();
+    assert_eq!(
+        WeightFile::open(renamed).unwrap().tensor_names(),
+        ["single"]
+    );
+}
+
+#[test]
+fn what_holds_no_weights_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = WeightFile::open(dir.path()).unwrap_err();
+    assert!(matches!(error, FormatError::UnknownContainer { .. }));
+    let text = dir.path().join("notes.txt");
+    fs::write(&text, "no weights").unwrap();
+    let error = WeightFile::open(text).unwrap_err();
+    assert!(matches!(error, FormatError::UnknownContainer { .. }));
+    let error = WeightFile::open(dir.path().join("absent")).unwrap_err();
+    assert!(matches!(error, FormatError::Io { .. }));
+}
+
+#[test]
+fn an_index_cannot_lead_out_of_its_folder_or_to_an_index() {
+    for shard in [
+        "../a.safetensors",
+        "/etc/passwd",
+        "sub/a.safetensors",
+        "..",
+        ".",
+        "",
+        "c:\\\\a",
+        "model.safetensors.index.json",
+    ] {
+        let found = fault(&format!(r#"{{"weight_map": {{"x": "{shard}"}}}}"#));
+        assert!(
+            found.contains("which is no weight file beside it"),
+            "{found}"
+        );
+    }
+}
+
+#[test]
+fn missing_shards_and_tensors_are_named() {
+    assert_eq!(
+        fault(r#"{"weight_map": {"x": "c.safetensors"}}"#),
+        "the shard `c.safetensors` is missing; put all shards that the index names into its folder"
+    );
+    assert_eq!(
+        fault(r#"{"weight_map": {"y": "a.safetensors"}}"#),
+        "tensor `y` is not in the shard `a.safetensors`, where the index puts it; \
+         index and shards are of different models, fetch them again"
+    );
+}
+
+#[test]
+fn a_tensor_in_two_shards_is_refused_unless_the_index_decides() {
+    let dir = two_shards();
+    shard(
+        dir.path(),
+        "a.safetensors",
+        &[("x", [1.0; 2]), ("z", [0.0; 2])],
+    );
+    let error = WeightFile::open(dir.path()).unwrap_err();
+    assert!(matches!(error, FormatError::DuplicateTensor { name, .. } if name == "z"));
+    index(
+        dir.path(),
+        r#"{"weight_map": {"x": "a.safetensors", "z": "b.safetensors"}}"#,
+    );
+    let weights = WeightFile::open(dir.path()).unwrap();
+    assert_eq!(weights.to_f32("z").unwrap(), [5.0, 6.0]);
+}
+
+#[test]
+fn an_index_that_is_no_index_is_refused() {
+    for text in ["", "[]", "{}", r#"{"weight_map": 3}"#, "\u{0}"] {
+        assert!(
+            fault(text).starts_with("the header cannot be read"),
+            "{text}"
+        );
+    }
+    let deep = format!(r#"{{"other": {}"#, "[".repeat(1_000_000));
+    assert!(fault(&deep).starts_with("the header cannot be read"));
+}

@@ -1,0 +1,209 @@
+//! Supervised loading: every tensor of a file and every parameter of the model is accounted for
+//! before anything is made.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{AllocationProperty, Bytes, DType, Device, TensorData};
+use sinterlm_config::Seed;
+use sinterlm_formats::{FormatError, StoredTensor, TensorSource, WeightFile};
+
+use super::description::Description;
+use super::place::Form;
+use crate::error::{ModelError, WeightFaults};
+use crate::gpt::Gpt;
+use crate::init::ParamSpec;
+
+/// What a load may pass over; by default nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Draws parameters that the file lacks from this seed, in place of refusing the file.
+    pub fill_missing: Option<Seed>,
+    /// Passes over tensors that no parameter takes, in place of refusing the file.
+    pub allow_unused: bool,
+}
+
+/// What became of a file's tensors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadReport {
+    /// The weights file, or the index of its shards.
+    pub path: PathBuf,
+    /// Number of parameters that were loaded.
+    pub loaded: usize,
+    /// Bytes of tensors that lie in the memory map, without a copy.
+    pub mapped_bytes: usize,
+    /// Bytes of tensors that were converted or arranged anew.
+    pub copied_bytes: usize,
+    /// Parameters that were drawn freshly, by their names in the file's layout.
+    pub missing: Vec<String>,
+    /// Tensors that were passed over.
+    pub unused: Vec<String>,
+}
+
+/// Reads weights and what describes them: a Hugging Face folder (also one of our own), with one file
+/// or shards, or a GGUF or llama2.c file. Every tensor is accounted for.
+///
+/// Tensors in f32 stay in the memory map where their order is ours; they are copied when first
+/// trained.
+///
+/// # Errors
+/// [`ModelError::Folder`] for an architecture that cannot be read, [`ModelError::Weights`] with all
+/// tensors that are missing, unused, misshapen or no floats, [`ModelError::Format`] for a file that
+/// cannot be read.
+pub fn load_model(path: &Path, device: &Device) -> Result<Gpt, ModelError> {
+    load_model_with(path, device, &LoadOptions::default()).map(|(model, _)| model)
+}
+
+/// [`load_model`] that may pass over faults, and reports what was done.
+///
+/// # Errors
+/// As [`load_model`], less what `options` allow.
+pub fn load_model_with(
+    path: &Path,
+    device: &Device,
+    options: &LoadOptions,
+) -> Result<(Gpt, LoadReport), ModelError> {
+    let description = Description::read(path)?;
+    let source = WeightFile::open(path)?;
+    let specs = description.config.param_specs(device);
+    let mut match_up = MatchUp::new(&description, &source);
+    for spec in &specs {
+        match_up.add(spec)?;
+    }
+    let (found, faults) = match_up.finish();
+    let refused = WeightFaults {
+        path: source.path().to_owned(),
+        missing: unless(options.fill_missing.is_some(), &faults.missing),
+        unused: unless(options.allow_unused, &faults.unused),
+        unfit: faults.unfit,
+        names: source
+            .tensor_names()
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
+    };
+    if !refused.is_empty() {
+        return Err(ModelError::Weights(Box::new(refused)));
+    }
+    let mut report = LoadReport {
+        path: source.path().to_owned(),
+        loaded: found.len(),
+        mapped_bytes: 0,
+        copied_bytes: 0,
+        missing: faults.missing,
+        unused: faults.unused,
+    };
+    let model = description
+        .config
+        .init_with(device, &mut |spec: &ParamSpec| {
+            let Some((name, form)) = found.get(&spec.path) else {
+                let seed = options.fill_missing.unwrap_or(Seed(0));
+                return Ok(TensorData::new(spec.draw(seed), spec.shape.clone()));
+            };
+            let stored = source.stored(name)?;
+            Ok::<_, FormatError>(tensor_data(stored, *form, &spec.shape, &mut report))
+        })?;
+    Ok((model, report))
+}
+
+fn unless(allowed: bool, faults: &[String]) -> Vec<String> {
+    if allowed { Vec::new() } else { faults.to_vec() }
+}
+
+/// What does not fit, by names in the file's layout.
+#[derive(Default)]
+struct Faults {
+    missing: Vec<String>,
+    unused: Vec<String>,
+    unfit: Vec<String>,
+}
+
+/// Matching parameters with a file's tensors.
+struct MatchUp<'a> {
+    description: &'a Description,
+    source: &'a dyn TensorSource,
+    names: BTreeSet<&'a str>,
+    used: BTreeSet<&'a str>,
+    /// Tensor and form of each parameter, by path.
+    found: BTreeMap<String, (String, Form)>,
+    faults: Faults,
+}
+
+impl<'a> MatchUp<'a> {
+    fn new(description: &'a Description, source: &'a dyn TensorSource) -> Self {
+        Self {
+            description,
+            source,
+            names: source.tensor_names().into_iter().collect(),
+            used: BTreeSet::new(),
+            found: BTreeMap::new(),
+            faults: Faults::default(),
+        }
+    }
+
+    /// Looks for a parameter's tensor and holds its shape and type against what is needed.
+    fn add(&mut self, spec: &ParamSpec) -> Result<(), FormatError> {
+        let place = self.description.place(&spec.path);
+        let mut name = self.find(&place.name);
+        if name.is_none() && spec.path == "wte.weight" && self.description.config.tied_head {
+            // Of two names for one tensor, some writers keep the head's.
+            name = self.find(&self.description.place("head.weight").name);
+        }
+        let Some(name) = name else {
+            self.faults.missing.push(place.name);
+            return Ok(());
+        };
+        self.used.insert(name);
+        let stored = self.source.stored(name)?;
+        let expected = place.form.stored_shape(&spec.shape);
+        if stored.shape != expected {
+            let found = &stored.shape;
+            let fault = format!("`{name}` is {found:?}, the model needs {expected:?}");
+            self.faults.unfit.push(fault);
+        } else if !stored.dtype.is_float() {
+            let fault = format!("`{name}` holds {}, not floats", stored.dtype);
+            self.faults.unfit.push(fault);
+        }
+        let entry = (name.to_owned(), place.form);
+        self.found.insert(spec.path.clone(), entry);
+        Ok(())
+    }
+
+    /// The file's name of a tensor: as the family writes it, or without what a file of the base
+    /// model leaves out.
+    fn find(&self, name: &str) -> Option<&'a str> {
+        let base = name.strip_prefix(self.description.prefix());
+        let known = |name: &str| self.names.get(name).copied();
+        known(name).or_else(|| base.and_then(known))
+    }
+
+    fn finish(mut self) -> (BTreeMap<String, (String, Form)>, Faults) {
+        let unused = self.names.difference(&self.used);
+        let unused = unused.filter(|name| !self.description.is_spare(name));
+        self.faults.unused = unused.map(|name| (*name).to_owned()).collect();
+        (self.found, self.faults)
+    }
+}
+
+/// A parameter's values, in the memory map where they can stay there.
+fn tensor_data(
+    stored: StoredTensor,
+    form: Form,
+    shape: &[usize],
+    report: &mut LoadReport,
+) -> TensorData {
+    let size_bytes = 4 * shape.iter().product::<usize>();
+    if form == Form::Plain && stored.as_f32().is_some() {
+        report.mapped_bytes += size_bytes;
+        let bytes = bytes::Bytes::from_owner(stored.bytes);
+        let bytes = Bytes::from_shared(bytes, AllocationProperty::File);
+        return TensorData::from_bytes(bytes, shape.to_vec(), DType::F32);
+    }
+    report.copied_bytes += size_bytes;
+    let values = match stored.as_f32() {
+        Some(values) => Cow::Borrowed(values),
+        None => Cow::Owned(stored.to_f32().expect("types were checked to be floats")),
+    };
+    TensorData::new(form.restore(values, shape), shape.to_vec())
+}
