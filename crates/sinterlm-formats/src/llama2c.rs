@@ -139,7 +139,9 @@ fn read_header(path: &Path, bytes: &[u8]) -> Result<(Llama2cConfig, u64, bool), 
         sizes[5] = sizes[5].saturating_abs();
     }
     if let Some(size) = sizes.iter().find(|size| **size <= 0) {
-        return Err(cursor.fault(format!("the header {sizes:?} holds the size {size}")));
+        return Err(cursor.fault(format!(
+            "read as llama2.c weights, the header {sizes:?} holds the size {size}"
+        )));
     }
     let [
         d_model,
