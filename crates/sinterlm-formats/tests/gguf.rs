@@ -1,5 +1,6 @@
 //! GGUF files: equal to what the authors' own package reads and writes, and no file does harm.
 #![allow(clippy::unwrap_used, reason = "unwrap is for tests")]
+#![allow(clippy::float_cmp, reason = "what is stored comes back to the bit")]
 
 use std::{
     borrow::Cow,
