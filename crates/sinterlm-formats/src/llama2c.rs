@@ -84,7 +84,7 @@ impl Llama2cFile {
         } else {
             versioned_order(&config)
         };
-        let tensors = place_tensors(path, &order, data_start, map.len() as u64)?;
+        let tensors = place_tensors(path, &order, config.n_layers, data_start, map.len() as u64)?;
         Ok(Self {
             path: path.to_path_buf(),
             map,
@@ -139,7 +139,9 @@ fn read_header(path: &Path, bytes: &[u8]) -> Result<(Llama2cConfig, u64, bool), 
         sizes[5] = sizes[5].saturating_abs();
     }
     if let Some(size) = sizes.iter().find(|size| **size <= 0) {
-        return Err(cursor.fault(format!("the header {sizes:?} holds the size {size}")));
+        return Err(cursor.fault(format!(
+            "read as llama2.c weights, the header {sizes:?} holds the size {size}"
+        )));
     }
     let [
         d_model,
@@ -176,120 +178,140 @@ fn read_header(path: &Path, bytes: &[u8]) -> Result<(Llama2cConfig, u64, bool), 
     Ok((config, data_start, is_legacy))
 }
 
-/// What comes next in the file: a tensor, or numbers that nobody needs.
-enum Piece {
-    Tensor(String, Vec<u64>),
-    Skipped(Vec<u64>),
+/// What comes next in the file: tensors of one shape, one after the other.
+struct Run {
+    /// Without `layers.N.` and `.weight`; empty for numbers that nobody needs.
+    name: &'static str,
+    /// Whether there is one for each layer.
+    is_layered: bool,
+    shape: Vec<usize>,
 }
 
-/// The tensors of one kind in all layers; they lie one after the other.
-fn of_layers(config: &Llama2cConfig, name: &str, shape: &[usize]) -> Vec<Piece> {
-    let shape: Vec<_> = shape.iter().map(|n| *n as u64).collect();
-    (0..config.n_layers)
-        .map(|layer| Piece::Tensor(format!("layers.{layer}.{name}.weight"), shape.clone()))
-        .collect()
+fn single(name: &'static str, shape: &[usize]) -> Run {
+    Run {
+        name,
+        is_layered: false,
+        shape: shape.into(),
+    }
 }
 
-fn single(name: &str, shape: &[usize]) -> Vec<Piece> {
-    let shape = shape.iter().map(|n| *n as u64).collect();
-    vec![Piece::Tensor(format!("{name}.weight"), shape)]
+fn layered(name: &'static str, shape: &[usize]) -> Run {
+    Run {
+        name,
+        is_layered: true,
+        shape: shape.into(),
+    }
 }
 
-fn kv_width(c: &Llama2cConfig) -> usize {
-    c.d_model / c.n_heads * c.n_kv_heads
-}
-
-fn attention(c: &Llama2cConfig) -> Vec<Piece> {
-    let (d, kv) = (c.d_model, kv_width(c));
+fn attention(c: &Llama2cConfig) -> [Run; 4] {
+    let (d, kv) = (c.d_model, c.d_model / c.n_heads * c.n_kv_heads);
     [
-        of_layers(c, "attention.wq", &[d, d]),
-        of_layers(c, "attention.wk", &[kv, d]),
-        of_layers(c, "attention.wv", &[kv, d]),
-        of_layers(c, "attention.wo", &[d, d]),
+        layered("attention.wq", &[d, d]),
+        layered("attention.wk", &[kv, d]),
+        layered("attention.wv", &[kv, d]),
+        layered("attention.wo", &[d, d]),
     ]
-    .into_iter()
-    .flatten()
-    .collect()
 }
 
-fn feed_forward(c: &Llama2cConfig) -> Vec<Piece> {
+fn feed_forward(c: &Llama2cConfig) -> [Run; 3] {
     let (d, ff) = (c.d_model, c.d_ff);
     [
-        of_layers(c, "feed_forward.w1", &[ff, d]),
-        of_layers(c, "feed_forward.w2", &[d, ff]),
-        of_layers(c, "feed_forward.w3", &[ff, d]),
+        layered("feed_forward.w1", &[ff, d]),
+        layered("feed_forward.w2", &[d, ff]),
+        layered("feed_forward.w3", &[ff, d]),
     ]
-    .into_iter()
-    .flatten()
-    .collect()
 }
 
-fn legacy_order(c: &Llama2cConfig) -> Vec<Piece> {
+fn legacy_order(c: &Llama2cConfig) -> Vec<Run> {
     let d = c.d_model;
-    let mut order = single("tok_embeddings", &[c.vocab_size, d]);
-    order.extend(of_layers(c, "attention_norm", &[d]));
+    let mut order = vec![
+        single("tok_embeddings", &[c.vocab_size, d]),
+        layered("attention_norm", &[d]),
+    ];
     order.extend(attention(c));
-    order.extend(of_layers(c, "ffn_norm", &[d]));
+    order.push(layered("ffn_norm", &[d]));
     order.extend(feed_forward(c));
-    order.extend(single("norm", &[d]));
-    let half_head = (d / c.n_heads / 2) as u64;
-    order.push(Piece::Skipped(vec![2, c.max_seq_len as u64, half_head])); // cos and sin
+    order.push(single("norm", &[d]));
+    order.push(single("", &[2, c.max_seq_len, d / c.n_heads / 2])); // cos and sin
     if !c.is_tied {
-        order.extend(single("output", &[c.vocab_size, d]));
+        order.push(single("output", &[c.vocab_size, d]));
     }
     order
 }
 
-fn versioned_order(c: &Llama2cConfig) -> Vec<Piece> {
+fn versioned_order(c: &Llama2cConfig) -> Vec<Run> {
     let d = c.d_model;
-    let mut order = of_layers(c, "attention_norm", &[d]);
-    order.extend(of_layers(c, "ffn_norm", &[d]));
-    order.extend(single("norm", &[d]));
-    order.extend(single("tok_embeddings", &[c.vocab_size, d]));
+    let mut order = vec![
+        layered("attention_norm", &[d]),
+        layered("ffn_norm", &[d]),
+        single("norm", &[d]),
+        single("tok_embeddings", &[c.vocab_size, d]),
+    ];
     order.extend(attention(c));
     order.extend(feed_forward(c));
     if !c.is_tied {
-        order.extend(single("output", &[c.vocab_size, d]));
+        order.push(single("output", &[c.vocab_size, d]));
     }
     order
 }
 
-/// Lays the pieces out from `data_start` on; they must end where the file ends.
+/// Lays the runs out from `data_start` on; they must end where the file ends.
 fn place_tensors(
     path: &Path,
-    order: &[Piece],
+    order: &[Run],
+    n_layers: usize,
     data_start: u64,
     file_size: u64,
 ) -> Result<BTreeMap<String, Place>, FormatError> {
-    let dtype = Dtype::F32.into();
-    let mut tensors = BTreeMap::new();
-    let mut end = data_start;
-    for piece in order {
-        let (Piece::Tensor(_, shape) | Piece::Skipped(shape)) = piece;
-        let size = shape
-            .iter()
-            .fold(F32_BYTES, |size, n| size.saturating_mul(*n));
-        let start = end;
-        end = end.saturating_add(size);
-        if let Piece::Tensor(name, shape) = piece {
-            let place = Place {
-                dtype,
-                shape: shape.iter().map(|n| *n as usize).collect(),
-                range: start as usize..end as usize,
-            };
-            tensors.insert(name.clone(), place);
+    let count = |run: &Run| if run.is_layered { n_layers } else { 1 };
+    let size = |run: &Run| {
+        let axes = run.shape.iter().map(|n| *n as u64);
+        axes.fold(F32_BYTES, u64::saturating_mul)
+    };
+    let needed = order.iter().fold(data_start, |end, run| {
+        end.saturating_add(size(run).saturating_mul(count(run) as u64))
+    });
+    match file_size.checked_sub(needed) {
+        Some(0) => {}
+        Some(extra) => {
+            let path = path.to_path_buf();
+            return Err(FormatError::TrailingBytes { path, extra });
+        }
+        None => {
+            return Err(FormatError::Truncated {
+                path: path.to_path_buf(),
+                found: file_size,
+                needed,
+            });
         }
     }
-    let path = path.to_path_buf();
-    match file_size.checked_sub(end) {
-        Some(0) => Ok(tensors),
-        Some(extra) => Err(FormatError::TrailingBytes { path, extra }),
-        None => Err(FormatError::Truncated {
-            path,
-            found: file_size,
-            needed: end,
-        }),
+    let mut tensors = BTreeMap::new();
+    let mut start = data_start as usize;
+    for run in order {
+        for layer in 0..count(run) {
+            let range = start..start + size(run) as usize;
+            start = range.end;
+            let name = match run {
+                Run { name: "", .. } => continue,
+                Run {
+                    name,
+                    is_layered: true,
+                    ..
+                } => format!("layers.{layer}.{name}.weight"),
+                Run { name, .. } => format!("{name}.weight"),
+            };
+            let (dtype, shape) = (Dtype::F32.into(), run.shape.clone());
+            tensors.insert(
+                name,
+                Place {
+                    dtype,
+                    shape,
+                    range,
+                },
+            );
+        }
     }
+    Ok(tensors)
 }
 
 /// A token of a [`Llama2cTokenizer`].

@@ -66,7 +66,7 @@ impl WeightFile {
         // The length of the header, below 2^40, then the first byte of a JSON object.
         let is_safetensors = matches!(start, [.., 0, 0, 0, b'{']);
         if start.starts_with(&gguf::MAGIC) {
-            GgufFile::open(path).map(Self::Gguf)
+            open_gguf(path)
         } else if start.starts_with(&pytorch::ZIP_MAGIC)
             || start.starts_with(&pytorch::PICKLE_MAGIC)
         {
@@ -112,6 +112,23 @@ impl TensorSource for WeightFile {
 pub(crate) fn is_index(path: &Path) -> bool {
     path.extension()
         .is_some_and(|extension| extension == "json")
+}
+
+/// Opens a GGUF file that holds a whole model.
+fn open_gguf(path: &Path) -> Result<WeightFile, FormatError> {
+    let file = GgufFile::open(path)?;
+    match file
+        .field("split.count")
+        .map(|field| field.uint())
+        .transpose()?
+    {
+        Some(parts) if parts > 1 => {
+            let fault =
+                format!("it is one of {parts} parts, join them with llama-gguf-split --merge");
+            Err(FormatError::header(path, fault))
+        }
+        _ => Ok(WeightFile::Gguf(file)),
+    }
 }
 
 fn find_in_folder(folder: &Path) -> Result<PathBuf, FormatError> {

@@ -3,6 +3,10 @@
 //! The mutator is deterministic: a fault names the format and the run that showed it, and
 //! `SINTERLM_FUZZ_RUNS` sets how many runs each format gets.
 #![allow(clippy::unwrap_used, reason = "unwrap is for tests")]
+#![allow(
+    clippy::print_stdout,
+    reason = "figures of a run, shown with --nocapture"
+)]
 
 use std::{
     collections::BTreeMap,
@@ -223,7 +227,7 @@ fn fuzz(runs: u64) {
             match catch_unwind(AssertUnwindSafe(|| open(bytes))) {
                 Ok(Ok(())) => accepted += 1,
                 Ok(Err(error)) => assert!(error.to_string().starts_with("fuzz: "), "{error}"),
-                Err(_) => panic!("{format}: run {run} panicked"),
+                Err(panic) => panic!("{format}: run {run} panicked: {panic:?}"),
             }
             slowest = slowest.max(before.elapsed());
         }

@@ -1,5 +1,6 @@
 //! GGUF files: equal to what the authors' own package reads and writes, and no file does harm.
 #![allow(clippy::unwrap_used, reason = "unwrap is for tests")]
+#![allow(clippy::float_cmp, reason = "what is stored comes back to the bit")]
 
 use std::{
     borrow::Cow,
@@ -361,4 +362,17 @@ fn a_file_cut_off_anywhere_is_refused() {
     for n in (0..bytes.len() - 32).step_by(7) {
         assert!(from_bytes(bytes[..n].to_vec()).is_err(), "{n} bytes");
     }
+}
+
+#[test]
+fn a_part_of_a_model_is_not_taken_for_the_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model-00001-of-00002.gguf");
+    let metadata = GgufMetadata::from([("split.count".into(), 2u16.into())]);
+    write_gguf(&path, &metadata, &[], |_| {
+        GgufData::Values(Cow::Borrowed(&[]))
+    })
+    .unwrap();
+    let error = WeightFile::open(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("one of 2 parts"), "{error}");
 }

@@ -81,6 +81,16 @@ fn what_holds_no_weights_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let error = WeightFile::open(dir.path()).unwrap_err();
     assert!(matches!(error, FormatError::UnknownContainer { .. }));
+    for (name, fault) in [
+        ("x.gguf", "are not GGUF"),
+        ("x.safetensors", "the header cannot be read"),
+        ("x.bin", "read as llama2.c weights"),
+    ] {
+        let path = dir.path().join(name);
+        fs::write(&path, [0; 40]).unwrap();
+        let error = WeightFile::open(path).unwrap_err().to_string();
+        assert!(error.contains(fault), "{error}");
+    }
     let text = dir.path().join("notes.txt");
     fs::write(&text, "no weights").unwrap();
     let error = WeightFile::open(text).unwrap_err();
@@ -150,4 +160,20 @@ fn an_index_that_is_no_index_is_refused() {
     }
     let deep = format!(r#"{{"other": {}"#, "[".repeat(1_000_000));
     assert!(fault(&deep).starts_with("the header cannot be read"));
+}
+
+#[test]
+fn shards_may_be_of_any_format() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/state.pt");
+    fs::copy(state, dir.path().join("pytorch_model-1.bin")).unwrap();
+    shard(dir.path(), "b.safetensors", &[("y", [3.0, 4.0])]);
+    fs::write(
+        dir.path().join("pytorch_model.bin.index.json"),
+        r#"{"weight_map": {"row": "pytorch_model-1.bin", "y": "b.safetensors"}}"#,
+    )
+    .unwrap();
+    let weights = WeightFile::open(dir.path()).unwrap();
+    assert_eq!(weights.to_f32("row").unwrap()[..2], [1.5, 1.625]);
+    assert_eq!(weights.to_f32("y").unwrap(), [3.0, 4.0]);
 }

@@ -133,25 +133,16 @@ macro_rules! numbers {
                         let items = bytes.as_chunks().0.iter();
                         Self::$variant(items.map(|b| $type::from_le_bytes(*b)).collect())
                     })*
-                    BOOL => {
-                        cursor.check_count(len, 1)?;
-                        Self::Bool((0..len).map(|_| read_bool(cursor)).collect::<Result<_, _>>()?)
-                    }
-                    STRING => {
-                        cursor.check_count(len, 8)?; // a length
-                        let items = (0..len).map(|_| read_string(cursor));
-                        Self::String(items.collect::<Result<_, _>>()?)
-                    }
+                    BOOL => Self::Bool(read_many(cursor, len, 1, read_bool)?),
+                    STRING => Self::String(read_many(cursor, len, 8, read_string)?),
                     ARRAY if depth == 1 => {
                         return Err(cursor.fault(format!(
                             "arrays are nested more than {MAX_DEPTH} deep"
                         )));
                     }
-                    ARRAY => {
-                        cursor.check_count(len, 12)?; // a type and a length
-                        let items = (0..len).map(|_| Self::read(cursor, depth - 1));
-                        Self::Array(items.collect::<Result<_, _>>()?)
-                    }
+                    ARRAY => Self::Array(read_many(cursor, len, 12, |cursor| {
+                        Self::read(cursor, depth - 1)
+                    })?),
                     unknown => {
                         return Err(cursor.fault(format!("element type {unknown} is unknown")));
                     }
@@ -208,6 +199,21 @@ impl From<Vec<String>> for GgufValue {
     fn from(texts: Vec<String>) -> Self {
         Self::Array(GgufArray::String(texts))
     }
+}
+
+/// Reads `len` items of at least `least` bytes each; no more memory is reserved than could be filled.
+fn read_many<T>(
+    cursor: &mut Cursor<'_>,
+    len: u64,
+    least: u64,
+    mut read: impl FnMut(&mut Cursor<'_>) -> Result<T, FormatError>,
+) -> Result<Vec<T>, FormatError> {
+    cursor.check_count(len, least)?;
+    let mut items = Vec::with_capacity(len as usize);
+    for _ in 0..len {
+        items.push(read(cursor)?);
+    }
+    Ok(items)
 }
 
 fn read_bool(cursor: &mut Cursor<'_>) -> Result<bool, FormatError> {
