@@ -12,6 +12,7 @@ mod init;
 mod kv_cache;
 mod linear;
 mod params;
+mod probe;
 mod sample;
 
 pub use batch::TokenBatch;
@@ -25,4 +26,5 @@ pub use init::{Init, ParamSpec};
 pub use kv_cache::KvCache;
 pub use linear::{Embedding, LayerNorm, Linear};
 pub use params::{NamedValues, PathStack, named_values, param_id};
+pub use probe::{Probe, TensorSummary};
 pub use sample::{SampleConfig, generate};

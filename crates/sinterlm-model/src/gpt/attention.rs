@@ -59,9 +59,14 @@ impl Attention {
             x.reshape([batch, seq, self.n_heads, d_model / self.n_heads])
                 .swap_dims(1, 2)
         };
-        let q = heads(self.q.forward(x.clone(), ctx.forward));
-        let k = heads(self.k.forward(x.clone(), ctx.forward));
-        let v = heads(self.v.forward(x, ctx.forward));
+        let see = |name: &str, x: Tensor<3>| {
+            ctx.forward
+                .see(|| format!("blocks.{layer}.attn.{name}"), &x);
+            x
+        };
+        let q = heads(see("q", self.q.forward(x.clone(), ctx.forward)));
+        let k = heads(see("k", self.k.forward(x.clone(), ctx.forward)));
+        let v = heads(see("v", self.v.forward(x, ctx.forward)));
         let attended = if let Some(cache) = cache {
             cache.attend(layer, q, k, v)
         } else {
@@ -75,9 +80,10 @@ impl Attention {
             causal_attention(q, k, v, ctx.layout, &options)
         };
         // [batch, heads, seq, head_dim] -> [batch, seq, d_model]
-        self.out.forward(
+        let attended = see(
+            "heads",
             attended.swap_dims(1, 2).reshape([batch, seq, d_model]),
-            ctx.forward,
-        )
+        );
+        see("out", self.out.forward(attended, ctx.forward))
     }
 }

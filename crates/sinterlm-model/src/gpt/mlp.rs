@@ -38,11 +38,16 @@ impl Mlp {
         })
     }
 
-    pub(super) fn forward(&self, x: Tensor<3>, ctx: &ForwardCtx) -> Tensor<3> {
+    pub(super) fn forward(&self, x: Tensor<3>, layer: usize, ctx: &ForwardCtx) -> Tensor<3> {
         let kind = match self.activation {
             Activation::GeluTanh => GeluKind::Tanh,
             Activation::Gelu => GeluKind::Exact,
         };
-        self.down.forward(gelu(self.up.forward(x, ctx), kind), ctx)
+        let see = |name: &str, x: Tensor<3>| {
+            ctx.see(|| format!("blocks.{layer}.mlp.{name}"), &x);
+            x
+        };
+        let up = see("up", self.up.forward(x, ctx));
+        see("down", self.down.forward(gelu(up, kind), ctx))
     }
 }
