@@ -17,11 +17,12 @@ use sinterlm::run::{
 };
 use sinterlm::trainer::{
     Checkpoint, Hooks, MicroBatch, Outcome, StopCause, TrainError, TrainState, find_checkpoint,
-    set_aside_broken,
+    find_checkpoint_until, set_aside_broken,
 };
 
 use crate::data::load_text;
 use crate::exit::{Failure, OrFailure, say};
+use crate::post_mortem::PostMortemFile;
 use crate::resume::check_changes;
 use crate::weights::take_weights;
 
@@ -102,7 +103,11 @@ impl Session {
         let dir = RunDir::open_existing(path).or_unusable()?;
         let old: PretrainConfig = sinterlm::config::load(&dir.config_path(), &[]).or_unusable()?;
         let config = sinterlm::config::load(&dir.config_path(), &options.set).or_unusable()?;
-        let (checkpoint, broken) = find_checkpoint(&dir.checkpoints_dir());
+        let folder = dir.checkpoints_dir();
+        let (checkpoint, broken) = match options.replay_step {
+            Some(step) => find_checkpoint_until(&folder, step.get() - 1),
+            None => find_checkpoint(&folder),
+        };
         for error in broken {
             let note = format!("passing over a broken checkpoint: {error}");
             let _ = writeln!(std::io::stderr(), "{note}");
@@ -279,6 +284,7 @@ impl Session {
         let observers = Observers::new()
             .with(ProgressBar::new(options.quiet))
             .with(MetricsFile::open(self.dir.metrics_path())?)
+            .with(PostMortemFile::new(&self.dir))
             .with(SampleFile::new(self.dir.samples_path()))
             .with(plot.with_history(self.dir.metrics_path()));
         let (config, tokenizer) = (self.dir.config_path(), self.dir.tokenizer_path());

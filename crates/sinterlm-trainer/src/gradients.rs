@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::container::TensorContainer;
 use burn::tensor::{Gradients as Tape, Tensor};
 use sinterlm_kernels as kernels;
-use sinterlm_model::PathStack;
+use sinterlm_model::{PathStack, TensorSummary};
 
 /// The gradients of one step.
 #[derive(Debug, Default)]
@@ -19,6 +19,16 @@ impl Gradients {
             gradients: self,
             tape,
         });
+    }
+
+    /// One parameter's gradient.
+    pub(crate) fn get<const D: usize>(&self, id: ParamId) -> Option<Tensor<D>> {
+        self.container.get(&id)
+    }
+
+    /// Each gradient in a few figures, by parameter.
+    pub(crate) fn summaries<M: Module>(&self, model: &M) -> Vec<TensorSummary> {
+        summaries(model, Some(self))
     }
 
     /// Takes one parameter's gradient out.
@@ -36,6 +46,50 @@ impl Gradients {
         };
         model.visit(&mut norm);
         (norm.squares.sqrt(), norm.broken)
+    }
+}
+
+/// Each parameter in a few figures.
+pub(crate) fn weight_summaries<M: Module>(model: &M) -> Vec<TensorSummary> {
+    summaries(model, None)
+}
+
+fn summaries<M: Module>(model: &M, gradients: Option<&Gradients>) -> Vec<TensorSummary> {
+    let mut summarise = Summarise {
+        gradients,
+        found: Vec::new(),
+        stack: PathStack::default(),
+    };
+    model.visit(&mut summarise);
+    summarise.found
+}
+
+/// Of gradients, or of the parameters themselves.
+struct Summarise<'a> {
+    gradients: Option<&'a Gradients>,
+    found: Vec<TensorSummary>,
+    stack: PathStack,
+}
+
+impl ModuleVisitor for Summarise<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = match self.gradients {
+            Some(gradients) => gradients.get::<D>(param.id),
+            None => Some(param.val()),
+        };
+        let summary = tensor.map(|tensor| TensorSummary {
+            rows: Vec::new(), // of a batch, which a parameter has none of
+            ..TensorSummary::of(&self.stack.path(), tensor)
+        });
+        self.found.extend(summary);
+    }
+
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.stack.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.stack.exit();
     }
 }
 
