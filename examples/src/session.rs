@@ -4,11 +4,11 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use sinterlm::burn::tensor::Device;
+use sinterlm::burn::tensor::{DType, Device};
 use sinterlm::config::Seed;
 use sinterlm::data::{Prepared, StoreHeader, Tokenizer};
 use sinterlm::formats::{StagedDir, remove_stale_staging, write_file_atomic};
-use sinterlm::model::{Gpt, load_model, save_model};
+use sinterlm::model::{Gpt, Precision, load_model, save_model};
 use sinterlm::recipes::PretrainConfig;
 use sinterlm::run::{
     EvalRecord, ExitStatus, Gate, LossPlot, MetricsFile, Observers, Options, ProgressBar,
@@ -208,11 +208,18 @@ impl Session {
     /// `trainer.micro_batch_size = "auto"` by the memory that is free.
     ///
     /// # Errors
-    /// Exit status 2 where nothing fits, or where the device doesn't tell its memory.
+    /// Exit status 2 where nothing fits, where the device doesn't tell its memory, or where it has no
+    /// half precision that is asked for.
     pub fn fit_to_machine(&mut self, device: &Device, device_name: &str) -> Result<(), Failure> {
         let available = available_memory_bytes().filter(|_| device_name == "flex");
         let config = &mut self.config;
         config.trainer.precision = config.trainer.precision.on(device);
+        if config.trainer.precision == Precision::F16 && !device.supports_dtype(DType::F16) {
+            let error = anyhow::anyhow!(
+                "trainer.precision: {device_name} has no half precision; use \"f32\" or \"bf16\""
+            );
+            return Err(error).or_unusable();
+        }
         let precision = format!("{:?}", config.trainer.precision).to_lowercase();
         say(format!("precision: matrix products in {precision}"));
         match (config.trainer.micro_batch_size, available) {

@@ -187,3 +187,178 @@ fn fingerprint<const D: usize>(tensor: Tensor<D>) -> u64 {
     let mix = |hash: u64, lane: &u32| hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(*lane);
     lanes.iter().fold(values.len() as u64, mix)
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::module::ModuleMapper;
+    use burn::tensor::Device;
+    use sinterlm_config::Seed;
+    use sinterlm_kernels::MatmulPrecision;
+    use sinterlm_model::{CausalLm, ForwardCtx, Gpt, GptConfig, TokenBatch, param_id};
+
+    use super::*;
+    use crate::optimizer::{Optimizer, OptimizerConfig, Update};
+
+    /// A tiny model whose blocks start as `zeroed` says, and its gradients.
+    fn model(zeroed: &str) -> (Gpt, Gradients) {
+        let device = Device::flex().autodiff();
+        let config = GptConfig {
+            vocab_size: 20,
+            max_seq_len: 8,
+            d_model: 16,
+            n_layers: 1,
+            n_heads: 2,
+            ..GptConfig::default()
+        };
+        let model = config.init_from(&device, |spec| {
+            let mut values = spec.draw(Seed(3));
+            if spec.path == zeroed {
+                values.fill(0.0);
+            }
+            Ok::<_, std::convert::Infallible>(values)
+        });
+        let model = model.unwrap();
+        let tokens = TokenBatch::dense(&[1, 2, 3, 4, 5, 6, 7, 8], 1, &device);
+        let hidden = model.hidden(&tokens, &ForwardCtx::default(), None);
+        let loss = (hidden.powi_scalar(3)).sum() + model.head().weight.sum();
+        let mut gradients = Gradients::default();
+        gradients.accumulate(&model, &mut loss.backward());
+        (model, gradients)
+    }
+
+    /// Freezes one parameter.
+    struct Freeze(&'static str);
+
+    impl ModuleMapper for Freeze {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let freezes = param.id == param_id(self.0);
+            if freezes {
+                param.set_require_grad(false)
+            } else {
+                param
+            }
+        }
+    }
+
+    fn faults_of(model: &Gpt, gradients: &Gradients) -> Vec<String> {
+        let mut faults = Vec::new();
+        check_gradients(model, gradients, &mut faults);
+        faults
+    }
+
+    #[test]
+    fn a_sound_model_has_no_fault() {
+        let (model, gradients) = model("");
+        assert_eq!(faults_of(&model, &gradients), [""; 0]);
+    }
+
+    #[test]
+    fn a_tensor_without_gradient_and_a_frozen_one_with_it_are_named() {
+        let (model, mut gradients) = model("");
+        gradients.remove::<2>(param_id("blocks.0.mlp.up.weight"));
+        let faults = faults_of(&model, &gradients);
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].starts_with("blocks.0.mlp.up.weight: no gradient; freeze it"));
+
+        let frozen = model.map(&mut Freeze("blocks.0.mlp.up.weight"));
+        assert_eq!(faults_of(&frozen, &gradients), [""; 0]);
+        let frozen = frozen.map(&mut Freeze("wte.weight"));
+        let faults = faults_of(&frozen, &gradients);
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].starts_with("wte.weight: is frozen and has a gradient"));
+    }
+
+    #[test]
+    fn a_gradient_of_zero_is_a_fault_unless_a_matrix_of_zeros_explains_it() {
+        // Zero biases alone explain nothing: they are in every model.
+        let (sound, mut gradients) = model("");
+        let id = param_id("blocks.0.attn.out.bias");
+        let gradient = gradients.remove::<1>(id).unwrap();
+        gradients.register(id, gradient.zeros_like());
+        let faults = faults_of(&sound, &gradients);
+        assert!(faults[0].starts_with("blocks.0.attn.out.bias: its gradient is all zero"));
+
+        let (zeroed, gradients) = model("blocks.0.mlp.down.weight");
+        let up = gradients
+            .get::<2>(param_id("blocks.0.mlp.up.weight"))
+            .unwrap();
+        assert!(is_zero(up));
+        assert_eq!(faults_of(&zeroed, &gradients), [""; 0]);
+    }
+
+    #[test]
+    fn an_update_that_misses_a_tensor_or_moves_a_frozen_one_is_named() {
+        let update = Update {
+            step: 1,
+            lr_factor: 1.0,
+            grad_scale: 1.0,
+            precision: MatmulPrecision::F32,
+        };
+        let step = |forgotten: Option<&str>, frozen: Option<&'static str>, lr: f64| {
+            let (mut model, mut gradients) = model("");
+            if let Some(path) = frozen {
+                model = model.map(&mut Freeze(path));
+            }
+            let mut faults = Vec::new();
+            let before = check_gradients(&model, &gradients, &mut faults);
+            if let Some(path) = forgotten {
+                gradients.remove::<2>(param_id(path));
+            }
+            let mut optimizer = Optimizer::new(OptimizerConfig::default());
+            let model = optimizer.step(model, gradients, &update);
+            faults.clear();
+            check_update(&model, &before, lr, &mut faults);
+            faults
+        };
+        assert_eq!(step(None, None, 6e-4), [""; 0]);
+        let forgotten = step(Some("wpe.weight"), None, 6e-4);
+        assert_eq!(forgotten.len(), 1, "{forgotten:?}");
+        assert!(forgotten[0].starts_with("wpe.weight: the optimizer left it"));
+        assert_eq!(
+            step(Some("wpe.weight"), None, 1e-9),
+            [""; 0],
+            "too small a rate to see"
+        );
+        // The optimizer goes by gradients, and this one has one by mistake.
+        let moved = step(None, Some("wpe.weight"), 6e-4);
+        assert!(
+            moved[0].starts_with("wpe.weight: the optimizer changed it"),
+            "{moved:?}"
+        );
+    }
+
+    #[test]
+    fn an_untrained_loss_is_near_the_logarithm_of_the_vocabulary() {
+        let faults = |loss| {
+            let mut faults = Vec::new();
+            check_loss(loss, 50257, &mut faults);
+            faults.len()
+        };
+        assert_eq!([10.9, 11.6, 10.0].map(faults), [0; 3]);
+        assert_eq!([12.5, 8.0, 0.0].map(faults), [1; 3]);
+    }
+
+    #[test]
+    fn a_row_without_a_trained_token_is_named() {
+        let row = |row, trained_tokens| RowFacts {
+            row,
+            trained_tokens,
+            ..RowFacts::default()
+        };
+        let mut faults = Vec::new();
+        check_rows(1, &[row(0, 3), row(1, 0)], &mut faults);
+        assert_eq!(faults.len(), 1);
+        assert!(faults[0].starts_with("row 1 of micro-batch 1 has no token"));
+    }
+
+    #[test]
+    fn a_fingerprint_shows_any_bit() {
+        let base: Vec<f32> = (0..100).map(|i| i as f32).collect();
+        let of = |values: &[f32]| fingerprint(Tensor::<1>::from_data(values, &Device::flex()));
+        for at in 0..100 {
+            let mut other = base.clone();
+            other[at] = f32::from_bits(other[at].to_bits() ^ 1);
+            assert_ne!(of(&base), of(&other), "value {at}");
+        }
+    }
+}

@@ -31,6 +31,12 @@ impl Gradients {
         summaries(model, Some(self))
     }
 
+    /// Puts one parameter's gradient in place.
+    #[cfg(test)]
+    pub(crate) fn register<const D: usize>(&mut self, id: ParamId, gradient: Tensor<D>) {
+        self.container.register(id, gradient);
+    }
+
     /// Takes one parameter's gradient out.
     pub(crate) fn remove<const D: usize>(&mut self, id: ParamId) -> Option<Tensor<D>> {
         self.container.remove(&id)

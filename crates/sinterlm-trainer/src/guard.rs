@@ -196,3 +196,6 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
