@@ -27,8 +27,8 @@ pub enum TrainError {
     NotFinite {
         /// The optimizer step in hand.
         step: u64,
-        /// The loss, or the gradient of the first parameter where it is not finite; with the first
-        /// such activation.
+        /// The loss, or the gradient of the parameter nearest to it where that is not finite; with the
+        /// first such activation.
         what: String,
         /// Steps right before it that were skipped for the same reason.
         skipped: u64,

@@ -42,7 +42,8 @@ impl Gradients {
         self.container.remove(&id)
     }
 
-    /// Euclidean norm of all gradients together, and the first parameter whose part is not finite.
+    /// Euclidean norm of all gradients together, and the last parameter whose part is not finite: the
+    /// backward pass came to it first.
     pub(crate) fn norm<M: Module>(&self, model: &M) -> (f64, Option<String>) {
         let mut norm = Norm {
             gradients: self,
@@ -130,7 +131,7 @@ impl ModuleVisitor for Norm<'_> {
             return;
         };
         let squares = kernels::sum_of_squares(grad);
-        if !squares.is_finite() && self.broken.is_none() {
+        if !squares.is_finite() {
             self.broken = Some(self.stack.path());
         }
         self.squares += squares;

@@ -41,7 +41,8 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
             let activations = facts(probe.take());
             let first_activation = activations.iter().find(|t| t.not_finite > 0).cloned();
             let gradients = facts(gradients.summaries(model));
-            let bad_gradient = gradients.iter().find(|t| t.not_finite > 0);
+            // The backward pass comes from the last parameters to the first.
+            let bad_gradient = gradients.iter().rfind(|t| t.not_finite > 0);
             let found = match (&first_activation, bad_gradient) {
                 (Some(_), _) if !loss.is_finite() => "the loss".to_owned(),
                 (_, Some(gradient)) => format!("the gradient of {}", gradient.name),
