@@ -49,7 +49,7 @@ pub use moments::{Moment, MomentFormat, MomentKind};
 pub use muon::muon_momentum;
 pub use orthogonalize::{orthogonalize, orthogonalize_all};
 pub use precision::MatmulPrecision;
-pub use reduce::{add_in_place, sum_of_squares};
+pub use reduce::{add_in_place, fingerprint, sum_of_squares};
 pub use rms_norm::rms_norm;
 pub use rope::rope;
 pub use route::{Route, with_route};

@@ -130,7 +130,8 @@ impl ModuleVisitor for Visit<'_> {
         }
         self.has_zero_matrix |= D > 1 && is_trainable && is_zero(weight.clone());
         let moves = is_trainable && has_gradient;
-        self.parameters.insert(path, (fingerprint(weight), moves));
+        self.parameters
+            .insert(path, (kernels::fingerprint(weight), moves));
     }
 
     fn enter_module(&mut self, name: &str, _container: &str) {
@@ -151,7 +152,8 @@ struct Fingerprints {
 impl ModuleVisitor for Fingerprints {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let values = param.val().without_autodiff();
-        self.found.insert(self.stack.path(), fingerprint(values));
+        self.found
+            .insert(self.stack.path(), kernels::fingerprint(values));
     }
 
     fn enter_module(&mut self, name: &str, _container: &str) {
@@ -166,26 +168,6 @@ impl ModuleVisitor for Fingerprints {
 fn is_zero<const D: usize>(tensor: Tensor<D>) -> bool {
     // Squares of tiny values vanish in f32, the values themselves don't.
     kernels::sum_of_squares(tensor.clone()) == 0.0 && tensor.abs().max().into_scalar::<f32>() == 0.0
-}
-
-/// A hash of the values' bits, side by side in lanes so that it runs at the speed of memory.
-fn fingerprint<const D: usize>(tensor: Tensor<D>) -> u64 {
-    const LANES: usize = 16;
-    const ODD: u32 = 0x9e37_79b1; // from the golden ratio: spreads neighbouring values
-    let data = tensor.into_data().convert::<f32>();
-    let values = data.as_slice::<f32>().expect("just converted to f32");
-    let mut lanes = [1u32; LANES];
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *lane = lane.wrapping_mul(ODD).wrapping_add(value.to_bits());
-        }
-    }
-    for (lane, value) in lanes.iter_mut().zip(rest) {
-        *lane = lane.wrapping_mul(ODD).wrapping_add(value.to_bits());
-    }
-    let mix = |hash: u64, lane: &u32| hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(*lane);
-    lanes.iter().fold(values.len() as u64, mix)
 }
 
 #[cfg(test)]
@@ -349,16 +331,5 @@ mod tests {
         check_rows(1, &[row(0, 3), row(1, 0)], &mut faults);
         assert_eq!(faults.len(), 1);
         assert!(faults[0].starts_with("row 1 of micro-batch 1 has no token"));
-    }
-
-    #[test]
-    fn a_fingerprint_shows_any_bit() {
-        let base: Vec<f32> = (0..100).map(|i| i as f32).collect();
-        let of = |values: &[f32]| fingerprint(Tensor::<1>::from_data(values, &Device::flex()));
-        for at in 0..100 {
-            let mut other = base.clone();
-            other[at] = f32::from_bits(other[at].to_bits() ^ 1);
-            assert_ne!(of(&base), of(&other), "value {at}");
-        }
     }
 }

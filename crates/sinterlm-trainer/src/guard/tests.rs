@@ -29,6 +29,8 @@ enum Poison {
     InfiniteLoss,
     /// Its loss is as it should be, and the gradient of the embeddings is not.
     GradientOnly,
+    /// Its loss depends on the embeddings alone.
+    Detached,
     /// Its loss is that many times as large.
     Factor(f32),
 }
@@ -68,6 +70,7 @@ impl Objective<Gpt> for Poisoned {
                 let zero = model.head().weight.mul_scalar(0.0).sum();
                 loss + zero.sqrt()
             }
+            Some(Poison::Detached) => model.head().weight.square().mean().add_scalar(5.7),
             Some(Poison::Factor(factor)) => loss.mul_scalar(*factor),
         }
     }
@@ -512,6 +515,30 @@ fn a_jump_of_the_loss_is_counted_and_noted_and_survives_a_resume() {
         "{:?}",
         trainer.notes
     );
+}
+
+#[test]
+fn parts_that_are_cut_off_from_the_loss_are_refused_by_name() {
+    let config = TrainerConfig {
+        grad_accum_steps: 1,
+        ..stop()
+    };
+    let mut detached = trainer(&config, &[(1, Poison::Detached)]);
+    let before = everything(&detached);
+    let error = detached.step().unwrap_err().to_string();
+    assert!(
+        error.contains("blocks.0.attn.q.weight: no gradient;"),
+        "{error}"
+    );
+    assert!(!error.contains("wte.weight: "), "{error}");
+    assert!(everything(&detached) == before);
+    let unchecked = TrainerConfig {
+        first_step_checks: false,
+        ..config
+    };
+    trainer(&unchecked, &[(1, Poison::Detached)])
+        .step()
+        .unwrap();
 }
 
 #[test]
