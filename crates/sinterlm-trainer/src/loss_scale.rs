@@ -48,6 +48,7 @@ impl LossScale {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp)] // powers of two
 mod tests {
     use super::*;
 

@@ -1,4 +1,5 @@
 //! Poisoned weights, losses and gradients: what is reported, what stays as it was, what a resume keeps.
+#![allow(clippy::float_cmp)] // powers of two
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -18,6 +19,7 @@ use crate::next_token::NextToken;
 use crate::objective::At;
 use crate::optimizer::{OptimizerConfig, OptimizerKind};
 use crate::schedule::ScheduleConfig;
+use crate::state::HostTensor;
 
 const SEED: Seed = Seed(5);
 const SEQ: usize = 16;
@@ -139,7 +141,10 @@ fn trainer(config: &TrainerConfig, poison: &[(u64, Poison)]) -> Trainer<Gpt, Poi
     trainer_of(config, poison, |_, _| {})
 }
 
-fn bits(values: &[NamedValues]) -> Vec<(String, Vec<u32>)> {
+/// The bits of each parameter.
+type Bits = Vec<(String, Vec<u32>)>;
+
+fn bits(values: &[NamedValues]) -> Bits {
     let of = |v: &NamedValues| {
         (
             v.path.clone(),
@@ -150,9 +155,7 @@ fn bits(values: &[NamedValues]) -> Vec<(String, Vec<u32>)> {
 }
 
 /// Weights, moments and moving average.
-fn everything(
-    trainer: &Trainer<Gpt, Poisoned>,
-) -> (Vec<(String, Vec<u32>)>, BTreeMap<String, crate::HostTensor>) {
+fn everything(trainer: &Trainer<Gpt, Poisoned>) -> (Bits, BTreeMap<String, HostTensor>) {
     (
         bits(&named_values(trainer.model())),
         trainer.state().tensors,
@@ -545,7 +548,7 @@ fn parts_that_are_cut_off_from_the_loss_are_refused_by_name() {
 fn a_wrong_initial_scale_is_refused_before_anything_is_trained() {
     let mut wrong = trainer_of(&stop(), &[], |path, values| {
         if path == "wte.weight" {
-            values.iter_mut().for_each(|value| *value *= 50.0);
+            *values = values.iter().map(|value| value * 50.0).collect();
         }
     });
     let before = everything(&wrong);
