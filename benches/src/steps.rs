@@ -207,6 +207,7 @@ impl StepCase {
         match self.trainer.precision.matmul() {
             MatmulPrecision::F32 => "f32",
             MatmulPrecision::Bf16 => "bf16",
+            MatmulPrecision::F16 => "f16",
         }
     }
 }

@@ -12,7 +12,8 @@ use sinterlm::data::{TrainWindows, ValidWindows};
 use sinterlm::run::{ExitStatus, Options};
 use sinterlm::trainer::{NextToken, Trainer};
 use sinterlm_examples::{
-    Failure, OrFailure, Session, choose_device, evaluator, main_with, print_plan, sampler, say,
+    Failure, OrFailure, Session, choose_device, evaluator, main_with, print_plan, replay, sampler,
+    say,
 };
 
 const NAME: &str = "pretrain_tinystories";
@@ -61,9 +62,13 @@ fn run(options: &Options) -> Result<ExitStatus, Failure> {
         config.schedule.clone(),
         seed,
         &device,
-    );
+    )
+    .fresh_weights(config.weights.is_none());
     if let Some(checkpoint) = session.checkpoint.take() {
         trainer.resume(checkpoint).or_unusable()?;
+    }
+    if let Some(step) = options.replay_step {
+        return replay(&mut trainer, step.get());
     }
     session.begin(&device_name, &prepared.tokenizer)?;
 

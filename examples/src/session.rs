@@ -4,11 +4,11 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use sinterlm::burn::tensor::Device;
+use sinterlm::burn::tensor::{DType, Device};
 use sinterlm::config::Seed;
 use sinterlm::data::{Prepared, StoreHeader, Tokenizer};
 use sinterlm::formats::{StagedDir, remove_stale_staging, write_file_atomic};
-use sinterlm::model::{Gpt, load_model, save_model};
+use sinterlm::model::{Gpt, Precision, load_model, save_model};
 use sinterlm::recipes::PretrainConfig;
 use sinterlm::run::{
     EvalRecord, ExitStatus, Gate, LossPlot, MetricsFile, Observers, Options, ProgressBar,
@@ -17,11 +17,12 @@ use sinterlm::run::{
 };
 use sinterlm::trainer::{
     Checkpoint, Hooks, MicroBatch, Outcome, StopCause, TrainError, TrainState, find_checkpoint,
-    set_aside_broken,
+    find_checkpoint_until, set_aside_broken,
 };
 
 use crate::data::load_text;
 use crate::exit::{Failure, OrFailure, say};
+use crate::post_mortem::PostMortemFile;
 use crate::resume::check_changes;
 use crate::weights::{probe_weights, take_weights};
 
@@ -102,7 +103,11 @@ impl Session {
         let dir = RunDir::open_existing(path).or_unusable()?;
         let old: PretrainConfig = sinterlm::config::load(&dir.config_path(), &[]).or_unusable()?;
         let config = sinterlm::config::load(&dir.config_path(), &options.set).or_unusable()?;
-        let (checkpoint, broken) = find_checkpoint(&dir.checkpoints_dir());
+        let folder = dir.checkpoints_dir();
+        let (checkpoint, broken) = match options.replay_step {
+            Some(step) => find_checkpoint_until(&folder, step.get() - 1),
+            None => find_checkpoint(&folder),
+        };
         for error in broken {
             let note = format!("passing over a broken checkpoint: {error}");
             let _ = writeln!(std::io::stderr(), "{note}");
@@ -206,11 +211,18 @@ impl Session {
     /// `trainer.micro_batch_size = "auto"` by the memory that is free.
     ///
     /// # Errors
-    /// Exit status 2 where nothing fits, or where the device doesn't tell its memory.
+    /// Exit status 2 where nothing fits, where the device doesn't tell its memory, or where it has no
+    /// half precision that is asked for.
     pub fn fit_to_machine(&mut self, device: &Device, device_name: &str) -> Result<(), Failure> {
         let available = available_memory_bytes().filter(|_| device_name == "flex");
         let config = &mut self.config;
         config.trainer.precision = config.trainer.precision.on(device);
+        if config.trainer.precision == Precision::F16 && !device.supports_dtype(DType::F16) {
+            let error = anyhow::anyhow!(
+                "trainer.precision: {device_name} has no half precision; use \"f32\" or \"bf16\""
+            );
+            return Err(error).or_unusable();
+        }
         let precision = format!("{:?}", config.trainer.precision).to_lowercase();
         say(format!("precision: matrix products in {precision}"));
         match (config.trainer.micro_batch_size, available) {
@@ -282,6 +294,7 @@ impl Session {
         let observers = Observers::new()
             .with(ProgressBar::new(options.quiet))
             .with(MetricsFile::open(self.dir.metrics_path())?)
+            .with(PostMortemFile::new(&self.dir))
             .with(SampleFile::new(self.dir.samples_path()))
             .with(plot.with_history(self.dir.metrics_path()));
         let (config, tokenizer) = (self.dir.config_path(), self.dir.tokenizer_path());

@@ -57,24 +57,41 @@ impl TrainWindows {
     pub fn batch(&self, n: u64, rows: usize) -> Batch {
         let mut batch = Batch::padded(rows, self.seq_len, self.store.header().end_of_text);
         let mut window = vec![0; self.seq_len + 1];
-        let mut epoch_of_order = None;
-        for row in 0..rows {
-            let index = n * rows as u64 + row as u64;
-            let (epoch, i) = (index / self.rows_per_epoch(), index % self.rows_per_epoch());
-            let (start, order) = match epoch_of_order.take() {
-                Some((e, start, order)) if e == epoch => (start, order),
-                _ => self.epoch(epoch),
-            };
-            let circle = self.store.targets();
-            let first = (start + order.index(i) * self.seq_len as u64) % circle;
+        let circle = self.store.targets();
+        for (row, first) in self.first_tokens(n, rows).enumerate() {
             // Up to the circle's end, its last target included, then on from the first token.
             let head = window.len().min((circle + 1 - first) as usize);
             self.store.read(first, &mut window[..head]);
             self.store.read(1, &mut window[head..]);
             fill(&mut batch, row, &window);
-            epoch_of_order = Some((epoch, start, order));
         }
         batch
+    }
+
+    /// Place in the store of the first token of each row of [`batch`](Self::batch) `n`.
+    pub fn first_tokens(&self, n: u64, rows: usize) -> impl Iterator<Item = u64> + '_ {
+        let mut epoch_of_order: Option<(u64, u64, Permutation)> = None;
+        (n * rows as u64..(n + 1) * rows as u64).map(move |index| {
+            let (epoch, i) = (index / self.rows_per_epoch(), index % self.rows_per_epoch());
+            let (_, start, order) = match epoch_of_order.take() {
+                Some(known @ (of, ..)) if of == epoch => known,
+                _ => {
+                    let (start, order) = self.epoch(epoch);
+                    (epoch, start, order)
+                }
+            };
+            let first = (start + order.index(i) * self.seq_len as u64) % self.store.targets();
+            epoch_of_order = Some((epoch, start, order));
+            first
+        })
+    }
+
+    /// Numbers of the documents with the first and the last token of the row that starts at `first`,
+    /// from 0; the last is the smaller one where the row goes on from the end of the text to its start.
+    /// Reads the text up to there.
+    pub fn documents(&self, first: u64) -> [u64; 2] {
+        let last = (first + self.seq_len as u64 - 1) % self.store.targets();
+        [first, last].map(|token| self.store.document_of(token))
     }
 
     /// First token of an epoch's grid and the order of its windows.

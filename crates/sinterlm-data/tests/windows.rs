@@ -131,3 +131,25 @@ fn a_text_shorter_than_a_window_is_refused_with_the_remedy() {
     let empty = TokenStore::from_documents(bytes(), ["  "]);
     insta::assert_snapshot!(ValidWindows::new(empty, 8).unwrap_err(), @"the validation split holds no document; give a text with documents in it");
 }
+
+#[test]
+fn a_row_names_its_place_and_its_documents() {
+    // Stream: end, a, b, end, c, end, d, e, f, end: ids 1 to 3 are of document 0, and so on.
+    let store = TokenStore::from_documents(bytes(), ["ab", "c", "def"]);
+    let of_token = [0, 0, 0, 0, 1, 1, 2, 2, 2, 2];
+    for (token, document) in of_token.iter().enumerate() {
+        assert_eq!(store.document_of(token as u64), *document, "token {token}");
+    }
+    let windows = TrainWindows::new(store, 4, Seed(3)).unwrap();
+    for n in 0..6 {
+        let batch = windows.batch(n, 2);
+        for (row, first) in windows.first_tokens(n, 2).enumerate() {
+            let mut id = [0];
+            windows.store().read(first, &mut id);
+            assert_eq!(batch.ids[row * 4], id[0]);
+            let last = (first as usize + 3) % 9;
+            let expected = [of_token[first as usize], of_token[last]];
+            assert_eq!(windows.documents(first), expected);
+        }
+    }
+}

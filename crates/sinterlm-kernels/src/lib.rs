@@ -52,7 +52,7 @@ pub use muon::muon_momentum;
 pub use orthogonalize::{orthogonalize, orthogonalize_all};
 pub use packed::{PackedFormat, PackedMatrix, packed_linear};
 pub use precision::MatmulPrecision;
-pub use reduce::{add_in_place, sum_of_squares};
+pub use reduce::{add_in_place, fingerprint, sum_of_squares};
 pub use relu_squared::relu_squared;
 pub use rms_norm::rms_norm;
 pub use rope::rope;

@@ -112,7 +112,7 @@ mod native {
     /// result is computed twice; but products in bf16 pack the other operand anew for each.
     fn block_rows(rows: usize, precision: MatmulPrecision) -> usize {
         match precision {
-            MatmulPrecision::F32 => BLOCK,
+            MatmulPrecision::F32 | MatmulPrecision::F16 => BLOCK,
             MatmulPrecision::Bf16 => rows.div_ceil(2).next_multiple_of(BLOCK),
         }
     }

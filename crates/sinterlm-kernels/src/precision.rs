@@ -17,10 +17,14 @@ pub enum MatmulPrecision {
     /// Operands rounded to bfloat16 (8 bits of significand). On CPUs with AVX512-BF16 twice as fast
     /// as f32; on other CPUs not faster.
     Bf16,
+    /// Operands rounded to IEEE half precision (11 bits of significand), infinite from 65520 on. For
+    /// backends that have it and not bf16; on CPUs not faster than f32.
+    F16,
 }
 
 impl MatmulPrecision {
     /// [`MatmulPrecision::Bf16`] where it is known to be faster than f32: on flex with AVX512-BF16.
+    /// Never [`MatmulPrecision::F16`], which needs a scaled loss.
     pub fn fastest(device: &Device) -> Self {
         match Route::of(device, DType::F32) {
             Route::Native if available() >= Isa::Avx512Bf16 => Self::Bf16,
@@ -33,6 +37,7 @@ impl MatmulPrecision {
         match self {
             Self::F32 => tensor,
             Self::Bf16 => tensor.cast(DType::BF16),
+            Self::F16 => tensor.cast(DType::F16),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Sums over whole tensors that have the same bits for any thread count, and in-place addition.
+//! Sums over whole tensors that have the same bits for any thread count, fingerprints, and in-place
+//! addition.
 //! Norms of groups of tensors, clipping and accumulation itself are left to the trainer.
 
 use burn::tensor::{DType, FloatDType, Tensor};
@@ -32,6 +33,60 @@ pub fn sum_of_squares<const D: usize>(x: Tensor<D>) -> f64 {
             wide.square().sum().into_scalar::<f64>()
         }
     }
+}
+
+/// A hash of the values of a plain tensor (without autodiff) as f32, which another bit anywhere
+/// changes; for telling whether a tensor was touched, not against forgery.
+///
+/// The same for any route, thread count and instruction set. Away from flex it reads the tensor from
+/// its device.
+///
+/// # Example
+/// ```
+/// # use burn::tensor::{Device, Tensor};
+/// # use sinterlm_kernels::fingerprint;
+/// let x = Tensor::<1>::from_data([3.0, 4.0], &Device::flex());
+/// assert_eq!(fingerprint(x.clone()), fingerprint(x.clone()));
+/// assert_ne!(fingerprint(x.clone()), fingerprint(x * -1.0));
+/// ```
+pub fn fingerprint<const D: usize>(x: Tensor<D>) -> u64 {
+    match Route::of(&x.device(), x.dtype()) {
+        #[cfg(feature = "flex")]
+        Route::Native => native::fingerprint(x),
+        _ => {
+            let data = x.into_data().convert::<f32>();
+            let values = data.as_slice::<f32>().expect("just converted to f32");
+            mixed(values.chunks(HASH_BLOCK).map(block_hash))
+        }
+    }
+}
+
+/// Values that are hashed in one piece.
+const HASH_BLOCK: usize = 1 << 14;
+
+/// Combines the hashes of blocks.
+fn mixed(blocks: impl Iterator<Item = u64>) -> u64 {
+    let mix = |hash: u64, block: u64| (hash ^ block).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    blocks.fold(1, |hash, block| mix(hash, block).rotate_left(29))
+}
+
+/// Side by side in lanes, so that it runs at the speed of memory.
+#[inline(always)]
+#[allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
+fn block_hash(values: &[f32]) -> u64 {
+    const LANES: usize = 32;
+    const ODD: u32 = 0x9e37_79b1; // from the golden ratio: spreads neighbouring values
+    let mut lanes = [1u32; LANES];
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = lane.wrapping_mul(ODD).wrapping_add(value.to_bits());
+        }
+    }
+    for (lane, value) in lanes.iter_mut().zip(rest) {
+        *lane = lane.wrapping_mul(ODD).wrapping_add(value.to_bits());
+    }
+    mixed(lanes.into_iter().map(u64::from))
 }
 
 /// `a + b` of plain tensors, written into the buffer of `a` if nothing else holds it.
@@ -72,6 +127,24 @@ mod native {
         let blocks = x.storage::<f32>().par_chunks(BLOCK);
         let partial: Vec<f64> = blocks.map(|block| vectorized(BlockSum(block))).collect();
         partial.iter().sum()
+    }
+
+    pub(super) fn fingerprint<const D: usize>(x: Tensor<D>) -> u64 {
+        let x = buffer::whole(x);
+        let blocks = x.storage::<f32>().par_chunks(super::HASH_BLOCK);
+        let hashes: Vec<u64> = blocks.map(|block| vectorized(BlockHash(block))).collect();
+        super::mixed(hashes.into_iter())
+    }
+
+    struct BlockHash<'a>(&'a [f32]);
+
+    impl Kernel for BlockHash<'_> {
+        type Output = u64;
+
+        #[inline(always)]
+        fn run(self) -> u64 {
+            super::block_hash(self.0)
+        }
     }
 
     /// The square of an f32 is exact in f64, so a fused multiply-add changes no bit.
@@ -131,6 +204,19 @@ mod tests {
             pool.install(|| sum_of_squares(fill(100_003))).to_bits()
         };
         assert_eq!(run(1), run(2));
+    }
+
+    #[test]
+    fn a_fingerprint_shows_any_bit_and_is_the_same_on_both_routes() {
+        let base: Vec<f32> = (0..20_000).map(|i| (i as f32 * 0.37).cos()).collect();
+        let of = |values: &[f32]| fingerprint(Tensor::<1>::from_data(values, &Device::flex()));
+        let hash = of(&base);
+        assert_eq!(hash, with_route(Route::Composed, || of(&base)));
+        for at in (0..20_000).step_by(97) {
+            let mut other = base.clone();
+            other[at] = f32::from_bits(other[at].to_bits() ^ 1 << (at % 32));
+            assert_ne!(hash, of(&other), "value {at}");
+        }
     }
 
     #[test]

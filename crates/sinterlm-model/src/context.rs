@@ -1,11 +1,12 @@
 //! What a forward pass needs to know beside its tokens.
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use sinterlm_config::{Seed, Stream};
 use sinterlm_kernels::MatmulPrecision;
 
 use crate::checkpointing::Checkpointing;
+use crate::probe::Probe;
 
 /// Number format of the matrix products; weights, activations, norms, softmax and loss stay in f32.
 #[derive(
@@ -18,18 +19,22 @@ pub enum Precision {
     F32,
     /// Operands of each matrix product are rounded to bfloat16; sums stay in f32.
     Bf16,
+    /// Operands are rounded to IEEE half precision; sums stay in f32 on the CPU. Training then scales
+    /// its loss, since small gradients would vanish (Micikevicius et al. 2018,
+    /// <https://arxiv.org/abs/1710.03740>). For devices without bf16.
+    F16,
     /// `Bf16` where that is known to be faster, else `F32`: see [`Precision::on`].
     Auto,
 }
 
 impl Precision {
-    /// The choice made for a device: never `Auto`.
+    /// The choice made for a device: never `Auto`, which never becomes `F16`.
     #[must_use]
     pub fn on(self, device: &Device) -> Self {
-        match (self, MatmulPrecision::fastest(device)) {
-            (Self::Auto, MatmulPrecision::F32) => Self::F32,
-            (Self::Auto, MatmulPrecision::Bf16) => Self::Bf16,
-            (chosen, _) => chosen,
+        match self {
+            Self::Auto if MatmulPrecision::fastest(device) == MatmulPrecision::Bf16 => Self::Bf16,
+            Self::Auto => Self::F32,
+            chosen => chosen,
         }
     }
 
@@ -38,6 +43,7 @@ impl Precision {
         match self {
             Self::F32 | Self::Auto => MatmulPrecision::F32,
             Self::Bf16 => MatmulPrecision::Bf16,
+            Self::F16 => MatmulPrecision::F16,
         }
     }
 }
@@ -52,6 +58,8 @@ pub struct ForwardCtx {
     /// Where a training pass puts the parts that its backward pass computes again; `None` keeps
     /// all activations instead. Not for passes with a cache.
     pub checkpointing: Option<Checkpointing>,
+    /// Looks at each named activation, which is slow: for a pass that is to be understood.
+    pub probe: Option<Probe>,
 }
 
 impl ForwardCtx {
@@ -60,6 +68,14 @@ impl ForwardCtx {
         Self {
             precision,
             ..Self::default()
+        }
+    }
+
+    /// Shows an activation to the probe, where there is one. Names follow the modules:
+    /// `blocks.0.attn.q`.
+    pub fn see<const D: usize>(&self, name: impl FnOnce() -> String, activation: &Tensor<D>) {
+        if let Some(probe) = &self.probe {
+            probe.see(&name(), activation);
         }
     }
 
@@ -80,7 +96,7 @@ mod tests {
         let fastest = MatmulPrecision::fastest(&device);
         assert_eq!(Precision::Auto.on(&device).matmul(), fastest);
         assert!(Precision::Auto.on(&device) != Precision::Auto);
-        for chosen in [Precision::F32, Precision::Bf16] {
+        for chosen in [Precision::F32, Precision::Bf16, Precision::F16] {
             assert_eq!(chosen.on(&device), chosen);
         }
         #[cfg(target_arch = "x86_64")]

@@ -11,6 +11,7 @@ mod init;
 mod kv_cache;
 mod linear;
 mod params;
+mod probe;
 mod sample;
 
 pub use batch::TokenBatch;
@@ -30,4 +31,5 @@ pub use init::{Init, ParamSpec};
 pub use kv_cache::KvCache;
 pub use linear::{Embedding, Linear, Norm};
 pub use params::{NamedValues, PathStack, named_values, param_id};
+pub use probe::{Probe, TensorSummary};
 pub use sample::{SampleConfig, generate};

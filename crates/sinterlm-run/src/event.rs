@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path};
 
-use crate::RunError;
+use crate::{PostMortem, RunError};
 
 /// Receives a run's events; implemented by loggers, progress bars and user callbacks.
 pub trait Observer: Send {
@@ -55,6 +55,8 @@ pub enum Event<'a> {
         /// One line.
         text: &'a str,
     },
+    /// A step's loss or gradient is not finite, the first time or again after good steps.
+    NotFinite(&'a PostMortem),
     /// The run ends, whole or interrupted.
     Finished {
         /// Steps done.

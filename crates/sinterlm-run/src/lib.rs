@@ -12,6 +12,7 @@ mod memory;
 mod metrics;
 #[cfg(feature = "cli")]
 mod options;
+mod post_mortem;
 #[cfg(feature = "progress")]
 mod progress_bar;
 mod progress_lines;
@@ -32,6 +33,7 @@ pub use memory::{available_memory_bytes, peak_memory_bytes, resident_bytes};
 pub use metrics::MetricsFile;
 #[cfg(feature = "cli")]
 pub use options::Options;
+pub use post_mortem::{PostMortem, RowFacts, TensorFacts};
 #[cfg(feature = "progress")]
 pub use progress_bar::ProgressBar;
 pub use progress_lines::ProgressLines;

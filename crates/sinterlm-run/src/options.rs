@@ -1,6 +1,9 @@
 //! The command line that all examples share.
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{
+    num::{NonZeroU64, NonZeroUsize},
+    path::PathBuf,
+};
 
 use crate::default_out;
 
@@ -33,6 +36,9 @@ pub struct Options {
     /// Go on with a run directory, from its newest whole checkpoint
     #[arg(long, value_name = "DIR")]
     pub resume: Option<PathBuf>,
+    /// Compute step N of --resume DIR again and print its activations and gradients; writes nothing
+    #[arg(long, value_name = "N", requires = "resume")]
+    pub replay_step: Option<NonZeroU64>,
     /// The one seed of the run [default: the config's]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -96,6 +102,7 @@ mod tests {
             device: "cuda:1".into(),
             out: Some("o".into()),
             resume: None,
+            replay_step: None,
             seed: Some(7),
             threads: NonZeroUsize::new(2),
             plan: true,
@@ -131,6 +138,8 @@ mod tests {
             );
         }
         assert!(parse("--resume r --set trainer.max_steps=9").is_ok());
+        assert!(parse("--resume r --replay-step 4").is_ok());
+        assert_eq!(parse("--replay-step 4").unwrap_err().exit_code(), 2);
         assert_eq!(parse("--threads 0").unwrap_err().exit_code(), 2);
     }
 }

@@ -97,6 +97,11 @@ impl RunDir {
         self.path.join("loss.png")
     }
 
+    /// `post-mortem.json`: see [`PostMortem`](crate::PostMortem).
+    pub fn post_mortem_path(&self) -> PathBuf {
+        self.path.join("post-mortem.json")
+    }
+
     /// `tokenizer.json`: the tokenizer used.
     pub fn tokenizer_path(&self) -> PathBuf {
         self.path.join("tokenizer.json")

@@ -187,8 +187,21 @@ pub fn list_checkpoints(folder: &Path) -> Vec<PathBuf> {
 
 /// The newest whole checkpoint of a folder, and what is wrong with each newer one.
 pub fn find_checkpoint(folder: &Path) -> (Option<Checkpoint>, Vec<TrainError>) {
+    find_checkpoint_until(folder, u64::MAX)
+}
+
+/// [`find_checkpoint`] among those of at most `step` finished steps.
+pub fn find_checkpoint_until(folder: &Path, step: u64) -> (Option<Checkpoint>, Vec<TrainError>) {
+    let is_early = |path: &&PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let number = name
+            .rsplit('-')
+            .next()
+            .and_then(|number| number.parse().ok());
+        number.is_none_or(|number: u64| number <= step)
+    };
     let mut broken = Vec::new();
-    for path in list_checkpoints(folder).iter().rev() {
+    for path in list_checkpoints(folder).iter().rev().filter(is_early) {
         match Checkpoint::open(path) {
             Ok(checkpoint) => return (Some(checkpoint), broken),
             Err(error) => broken.push(error),
@@ -244,6 +257,7 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
         state
             .scalars
             .extend(scalars.map(|(key, value)| (key.to_owned(), value)));
+        self.guard.save(&mut state);
         self.objective.save(&mut state);
         state
     }
@@ -265,7 +279,10 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
         }
         let optimizer = state.take_section("optimizer");
         let ema = state.take_section("ema");
-        if self.ema.is_some() == ema.is_empty() && state.number("step") > 0 {
+        self.guard.load(&state);
+        // Skipped steps have no average yet.
+        let has_updates = state.number("step") > self.guard.skipped;
+        if self.ema.is_some() == ema.is_empty() && has_updates {
             let remedy = "keep trainer.ema_decay as it was";
             return Err(fault(
                 &path,

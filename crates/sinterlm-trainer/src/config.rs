@@ -6,6 +6,7 @@ use sinterlm_config::{Check, Validate};
 use sinterlm_model::{GptConfig, Precision};
 
 use crate::error::TrainError;
+use crate::guard::OnNonFinite;
 
 /// Rows of one forward and backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -39,8 +40,9 @@ pub struct TrainerConfig {
     pub grad_accum_steps: u64,
     /// Rows of one optimizer step, for `micro_batch_size = "auto"`; 0 otherwise.
     pub rows_per_step: u64,
-    /// Number format of the matrix products, `f32`, `bf16`, or `auto`: whichever is known to be
-    /// faster on the device. Weights and sums stay in f32.
+    /// Number format of the matrix products, `f32`, `bf16`, `f16`, or `auto`: `bf16` where that is
+    /// known to be faster on the device, else `f32`. Weights and sums stay in f32. `f16` is for
+    /// devices without bf16: the loss is scaled, by a factor that finds itself.
     pub precision: Precision,
     /// Keep the input of each block alone and compute the block again in the backward pass: less
     /// memory for a third more work (Chen et al. 2016, <https://arxiv.org/abs/1604.06174>).
@@ -59,6 +61,20 @@ pub struct TrainerConfig {
     pub z_loss: f64,
     /// Evaluations without a new lowest validation loss before the run ends; 0 = never.
     pub early_stopping_patience: u64,
+    /// What a step does whose loss or gradient is infinite or not a number: `stop` ends the run,
+    /// `skip` passes over the step's data without an update. No such value reaches the weights.
+    pub on_non_finite: OnNonFinite,
+    /// With `skip`: steps in a row that may be skipped before the run ends.
+    #[schemars(range(min = 1))]
+    pub max_skipped_steps: u64,
+    /// Deviations from the median loss of the last 64 steps at which a step's loss is reported as a
+    /// spike; a deviation is 1.4826 median absolute deviations. 0 = never.
+    #[schemars(range(min = 0.0))]
+    pub spike_z: f64,
+    /// Check the first step of a new run: loss near ln(vocabulary) where weights were drawn, a
+    /// gradient and an update for every trainable tensor and no other, a trained token in every row.
+    /// Costs two passes over the weights, once.
+    pub first_step_checks: bool,
 }
 
 impl Default for TrainerConfig {
@@ -75,6 +91,10 @@ impl Default for TrainerConfig {
             label_smoothing: 0.0,
             z_loss: 0.0,
             early_stopping_patience: 0,
+            on_non_finite: OnNonFinite::Stop,
+            max_skipped_steps: 10,
+            spike_z: 8.0,
+            first_step_checks: true,
         }
     }
 }

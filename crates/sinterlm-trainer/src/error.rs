@@ -21,13 +21,26 @@ pub enum TrainError {
     Run(#[from] RunError),
     /// The loss or a gradient is infinite or not a number.
     #[error(
-        "step {step}: {what} is not finite; nothing was updated: lower optimizer.peak_lr, or look for broken text in the data"
+        "step {step}: {what} is not finite{}; nothing was updated: lower optimizer.peak_lr, or look for broken text in the data",
+        match skipped { 0 => String::new(), n => format!(" and {n} steps before it were skipped") }
     )]
     NotFinite {
         /// The optimizer step in hand.
         step: u64,
-        /// The loss, or the first parameter with a non-finite gradient.
+        /// The loss, or the gradient of the parameter nearest to it where that is not finite; with the
+        /// first such activation.
         what: String,
+        /// Steps right before it that were skipped for the same reason.
+        skipped: u64,
+    },
+    /// The first step of a new run shows a mistake.
+    #[error(
+        "step 1: {}\nset trainer.first_step_checks = false where this is meant to be so",
+        faults.join("\nstep 1: ")
+    )]
+    FirstStep {
+        /// What is wrong with what, and the remedy.
+        faults: Vec<String>,
     },
     /// A step has no token to train on.
     #[error("step {step}: the batch has no token with a loss weight above zero; check the data")]

@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::container::TensorContainer;
 use burn::tensor::{Gradients as Tape, Tensor};
 use sinterlm_kernels as kernels;
-use sinterlm_model::PathStack;
+use sinterlm_model::{PathStack, TensorSummary};
 
 /// The gradients of one step.
 #[derive(Debug, Default)]
@@ -21,12 +21,29 @@ impl Gradients {
         });
     }
 
+    /// One parameter's gradient.
+    pub(crate) fn get<const D: usize>(&self, id: ParamId) -> Option<Tensor<D>> {
+        self.container.get(&id)
+    }
+
+    /// Each gradient in a few figures, by parameter.
+    pub(crate) fn summaries<M: Module>(&self, model: &M) -> Vec<TensorSummary> {
+        summaries(model, Some(self))
+    }
+
+    /// Puts one parameter's gradient in place.
+    #[cfg(test)]
+    pub(crate) fn register<const D: usize>(&mut self, id: ParamId, gradient: Tensor<D>) {
+        self.container.register(id, gradient);
+    }
+
     /// Takes one parameter's gradient out.
     pub(crate) fn remove<const D: usize>(&mut self, id: ParamId) -> Option<Tensor<D>> {
         self.container.remove(&id)
     }
 
-    /// Euclidean norm of all gradients together, and the first parameter whose part is not finite.
+    /// Euclidean norm of all gradients together, and the last parameter whose part is not finite: the
+    /// backward pass came to it first.
     pub(crate) fn norm<M: Module>(&self, model: &M) -> (f64, Option<String>) {
         let mut norm = Norm {
             gradients: self,
@@ -36,6 +53,50 @@ impl Gradients {
         };
         model.visit(&mut norm);
         (norm.squares.sqrt(), norm.broken)
+    }
+}
+
+/// Each parameter in a few figures.
+pub(crate) fn weight_summaries<M: Module>(model: &M) -> Vec<TensorSummary> {
+    summaries(model, None)
+}
+
+fn summaries<M: Module>(model: &M, gradients: Option<&Gradients>) -> Vec<TensorSummary> {
+    let mut summarise = Summarise {
+        gradients,
+        found: Vec::new(),
+        stack: PathStack::default(),
+    };
+    model.visit(&mut summarise);
+    summarise.found
+}
+
+/// Of gradients, or of the parameters themselves.
+struct Summarise<'a> {
+    gradients: Option<&'a Gradients>,
+    found: Vec<TensorSummary>,
+    stack: PathStack,
+}
+
+impl ModuleVisitor for Summarise<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = match self.gradients {
+            Some(gradients) => gradients.get::<D>(param.id),
+            None => Some(param.val()),
+        };
+        let summary = tensor.map(|tensor| TensorSummary {
+            rows: Vec::new(), // of a batch, which a parameter has none of
+            ..TensorSummary::of(&self.stack.path(), tensor)
+        });
+        self.found.extend(summary);
+    }
+
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.stack.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.stack.exit();
     }
 }
 
@@ -70,7 +131,7 @@ impl ModuleVisitor for Norm<'_> {
             return;
         };
         let squares = kernels::sum_of_squares(grad);
-        if !squares.is_finite() && self.broken.is_none() {
+        if !squares.is_finite() {
             self.broken = Some(self.stack.path());
         }
         self.squares += squares;

@@ -5,6 +5,7 @@ use sinterlm_data::{Batch, TrainWindows};
 use sinterlm_eval::DeviceBatch;
 use sinterlm_losses::{CrossEntropyOptions, TokenCount};
 use sinterlm_model::{CausalLm, ForwardCtx};
+use sinterlm_run::RowFacts;
 
 use crate::config::TrainerConfig;
 use crate::error::TrainError;
@@ -36,15 +37,38 @@ impl NextToken {
             device: device.clone(),
         }
     }
+
+    /// Number of the micro-batch over the whole run.
+    fn number(&self, at: At) -> u64 {
+        at.step * self.micro_batches + at.micro
+    }
 }
 
 impl<M: CausalLm> Objective<M> for NextToken {
     type Batch = Batch;
 
     fn batch(&self, at: At) -> Result<Batch, TrainError> {
-        Ok(self
-            .windows
-            .batch(at.step * self.micro_batches + at.micro, self.rows))
+        Ok(self.windows.batch(self.number(at), self.rows))
+    }
+
+    fn rows(&self, batch: &Batch) -> Vec<RowFacts> {
+        let ids = batch.ids.chunks_exact(batch.seq);
+        let rows = ids.zip(batch.weights.chunks_exact(batch.seq)).enumerate();
+        rows.map(|(row, (ids, weights))| RowFacts {
+            row,
+            trained_tokens: weights.iter().filter(|&&weight| weight > 0.0).count(),
+            ids: ids.to_vec(),
+            ..RowFacts::default()
+        })
+        .collect()
+    }
+
+    fn locate(&self, at: At, rows: &mut [RowFacts]) {
+        let firsts = self.windows.first_tokens(self.number(at), self.rows);
+        for (row, first) in rows.iter_mut().zip(firsts) {
+            row.first_token = Some(first);
+            row.documents = Some(self.windows.documents(first));
+        }
     }
 
     fn count(&self, batch: &Batch) -> TokenCount {

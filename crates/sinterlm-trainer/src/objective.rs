@@ -4,6 +4,7 @@
 use burn::tensor::Tensor;
 use sinterlm_losses::TokenCount;
 use sinterlm_model::{CausalLm, ForwardCtx};
+use sinterlm_run::RowFacts;
 
 use crate::error::TrainError;
 use crate::state::TrainState;
@@ -52,7 +53,16 @@ pub trait Objective<M: CausalLm> {
     fn loss(&self, model: &M, batch: &Self::Batch, step: TokenCount, ctx: &ForwardCtx)
     -> Tensor<1>;
 
-    /// Called after each optimizer step. Goes on by default.
+    /// The rows of a batch with ids and trained tokens, for checks and for people; none by default.
+    fn rows(&self, _batch: &Self::Batch) -> Vec<RowFacts> {
+        Vec::new()
+    }
+
+    /// Adds where the rows of the batch at a place come from. Asked for after a failure alone, so it
+    /// may take long. Nothing by default.
+    fn locate(&self, _at: At, _rows: &mut [RowFacts]) {}
+
+    /// Called after each optimizer step, skipped ones included. Goes on by default.
     fn after_step(&mut self, _step: u64) -> Next {
         Next::Continue
     }

@@ -64,7 +64,9 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
                 break;
             }
             let earlier = self.progress();
-            let report = self.step()?;
+            let report = self.step();
+            self.tell(hooks)?;
+            let report = report?;
             self.meters.seconds = before + started.elapsed().as_secs_f64();
             let now = self.progress();
             self.log(hooks, &report, &mut interval, hooks.log.fires(earlier, now))?;
@@ -134,9 +136,15 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
         interval: &mut Interval,
         log: bool,
     ) -> Result<(), TrainError> {
-        interval.tokens += report.tokens;
-        interval.nats += report.loss * report.tokens;
-        let mut extra = Vec::new();
+        if !report.skipped {
+            interval.tokens += report.tokens;
+            interval.nats += report.loss * report.tokens;
+        }
+        let mut extra = if log {
+            self.guard_figures()
+        } else {
+            Vec::new()
+        };
         if log && let Some(bytes) = sinterlm_run::resident_bytes() {
             extra.push(("memory/resident_bytes".to_owned(), bytes as f64));
         }

@@ -4,12 +4,16 @@
 use burn::tensor::Device;
 use sinterlm_config::{Seed, Stream};
 use sinterlm_losses::TokenCount;
-use sinterlm_model::{CausalLm, Checkpointing, ForwardCtx};
+use sinterlm_model::{CausalLm, Checkpointing, ForwardCtx, Probe};
+use sinterlm_run::PostMortem;
 
 use crate::config::TrainerConfig;
 use crate::ema::Ema;
 use crate::error::TrainError;
+use crate::first_step;
 use crate::gradients::Gradients;
+use crate::guard::Guard;
+use crate::loss_scale::LossScale;
 use crate::objective::{At, Next, Objective};
 use crate::optimizer::{Optimizer, OptimizerConfig, Update};
 use crate::schedule::ScheduleConfig;
@@ -27,6 +31,12 @@ pub struct Trainer<M, O> {
     pub(crate) device: Device,
     pub(crate) ema: Option<Ema>,
     pub(crate) meters: Meters,
+    pub(crate) guard: Guard,
+    /// Whether the weights were drawn and not loaded, for the checks of the first step.
+    fresh_weights: bool,
+    /// What the last step leaves to tell: the look at a value that is not finite, and notes.
+    pub(crate) post_mortem: Option<PostMortem>,
+    pub(crate) notes: Vec<String>,
     /// Step of the newest checkpoint that this run wrote or came from.
     pub(crate) saved_at: Option<u64>,
 }
@@ -58,6 +68,8 @@ pub struct StepReport {
     pub lr: f64,
     /// Euclidean norm of all gradients, before clipping.
     pub grad_norm: f64,
+    /// Whether nothing was updated, since the loss or the gradient was not finite.
+    pub skipped: bool,
     /// What the objective says about going on.
     pub next: Next,
 }
@@ -81,6 +93,7 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
             precision: config.precision.on(device),
             ..config
         };
+        let guard = Guard::new(&config);
         let ema = (config.ema_decay > 0.0).then(|| Ema::new(config.ema_decay));
         Self {
             model: Some(model),
@@ -92,8 +105,25 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
             device: device.clone(),
             ema,
             meters: Meters::default(),
+            guard,
+            fresh_weights: false,
+            post_mortem: None,
+            notes: Vec::new(),
             saved_at: None,
         }
+    }
+
+    /// Says whether the weights were just drawn: then the first step holds the loss against that of a
+    /// model which knows nothing.
+    #[must_use]
+    pub fn fresh_weights(mut self, fresh: bool) -> Self {
+        self.fresh_weights = fresh;
+        self
+    }
+
+    /// Takes the look at the last step's fault, where it had one that was looked at.
+    pub fn take_post_mortem(&mut self) -> Option<PostMortem> {
+        self.post_mortem.take()
     }
 
     /// Finished optimizer steps.
@@ -128,96 +158,180 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
     /// The loss of the step is the weighted mean over the tokens of all its micro-batches, so
     /// that their number changes nothing but memory.
     ///
+    /// A step whose loss or gradient is not finite updates nothing. It is an error, or, as
+    /// [`TrainerConfig::on_non_finite`] says and after an overflow in half precision, done: its data
+    /// is passed over, and it counts as a step but for the moments' age and for trained tokens.
+    ///
     /// # Errors
-    /// [`TrainError::NotFinite`] before anything is updated; [`TrainError::NoTokens`]; whatever
-    /// the objective's data can go wrong with.
+    /// [`TrainError::NotFinite`] before anything is updated; [`TrainError::NoTokens`];
+    /// [`TrainError::FirstStep`]; whatever the objective's data can go wrong with.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
+        (self.post_mortem, self.notes) = (None, Vec::new());
         let step = self.meters.steps;
-        let model = self
-            .model
-            .take()
-            .expect("the model is away only inside a step");
+        let updates = step - self.guard.skipped;
+        let model = self.take_model();
         let computed = self.gradients(&model, step);
-        let (gradients, loss, tokens) = match computed {
-            Ok(computed) => computed,
-            Err(error) => {
-                self.model = Some(model);
-                return Err(error);
-            }
-        };
-        let (grad_norm, broken) = gradients.norm(&model);
-        let what = if loss.is_finite() {
-            broken
-        } else {
-            Some("the loss".to_owned())
-        };
-        if let Some(what) = what {
-            self.model = Some(model);
-            return Err(TrainError::NotFinite {
-                step: step + 1,
-                what,
-            });
-        }
-
-        let max_norm = self.config.max_grad_norm;
-        let grad_scale = if max_norm > 0.0 && grad_norm > max_norm {
-            max_norm / grad_norm
-        } else {
-            1.0
-        };
-        let lr_factor = self.schedule.factor(step + 1, self.config.max_steps);
-        let update = Update {
-            step: step + 1,
-            lr_factor,
-            grad_scale: grad_scale as f32,
-            precision: self.config.precision.matmul(),
-        };
-        let model = self.optimizer.step(model, gradients, &update);
-        if let Some(ema) = &mut self.ema {
-            ema.update(&model, step + 1);
-        }
         self.model = Some(model);
-        self.meters.steps += 1;
-        self.meters.tokens += tokens;
-        let next = self.objective.after_step(step + 1);
-        let lr = self.optimizer.config().peak_lr * lr_factor;
-        Ok(StepReport {
+        let Computed {
+            gradients,
+            loss,
+            tokens,
+            mut faults,
+        } = computed?;
+        let (norm, broken) = gradients.norm(self.model());
+        let loss_scale = f64::from(self.guard.scale());
+        let lr_factor = self.schedule.factor(step + 1, self.config.max_steps);
+        let mut report = StepReport {
             step: step + 1,
             loss,
             tokens,
-            lr,
-            grad_norm,
-            next,
-        })
+            lr: self.optimizer.config().peak_lr * lr_factor,
+            grad_norm: norm / loss_scale,
+            skipped: false,
+            next: Next::Continue,
+        };
+        let fault = if loss.is_finite() {
+            broken.map(|path| format!("the gradient of {path}"))
+        } else {
+            Some("the loss".to_owned())
+        };
+        if let Some(fault) = fault {
+            drop(gradients);
+            self.pass_over(fault, loss.is_finite())?;
+            report.skipped = true;
+        } else {
+            let before = if self.config.first_step_checks && updates == 0 {
+                if self.fresh_weights {
+                    let vocab_size = self.model().head().weight.dims()[0];
+                    first_step::check_loss(loss, vocab_size, &mut faults);
+                }
+                let before = first_step::check_gradients(self.model(), &gradients, &mut faults);
+                refuse(faults)?;
+                Some(before)
+            } else {
+                None
+            };
+            let max_norm = self.config.max_grad_norm;
+            let clip = if max_norm > 0.0 && report.grad_norm > max_norm {
+                max_norm / report.grad_norm
+            } else {
+                1.0
+            };
+            let update = Update {
+                step: updates + 1,
+                lr_factor,
+                grad_scale: (clip / loss_scale) as f32,
+                precision: self.config.precision.matmul(),
+            };
+            let model = self.take_model();
+            let model = self.optimizer.step(model, gradients, &update);
+            if let Some(ema) = &mut self.ema {
+                ema.update(&model, updates + 1);
+            }
+            if let Some(before) = before {
+                let mut faults = Vec::new();
+                first_step::check_update(&model, &before, report.lr, &mut faults);
+                self.model = Some(model);
+                refuse(faults)?;
+            } else {
+                self.model = Some(model);
+            }
+            self.meters.tokens += tokens;
+        }
+        self.meters.steps += 1;
+        if !report.skipped {
+            self.updated(loss);
+        }
+        report.next = self.objective.after_step(step + 1);
+        Ok(report)
     }
 
     /// The step's gradients, loss and tokens.
-    fn gradients(&mut self, model: &M, step: u64) -> Result<(Gradients, f64, f64), TrainError> {
+    fn gradients(&mut self, model: &M, step: u64) -> Result<Computed, TrainError> {
         self.objective.prepare(model, step)?;
-        let micro_batches = (0..self.config.grad_accum_steps)
-            .map(|micro| self.objective.batch(At { step, micro }))
-            .collect::<Result<Vec<_>, _>>()?;
+        let micro_batches = self.micro_batches(step)?;
         let total: TokenCount = micro_batches.iter().map(|b| self.objective.count(b)).sum();
         if total.get() == 0.0 {
             return Err(TrainError::NoTokens { step: step + 1 });
         }
+        let mut faults = Vec::new();
+        if self.config.first_step_checks && step == 0 {
+            for (micro, batch) in micro_batches.iter().enumerate() {
+                first_step::check_rows(micro, &self.objective.rows(batch), &mut faults);
+            }
+        }
         let mut gradients = Gradients::default();
         let mut loss = 0.0;
-        let checkpointing = self.config.activation_checkpointing;
-        for (micro, batch) in micro_batches.iter().enumerate() {
-            let ctx = ForwardCtx {
-                precision: self.config.precision,
-                dropout_key: Some(self.seed.key(Stream::Dropout, step, micro as u64, 0)),
-                checkpointing: checkpointing.then(Checkpointing::default),
-            };
-            let share = self.objective.loss(model, batch, total, &ctx);
-            let mut tape = share.backward();
-            ctx.checkpointing
-                .unwrap_or_default()
-                .backward(&mut tape, |tape| gradients.accumulate(model, tape));
-            // Read after the backward pass was queued, so that a GPU isn't left waiting.
-            loss += f64::from(share.into_scalar::<f32>());
+        for (micro, batch) in (0..).zip(&micro_batches) {
+            let at = At { step, micro };
+            loss += self.pass(model, at, batch, total, None, &mut gradients);
         }
-        Ok((gradients, loss, total.get()))
+        Ok(Computed {
+            gradients,
+            loss,
+            tokens: total.get(),
+            faults,
+        })
     }
+
+    /// The batches of a step.
+    pub(crate) fn micro_batches(&self, step: u64) -> Result<Vec<O::Batch>, TrainError> {
+        (0..self.config.grad_accum_steps)
+            .map(|micro| self.objective.batch(At { step, micro }))
+            .collect()
+    }
+
+    /// Forward and backward pass of one micro-batch: adds its gradients, of the scaled loss, and
+    /// gives its share of the step's loss.
+    pub(crate) fn pass(
+        &self,
+        model: &M,
+        at: At,
+        batch: &O::Batch,
+        total: TokenCount,
+        probe: Option<&Probe>,
+        gradients: &mut Gradients,
+    ) -> f64 {
+        let checkpointing = self.config.activation_checkpointing;
+        let ctx = ForwardCtx {
+            precision: self.config.precision,
+            dropout_key: Some(self.seed.key(Stream::Dropout, at.step, at.micro, 0)),
+            checkpointing: checkpointing.then(Checkpointing::default),
+            probe: probe.cloned(),
+        };
+        let share = self.objective.loss(model, batch, total, &ctx);
+        ctx.see(|| "loss".to_owned(), &share);
+        let mut tape = match self.guard.loss_scale {
+            Some(LossScale { scale, .. }) => share.clone().mul_scalar(scale).backward(),
+            None => share.backward(),
+        };
+        ctx.checkpointing
+            .unwrap_or_default()
+            .backward(&mut tape, |tape| gradients.accumulate(model, tape));
+        // Read after the backward pass was queued, so that a GPU isn't left waiting.
+        f64::from(share.into_scalar::<f32>())
+    }
+
+    fn take_model(&mut self) -> M {
+        self.model
+            .take()
+            .expect("the model is away only inside a step")
+    }
+}
+
+/// What the forward and backward passes of a step gave.
+struct Computed {
+    /// Of the scaled loss.
+    gradients: Gradients,
+    loss: f64,
+    tokens: f64,
+    /// What the checks of a first step found so far.
+    faults: Vec<String>,
+}
+
+fn refuse(faults: Vec<String>) -> Result<(), TrainError> {
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(TrainError::FirstStep { faults })
 }

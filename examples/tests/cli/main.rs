@@ -6,4 +6,5 @@ mod bad_input;
 mod continued;
 mod damage;
 mod harness;
+mod poison;
 mod runs;

@@ -110,6 +110,27 @@ impl TokenStore {
         self.header.tokens.saturating_sub(1)
     }
 
+    /// Number of the document, from 0, that holds a token; its closing end-of-text is part of it. Counts
+    /// the documents before it, so reads all of them.
+    ///
+    /// # Panics
+    /// If the stream has no such token.
+    pub fn document_of(&self, token: u64) -> u64 {
+        const BLOCK: u64 = 1 << 16;
+        let mut ids = vec![0; BLOCK as usize];
+        let mut documents = 0;
+        // The stream's first token ends no document.
+        for start in (1..token).step_by(BLOCK as usize) {
+            let ids = &mut ids[..BLOCK.min(token - start) as usize];
+            self.read(start, ids);
+            documents += ids
+                .iter()
+                .filter(|&&id| id == self.header.end_of_text)
+                .count();
+        }
+        documents as u64
+    }
+
     /// Copies the ids from `start` on into `out`.
     ///
     /// # Panics

@@ -277,16 +277,19 @@ fn merging_the_heads_of_the_output_copies_nothing() {
 }
 
 #[test]
-fn products_in_bf16_stay_near_f32() {
+fn products_of_narrow_numbers_stay_near_f32() {
     let mut case = Case::dense(2, 4, 2, 150, 16);
     let exact = case.run(Route::Native);
-    case.options.precision = MatmulPrecision::Bf16;
-    for route in [Route::Native, Route::Composed] {
-        for (narrow, exact) in case.run(route).iter().zip(&exact) {
-            assert!(narrow != exact, "bf16 was used");
-            let scale = exact.iter().fold(0f32, |scale, x| scale.max(x.abs()));
-            for (narrow, exact) in narrow.iter().zip(exact) {
-                assert!((narrow - exact).abs() < 0.02 * scale, "{narrow} {exact}");
+    for (precision, tolerance) in [(MatmulPrecision::Bf16, 0.02), (MatmulPrecision::F16, 0.003)] {
+        case.options.precision = precision;
+        for route in [Route::Native, Route::Composed] {
+            for (narrow, exact) in case.run(route).iter().zip(&exact) {
+                assert!(narrow != exact, "{precision:?} was used");
+                let scale = exact.iter().fold(0f32, |scale, x| scale.max(x.abs()));
+                for (narrow, exact) in narrow.iter().zip(exact) {
+                    let error = (narrow - exact).abs();
+                    assert!(error < tolerance * scale, "{precision:?}: {narrow} {exact}");
+                }
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::{MatmulPrecision, Route};
 /// `y = x Wᵀ + b` over the last axis of `x`.
 ///
 /// With [`MatmulPrecision::Bf16`] the operands of all three products, `dy` among them, are rounded to
-/// bf16; inputs, outputs and gradients keep the dtype of `x`.
+/// bf16, with [`MatmulPrecision::F16`] to half precision; inputs, outputs and gradients keep the dtype of `x`.
 ///
 /// The product is one matrix product over all leading axes together. The gradients are
 /// `dx = dy W`, `dW = dyᵀ x` (formed as `[d_out, d_in]`, contiguous) and `db`, the sum of `dy` over

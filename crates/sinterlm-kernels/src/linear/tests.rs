@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::{
-    MatmulPrecision::{self, Bf16, F32},
+    MatmulPrecision::{self, Bf16, F16, F32},
     Route,
     check::{assert_is_gradient, assert_routes_agree, fill, numbers, values, with_threads},
     linear, with_route,
@@ -40,6 +40,7 @@ fn native_and_composed_agree_with_all_gradients() {
             assert_routes_agree(1e-5, || run(dims, d_out, with_bias, F32));
             // The composed form rounds its results to bf16 too.
             assert_routes_agree(6e-3, || run(dims, d_out, with_bias, Bf16));
+            assert_routes_agree(8e-4, || run(dims, d_out, with_bias, F16));
         }
     }
 }
@@ -116,6 +117,22 @@ fn rejects_a_weight_that_does_not_fit() {
             F32,
         )
     });
+}
+
+#[test]
+fn f16_keeps_eleven_bits_and_overflows_at_65520() {
+    let device = Device::flex();
+    let value = |x: f32| Tensor::<2>::from_data([[x]], &device);
+    let product = |x, weight| linear(value(x), value(weight), None, F16).into_scalar::<f32>();
+    for route in [Route::Native, Route::Composed] {
+        with_route(route, || {
+            // Between the half precision numbers 1 and 1 + 2^-10; then one of them.
+            assert!((product(1.0 + 1.0 / 4096.0, 3.0) - 3.0).abs() < 1e-6);
+            assert!((product(1.0 + 1.0 / 1024.0, 2.0) - (2.0 + 1.0 / 512.0)).abs() < 1e-6);
+            assert!((product(65504.0, 0.5) - 32752.0).abs() < 1e-3);
+            assert!(product(65520.0, 0.5).is_infinite());
+        });
+    }
 }
 
 #[test]

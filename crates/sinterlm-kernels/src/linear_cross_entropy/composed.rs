@@ -92,6 +92,7 @@ fn forward(
     let smoothing = f64::from(options.label_smoothing);
     let z_loss = f64::from(options.z_loss);
     let rows = options.chunk_rows(n, valid);
+    let scale = f64::from(options.operand_scale(rows));
 
     let mut loss = Tensor::zeros([1], (&device, dtype));
     let mut dh = Vec::new();
@@ -128,7 +129,7 @@ fn forward(
                 let slopes = (chunk.logits / f64::from(cap)).square().neg() + 1.0;
                 dlogits = dlogits * slopes;
             }
-            let dlogits = (dlogits * w).cast(stored);
+            let dlogits = (dlogits * (w * scale)).cast(stored);
             dh.push(dlogits.clone().matmul(weight.clone()).cast(dtype));
             dw = dw + dlogits.transpose().matmul(h).cast(dtype);
         }
@@ -150,7 +151,7 @@ fn forward(
         } else {
             dw
         };
-        (dh, dw)
+        (dh / scale, dw / scale)
     });
     Parts { loss, gradients }
 }

@@ -41,6 +41,17 @@ pub struct CrossEntropyOptions {
 }
 
 impl CrossEntropyOptions {
+    /// Power of two on the gradients of the logits of a chunk while they are operands in half
+    /// precision, whose smallest number is 6e-8: a probability that counts lies above it, and the sum
+    /// of a chunk's rows stays below the largest, 65504.
+    fn operand_scale(&self, chunk_rows: usize) -> f32 {
+        const SUM: usize = 8192; // leaves a factor of 8 for hidden values, normalised, above 1
+        match self.precision {
+            MatmulPrecision::F16 => 2f32.powi((SUM / chunk_rows).max(1).ilog2() as i32),
+            MatmulPrecision::F32 | MatmulPrecision::Bf16 => 1.0,
+        }
+    }
+
     fn valid_vocab(&self, vocab: usize) -> usize {
         let valid = self.valid_vocab.unwrap_or(vocab);
         assert!(

@@ -260,6 +260,7 @@ pub(super) fn forward(
         precision: options.precision,
     };
 
+    let scale = options.operand_scale(problem.chunk_rows);
     let mut loss = 0.0f64;
     let mut dh = Vec::with_capacity(if wanted.hidden { n * d_model } else { 0 });
     let mut dw = Vec::new();
@@ -273,13 +274,13 @@ pub(super) fn forward(
                 vectorized(RowLoss {
                     logits,
                     target,
-                    weight,
+                    weight: weight * scale,
                     options,
                     with_gradient,
                 })
             })
             .collect::<Vec<f64>>();
-        loss += row_losses.iter().sum::<f64>();
+        loss += row_losses.iter().sum::<f64>() / f64::from(scale);
         let logits = Matrix::new(logits, rows.len(), vocab, vocab);
         if wanted.hidden {
             append_product(&mut dh, logits, problem.weight(), options.precision);
@@ -302,9 +303,14 @@ pub(super) fn forward(
     if wanted.weight {
         dw.resize(full_vocab * d_model, 0.0);
     }
+    // Powers of two: exact, and no pass at all where the scale is 1.
     let formed = Formed {
-        hidden: wanted.hidden.then(|| from_vec(dh, [n, d_model])),
-        weight: wanted.weight.then(|| from_vec(dw, [full_vocab, d_model])),
+        hidden: wanted
+            .hidden
+            .then(|| scaled(from_vec(dh, [n, d_model]), 1.0 / scale)),
+        weight: wanted
+            .weight
+            .then(|| scaled(from_vec(dw, [full_vocab, d_model]), 1.0 / scale)),
     };
     (from_vec(vec![loss as f32], [1]), formed)
 }

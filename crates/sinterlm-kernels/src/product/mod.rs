@@ -8,6 +8,8 @@ mod bf16;
 
 use std::borrow::Cow;
 
+use burn::tensor::f16;
+
 use crate::MatmulPrecision;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{Isa, available};
@@ -221,18 +223,17 @@ unsafe fn run(out: *mut f32, a: Matrix, b: Matrix, plan: Plan) {
     }
 }
 
-/// The values that are multiplied. Without a product of bf16 numbers they are rounded to bf16 and
+/// The values that are multiplied. Without a product of narrow numbers they are rounded and
 /// multiplied as f32: the same numbers up to the order of sums, at no gain of speed.
 fn operand<'a>(matrix: &Matrix<'a>, precision: MatmulPrecision) -> Cow<'a, [f32]> {
+    let rounded = |round: fn(f32) -> f32| {
+        let values = matrix.values.iter().map(|&x| round(x));
+        Cow::Owned(values.collect())
+    };
     match precision {
         MatmulPrecision::F32 => Cow::Borrowed(matrix.values),
-        MatmulPrecision::Bf16 => {
-            let rounded = matrix
-                .values
-                .iter()
-                .map(|&x| f32::from_bits(u32::from(to_bf16(x)) << 16));
-            Cow::Owned(rounded.collect())
-        }
+        MatmulPrecision::Bf16 => rounded(|x| f32::from_bits(u32::from(to_bf16(x)) << 16)),
+        MatmulPrecision::F16 => rounded(|x| f16::from_f32(x).to_f32()),
     }
 }
 

@@ -3,11 +3,23 @@
 use super::*;
 use crate::check::{numbers, with_threads};
 
+const PRECISIONS: [MatmulPrecision; 3] = [
+    MatmulPrecision::F32,
+    MatmulPrecision::Bf16,
+    MatmulPrecision::F16,
+];
+
 /// `a b` of rounded numbers, row-major `[rows, depth]` and `[depth, cols]`.
-fn expected(a: &[f32], b: &[f32], [rows, depth, cols]: [usize; 3], narrow: bool) -> Vec<f64> {
-    let value = |x: f32| {
-        let rounded = f32::from_bits(u32::from(to_bf16(x)) << 16);
-        f64::from(if narrow { rounded } else { x })
+fn expected(
+    a: &[f32],
+    b: &[f32],
+    [rows, depth, cols]: [usize; 3],
+    precision: MatmulPrecision,
+) -> Vec<f64> {
+    let value = |x: f32| match precision {
+        MatmulPrecision::F32 => f64::from(x),
+        MatmulPrecision::Bf16 => f64::from(f32::from_bits(u32::from(to_bf16(x)) << 16)),
+        MatmulPrecision::F16 => f16::from_f32(x).to_f64(),
     };
     let element = |at: usize| {
         (0..depth)
@@ -51,8 +63,8 @@ fn products_equal_sums_in_f64_whatever_the_layout() {
             Matrix::new(&b, depth, cols, cols),
             Matrix::new(&b_turned, cols, depth, depth).transposed(),
         ];
-        for precision in [MatmulPrecision::F32, MatmulPrecision::Bf16] {
-            let expected = expected(&a, &b, size, precision == MatmulPrecision::Bf16);
+        for precision in PRECISIONS {
+            let expected = expected(&a, &b, size, precision);
             let close = |found: f32, wanted: f64| {
                 let error = (f64::from(found) - wanted).abs() / (depth as f64).sqrt();
                 assert!(error < 2e-6, "{size:?} {precision:?}: {found} {wanted}");
@@ -89,7 +101,7 @@ fn the_number_of_threads_leaves_every_bit() {
         Matrix::new(&a, rows, depth, depth),
         Matrix::new(&b, depth, cols, cols),
     );
-    for precision in [MatmulPrecision::F32, MatmulPrecision::Bf16] {
+    for precision in PRECISIONS {
         let run = |threads| with_threads(threads, || new_product(a, b, precision));
         assert_eq!(run(1), run(3));
     }
@@ -101,7 +113,7 @@ fn a_nan_stays_in_its_row() {
     a[7 * 40 + 3] = f32::NAN;
     let b = values(40 * 50, 6);
     let (a, b) = (Matrix::new(&a, 20, 40, 40), Matrix::new(&b, 40, 50, 50));
-    for precision in [MatmulPrecision::F32, MatmulPrecision::Bf16] {
+    for precision in PRECISIONS {
         let out = new_product(a, b, precision);
         for (row, out) in out.chunks(50).enumerate() {
             assert!(out.iter().all(|x| x.is_nan() == (row == 7)));

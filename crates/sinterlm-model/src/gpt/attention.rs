@@ -75,12 +75,18 @@ impl Attention {
             Some((cos, sin)) => rope(x, cos.clone(), sin.clone()),
             None => x,
         };
+        let see = |name: &str, x: Tensor<3>| {
+            ctx.forward
+                .see(|| format!("blocks.{layer}.attn.{name}"), &x);
+            x
+        };
         let (n_heads, n_kv_heads) = (config.n_heads, config.n_kv_heads());
-        let q = self.q.forward(x.clone(), ctx.forward);
+        let q = see("q", self.q.forward(x.clone(), ctx.forward));
         let q = rotated(heads(q, n_heads, self.q_norm.as_ref()));
-        let k = self.k.forward(x.clone(), ctx.forward);
+        let k = see("k", self.k.forward(x.clone(), ctx.forward));
         let k = rotated(heads(k, n_kv_heads, self.k_norm.as_ref()));
-        let v = heads(self.v.forward(x, ctx.forward), n_kv_heads, None);
+        let v = see("v", self.v.forward(x, ctx.forward));
+        let v = heads(v, n_kv_heads, None);
         let dropout = dropout_key.filter(|_| config.dropout > 0.0);
         let options = AttentionOptions {
             dropout: dropout.map(|key| (config.dropout, key)),
@@ -97,6 +103,7 @@ impl Attention {
         let merged = attended
             .swap_dims(1, 2)
             .reshape([batch, seq, n_heads * config.head_dim()]);
-        self.out.forward(merged, ctx.forward)
+        let merged = see("heads", merged);
+        see("out", self.out.forward(merged, ctx.forward))
     }
 }

@@ -59,14 +59,19 @@ impl Block {
     ) -> Tensor<3> {
         let p = ctx.config.dropout;
         let site = |n: u64| ctx.forward.site_key(1 + 3 * layer as u64 + n);
-        let attended =
-            self.attn
-                .forward(self.norm_1.forward(x.clone()), layer, site(0), ctx, cache);
+        let see = |name: &str, x: &Tensor<3>| {
+            ctx.forward.see(|| format!("blocks.{layer}{name}"), x);
+        };
+        let normed = self.norm_1.forward(x.clone());
+        see(".norm_1", &normed);
+        let attended = self.attn.forward(normed, layer, site(0), ctx, cache);
         let x = x + dropout(attended, p, site(1));
-        let fed = self
-            .mlp
-            .forward(self.norm_2.forward(x.clone()), ctx.forward);
-        x + dropout(fed, p, site(2))
+        let normed = self.norm_2.forward(x.clone());
+        see(".norm_2", &normed);
+        let fed = self.mlp.forward(normed, layer, ctx.forward);
+        let x = x + dropout(fed, p, site(2));
+        see("", &x);
+        x
     }
 
     /// [`forward`](Self::forward) that keeps no activation but `x` and runs again in the backward
@@ -84,6 +89,7 @@ impl Block {
         let (layout, config, rope) = (ctx.layout.clone(), ctx.config.clone(), ctx.rope.clone());
         let forward = ForwardCtx {
             checkpointing: None,
+            probe: None, // it has seen this block already
             ..ctx.forward.clone()
         };
         checkpointing.part(output, move || {

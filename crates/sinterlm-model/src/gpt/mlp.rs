@@ -40,17 +40,21 @@ impl Mlp {
         })
     }
 
-    pub(super) fn forward(&self, x: Tensor<3>, ctx: &ForwardCtx) -> Tensor<3> {
-        let up = self.up.forward(x.clone(), ctx);
+    pub(super) fn forward(&self, x: Tensor<3>, layer: usize, ctx: &ForwardCtx) -> Tensor<3> {
+        let see = |name: &str, x: Tensor<3>| {
+            ctx.see(|| format!("blocks.{layer}.mlp.{name}"), &x);
+            x
+        };
+        let up = see("up", self.up.forward(x.clone(), ctx));
         let fed = match (self.activation, &self.gate) {
             (Activation::GeluTanh, _) => gelu(up, GeluKind::Tanh),
             (Activation::Gelu, _) => gelu(up, GeluKind::Exact),
             (Activation::ReluSquared, _) => relu_squared(up),
             (Activation::Swiglu, gate) => {
                 let gate = gate.as_ref().expect("`make` gives a gated layer its gate");
-                swiglu(gate.forward(x, ctx), up)
+                swiglu(see("gate", gate.forward(x, ctx)), up)
             }
         };
-        self.down.forward(fed, ctx)
+        see("down", self.down.forward(fed, ctx))
     }
 }

@@ -185,6 +185,7 @@ impl CausalLm for Gpt {
         };
         // Dropout sites are numbered through the model: 0 for the embeddings, three per block.
         x = dropout(x, self.config.dropout, ctx.site_key(0));
+        ctx.see(|| "embeddings".to_owned(), &x);
         let checkpointing = ctx.checkpointing.as_ref();
         let checkpointing = checkpointing.filter(|_| cache.is_none() && x.is_autodiff());
         if let Some(checkpointing) = checkpointing {
@@ -200,7 +201,9 @@ impl CausalLm for Gpt {
         if let Some(cache) = cache {
             cache.advance(tokens.layout.seq);
         }
-        self.norm.forward(x)
+        let x = self.norm.forward(x);
+        ctx.see(|| "norm".to_owned(), &x);
+        x
     }
 
     fn head(&self) -> Head {
