@@ -7,3 +7,4 @@ mod continued;
 mod damage;
 mod harness;
 mod runs;
+mod watching;

@@ -8,7 +8,7 @@ use crate::curves::{Bucket, short, token_unit};
 /// Most points of a curve.
 pub(super) const MAX_POINTS: usize = 500;
 /// Space for the labels: left, right, above, below.
-const MARGINS: [f64; 4] = [58.0, 14.0, 12.0, 42.0];
+const MARGINS: [f64; 4] = [62.0, 14.0, 12.0, 42.0];
 
 /// Curves over one pair of axes.
 pub(super) struct Chart<'a> {
@@ -104,7 +104,7 @@ impl Axes {
         let [width, height] = self.size;
         let (end, bottom) = (width - right, height - below);
         for value in ticks(&self.values, (height / 52.0) as usize) {
-            let (y, text) = (self.y(value), short(value));
+            let (y, text) = (self.y(value), label(value));
             put(
                 svg,
                 format_args!("<path class=\"grid\" d=\"M{left} {y:.1}H{end}\"/>"),
@@ -184,6 +184,15 @@ impl Axes {
 fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     text.write_fmt(arguments)
         .expect("writing to a String cannot fail");
+}
+
+/// A number at an axis: `10k` for 10000.
+fn label(value: f64) -> String {
+    if value.abs() >= 1e4 {
+        format!("{}k", short(value / 1e3))
+    } else {
+        short(value)
+    }
 }
 
 /// Round numbers within a range, about `wanted` of them: multiples of 1, 2 or 5 times a power of 10.

@@ -38,12 +38,12 @@ const KNOWN: &[Known] = &[
     ),
     (
         "Memory",
-        "GiB resident",
+        "MiB resident",
         &[["memory/resident_bytes", "", "other"]],
     ),
 ];
 
-const GIB: f64 = (1u64 << 30) as f64;
+const MIB: f64 = (1u64 << 20) as f64;
 
 pub(super) fn render(report: &Report) -> String {
     let name = escaped(&report.name);
@@ -108,6 +108,23 @@ fn head(report: &Report, page: &mut String) {
     );
 }
 
+/// A figure with the digits that say something.
+fn figure(value: f64) -> String {
+    match value.abs() {
+        1000.0.. => thousands(value.abs().round() as u64),
+        100.0..1000.0 => short((value * 10.0).round() / 10.0),
+        10.0..100.0 => short((value * 100.0).round() / 100.0),
+        _ => short(value),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes as f64 / MIB {
+        mib if mib < 1024.0 => format!("{mib:.0} MiB"),
+        mib => format!("{:.2} GiB", mib / 1024.0),
+    }
+}
+
 /// The figures of the summary, or what the last lines of the metrics tell.
 fn figures(report: &Report, page: &mut String) {
     let last = |name: &str| report.curves.get(name).last().map(|point| point.value);
@@ -123,15 +140,15 @@ fn figures(report: &Report, page: &mut String) {
     let rows: [(&str, Option<String>); 10] = [
         (
             "validation loss, nats per token",
-            of_valid(valid.map(|v| v.loss), "valid/loss").map(short),
+            of_valid(valid.map(|v| v.loss), "valid/loss").map(figure),
         ),
         (
             "perplexity",
-            of_valid(valid.map(|v| v.perplexity), "valid/perplexity").map(short),
+            of_valid(valid.map(|v| v.perplexity), "valid/perplexity").map(figure),
         ),
         (
             "bits per byte",
-            of_valid(valid.and_then(|v| v.bits_per_byte), "valid/bits_per_byte").map(short),
+            of_valid(valid.and_then(|v| v.bits_per_byte), "valid/bits_per_byte").map(figure),
         ),
         (
             "perplexity per GPT-2 token",
@@ -139,9 +156,9 @@ fn figures(report: &Report, page: &mut String) {
                 valid.and_then(|v| v.perplexity_per_gpt2_token),
                 "valid/perplexity_per_gpt2_token",
             )
-            .map(short),
+            .map(figure),
         ),
-        ("training loss, last logged", last("train/loss").map(short)),
+        ("training loss, last logged", last("train/loss").map(figure)),
         (
             "steps",
             Some(summary.and_then(|s| s.steps).unwrap_or(report.curves.steps)).map(thousands),
@@ -159,10 +176,7 @@ fn figures(report: &Report, page: &mut String) {
                 .or_else(|| last("train/tokens_per_second"))
                 .map(number),
         ),
-        (
-            "peak memory",
-            peak.map(|bytes| format!("{:.2} GiB", bytes as f64 / GIB)),
-        ),
+        ("peak memory", peak.map(size)),
     ];
     page.push_str("<div class=\"figures\">");
     for (name, value) in rows {
@@ -200,7 +214,7 @@ fn gates(report: &Report, page: &mut String) {
             true => ("good", "passed"),
             false => ("bad", "failed"),
         };
-        let (name, value, target) = (escaped(&gate.name), short(gate.value), short(gate.target));
+        let (name, value, target) = (escaped(&gate.name), figure(gate.value), figure(gate.target));
         put(
             page,
             format_args!(
@@ -223,9 +237,9 @@ fn charts(report: &Report, page: &mut String) {
             let mut points = points(figure);
             if *figure == "memory/resident_bytes" {
                 for point in &mut points {
-                    point.mean /= GIB;
-                    point.low /= GIB;
-                    point.high /= GIB;
+                    point.mean /= MIB;
+                    point.low /= MIB;
+                    point.high /= MIB;
                 }
             }
             Series {
