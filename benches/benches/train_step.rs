@@ -60,6 +60,7 @@ fn measure(case: &StepCase) -> Result<Value> {
         "product_peak_flops_per_second": product_peak.round(),
         "share_of_product_peak": case.flops() / seconds / product_peak,
         "peak_memory_bytes": peak_memory,
+        "estimated_memory_bytes": case.estimated_memory(),
     }))
 }
 
@@ -78,17 +79,18 @@ fn in_child(id: &str) -> Result<String> {
 }
 
 fn print_table(results: &[Value]) {
-    let headings = ["seconds", "tokens/s", "of peak", "memory, GB"];
-    let [seconds, tokens, share, memory] = headings;
-    println!("\n{seconds:>9} {tokens:>9} {share:>8} {memory:>10}  bench");
+    let headings = ["seconds", "tokens/s", "of peak", "memory, GB", "estimated"];
+    let [seconds, tokens, share, memory, estimated] = headings;
+    println!("\n{seconds:>9} {tokens:>9} {share:>8} {memory:>10} {estimated:>9}  bench");
     for result in results {
         let number = |key: &str| result[key].as_f64().unwrap_or(f64::NAN);
         println!(
-            "{:>9.3} {:>9.0} {:>6.0} % {:>10.2}  {}",
+            "{:>9.3} {:>9.0} {:>6.0} % {:>10.2} {:>9.2}  {}",
             number("median_seconds"),
             number("tokens_per_second"),
             100.0 * number("share_of_product_peak"),
             1e-9 * number("peak_memory_bytes"),
+            1e-9 * number("estimated_memory_bytes"),
             result["bench"].as_str().unwrap_or_default(),
         );
     }

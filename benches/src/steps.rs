@@ -126,6 +126,17 @@ impl StepCase {
         (self.tokens() as u64 * self.model.train_flops_per_token(self.seq)) as f64
     }
 
+    /// Peak memory of the step by the estimate that `--plan` prints, in bytes.
+    pub fn estimated_memory(&self) -> u64 {
+        let device = Device::flex().autodiff();
+        let optimizer = self.optimizer.memory_of(&self.model.init(Seed(0), &device));
+        let checkpointing = self.trainer.activation_checkpointing;
+        let step = self
+            .model
+            .training_memory(self.rows, self.seq, optimizer.state, checkpointing);
+        step.total() + optimizer.directions
+    }
+
     /// Name in baselines and filters.
     pub fn id(&self) -> String {
         let GptConfig {

@@ -12,8 +12,7 @@ use sinterlm::data::{TrainWindows, ValidWindows};
 use sinterlm::run::{ExitStatus, Options};
 use sinterlm::trainer::{NextToken, Trainer};
 use sinterlm_examples::{
-    Failure, OrFailure, Session, choose_device, evaluator, main_with, print_plan, replay, sampler,
-    say,
+    Failure, OrFailure, Plan, Session, choose_device, evaluator, main_with, replay, sampler, say,
 };
 
 const NAME: &str = "pretrain_tinystories";
@@ -48,10 +47,7 @@ fn run(options: &Options) -> Result<ExitStatus, Failure> {
     let (seed, seq) = (Seed(config.seed), config.model.max_seq_len);
     let train = TrainWindows::new(prepared.train, seq, seed).or_unusable()?;
     let valid = ValidWindows::new(prepared.valid, seq).or_unusable()?;
-    if options.plan {
-        print_plan(&config, &train, &prepared.tokenizer);
-        return Ok(ExitStatus::Done);
-    }
+    let (rows_per_epoch, first) = (train.rows_per_epoch(), train.batch(0, 2));
 
     let objective = NextToken::new(train, &config.trainer, &device);
     let mut trainer = Trainer::new(
@@ -69,6 +65,18 @@ fn run(options: &Options) -> Result<ExitStatus, Failure> {
     }
     if let Some(step) = options.replay_step {
         return replay(&mut trainer, step.get());
+    }
+    if options.plan {
+        let plan = Plan {
+            device: &device_name,
+            model: &config.model,
+            trainer: &config.trainer,
+            optimizer: &config.optimizer,
+            rows_per_epoch,
+            first: &first,
+        };
+        plan.print(trainer, &prepared.tokenizer)?;
+        return Ok(ExitStatus::Done);
     }
     session.begin(&device_name, &prepared.tokenizer)?;
 

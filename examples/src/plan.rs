@@ -1,46 +1,252 @@
-//! `--plan`: what a run would do, before it does it.
+//! `--plan`: what a run would do, before it does it. How rows look is in `rows`.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use sinterlm::burn::module::{Module, ModuleVisitor, Param};
+use sinterlm::burn::tensor::Tensor;
+use sinterlm::data::{Batch, Tokenizer};
+use sinterlm::model::{CausalLm, GptConfig};
+use sinterlm::run::{available_memory_bytes, peak_memory_bytes, resident_bytes};
+use sinterlm::trainer::{Objective, OptimizerConfig, Trainer, TrainerConfig};
 
 use crate::exit::say;
-use sinterlm::data::{Tokenizer, TrainWindows};
-use sinterlm::recipes::PretrainConfig;
+use crate::rows::{RowStyle, show_row};
 
-/// Prints tokens, passes over the text, memory, and the first rows as the model will read them.
-pub fn print_plan(config: &PretrainConfig, train: &TrainWindows, tokenizer: &Tokenizer) {
-    let (rows, seq) = (config.trainer.micro_rows(), config.model.max_seq_len);
-    let step_rows = rows as u64 * config.trainer.grad_accum_steps;
-    let tokens = step_rows * seq as u64 * config.trainer.max_steps;
-    say(format!(
-        "plan: {} steps of {} x {} rows of {seq} tokens: {tokens} tokens, {:.2} passes over the text",
-        config.trainer.max_steps,
-        config.trainer.grad_accum_steps,
-        rows,
-        (step_rows * config.trainer.max_steps) as f64 / train.rows_per_epoch() as f64,
-    ));
-    let flops = config.model.train_flops_per_token(seq) as f64;
-    say(format!(
-        "plan: {:.0} MFLOP a token, {:.2} PFLOP in all",
-        flops / 1e6,
-        flops * tokens as f64 / 1e15
-    ));
-    let memory = config.model.training_memory(
-        rows,
-        seq,
-        config
-            .optimizer
-            .state_bytes(config.model.parameters().total),
-        config.trainer.activation_checkpointing,
-    );
-    say(format!(
-        "plan: about {} MiB: weights {}, gradients {}, optimizer {}, activations {}",
-        memory.total() >> 20,
-        memory.weights >> 20,
-        memory.gradients >> 20,
-        memory.optimizer >> 20,
-        memory.activations >> 20,
-    ));
-    let batch = train.batch(0, rows.min(2));
-    for row in 0..batch.rows {
-        let ids = &batch.ids[row * batch.seq..][..batch.seq.min(48)];
-        say(format!("plan: row {row}: {:?} ...", tokenizer.decode(ids)));
+/// Steps that the probe times, after one that warms up.
+const TIMED_STEPS: usize = 3;
+/// No further step is timed after that many seconds.
+const LONGEST_PROBE: f64 = 60.0;
+/// Rows that are shown, and how many of their tokens.
+const ROWS: usize = 2;
+const ROW_TOKENS: usize = 64;
+/// What WebGPU guarantees for one buffer in a kernel, in bytes; devices often have more.
+const WEBGPU_BINDING: u64 = 128 << 20;
+
+/// What a plan is made of, whatever the objective.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// The device as users write it.
+    pub device: &'a str,
+    /// The decoder.
+    pub model: &'a GptConfig,
+    /// The step loop's settings.
+    pub trainer: &'a TrainerConfig,
+    /// The update rule.
+    pub optimizer: &'a OptimizerConfig,
+    /// Rows of one pass over the data.
+    pub rows_per_epoch: u64,
+    /// The first batch, for a look at its rows.
+    pub first: &'a Batch,
+}
+
+impl Plan<'_> {
+    /// Prints tokens, passes over the data, parameters, memory, the time by a probe of real steps,
+    /// and the first rows as the model will read them.
+    ///
+    /// `trainer` is used up by the probe: its steps are done on what this process holds, and
+    /// nothing is written.
+    ///
+    /// # Errors
+    /// What a step can go wrong with.
+    pub fn print<M: CausalLm, O: Objective<M>>(
+        &self,
+        mut trainer: Trainer<M, O>,
+        tokenizer: &Tokenizer,
+    ) -> Result<()> {
+        let steps_left = self.trainer.max_steps.saturating_sub(trainer.steps());
+        self.print_sizes(steps_left);
+        let fits = self.print_memory(trainer.model());
+        if fits {
+            self.print_probe(&mut trainer, steps_left)?;
+        } else {
+            say("plan: no probe of the time: the memory that is free would not do");
+        }
+        self.print_rows(tokenizer);
+        Ok(())
+    }
+
+    fn print_sizes(&self, steps_left: u64) {
+        let (rows, seq) = (self.trainer.micro_rows(), self.first.seq);
+        let accumulated = self.trainer.grad_accum_steps;
+        let step_rows = rows as u64 * accumulated;
+        let tokens = step_rows * seq as u64 * steps_left;
+        say(format!(
+            "plan: {steps_left} steps of {accumulated} x {rows} rows of {seq} tokens: {tokens} tokens, {:.2} passes over the text",
+            (step_rows * steps_left) as f64 / self.rows_per_epoch.max(1) as f64,
+        ));
+        let flops = self.model.train_flops_per_token(seq) as f64;
+        say(format!(
+            "plan: {:.0} MFLOP a token, {:.2} PFLOP in all",
+            flops / 1e6,
+            flops * tokens as f64 / 1e15
+        ));
+    }
+
+    /// Returns whether the memory that is free is known not to be too small.
+    fn print_memory<M: Module>(&self, model: &M) -> bool {
+        let mut count = Count::default();
+        model.visit(&mut count);
+        say(format!(
+            "plan: {} parameters are trained, {} are frozen",
+            count.trained, count.frozen
+        ));
+        let optimizer = self.optimizer.memory_of(model);
+        let parts = self.model.training_memory(
+            self.trainer.micro_rows(),
+            self.first.seq,
+            optimizer.state,
+            self.trainer.activation_checkpointing,
+        );
+        let accumulator = if self.trainer.grad_accum_steps > 1 {
+            parts.gradients
+        } else {
+            0
+        };
+        let average = if self.trainer.ema_decay > 0.0 {
+            parts.weights
+        } else {
+            0
+        };
+        let total = parts.total() + optimizer.directions + accumulator + average;
+        let named = [
+            ("weights", parts.weights),
+            ("their average", average),
+            ("gradients", parts.gradients + accumulator),
+            ("moments", parts.optimizer),
+            ("directions of Muon", optimizer.directions),
+            ("activations", parts.activations),
+            ("a chunk of logits", parts.logits),
+        ];
+        let named: Vec<String> = named
+            .into_iter()
+            .filter(|(_, bytes)| *bytes > 0)
+            .map(|(name, bytes)| format!("{name} {:.1}", mib(bytes)))
+            .collect();
+        say(format!("plan: memory in MiB: {}", named.join(", ")));
+        let largest = mib(parts.largest_buffer);
+        let limit = match self.device {
+            "wgpu" | "metal" if parts.largest_buffer > WEBGPU_BINDING => {
+                ", above the 128 MiB that WebGPU guarantees: look up the limit of this device"
+            }
+            "wgpu" | "metal" => ", within the 128 MiB that WebGPU guarantees",
+            _ => "",
+        };
+        say(format!(
+            "plan: largest single buffer {largest:.1} MiB{limit}"
+        ));
+        if self.device != "flex" {
+            say(format!(
+                "plan: peak about {:.0} MiB on the device",
+                mib(total)
+            ));
+            return true;
+        }
+        // The weights are there by now.
+        let program = resident_bytes().unwrap_or(0).saturating_sub(parts.weights);
+        let free = available_memory_bytes();
+        let of_free = free.map_or_else(String::new, |free| {
+            format!(", {:.0} MiB are free", mib(free + parts.weights))
+        });
+        say(format!(
+            "plan: peak about {:.0} MiB, of which program and data {:.0}{of_free}",
+            mib(program + total),
+            mib(program)
+        ));
+        free.is_none_or(|free| total - parts.weights < free)
+    }
+
+    fn print_probe<M: CausalLm, O: Objective<M>>(
+        &self,
+        trainer: &mut Trainer<M, O>,
+        steps_left: u64,
+    ) -> Result<()> {
+        let before = peak_memory_bytes();
+        let begun = Instant::now();
+        let mut tokens = trainer.step()?.tokens;
+        let mut seconds = Vec::new();
+        while seconds.len() < TIMED_STEPS && begun.elapsed().as_secs_f64() < LONGEST_PROBE {
+            let started = Instant::now();
+            tokens = trainer.step()?.tokens;
+            seconds.push(started.elapsed().as_secs_f64());
+        }
+        if seconds.is_empty() {
+            seconds.push(begun.elapsed().as_secs_f64());
+        }
+        seconds.sort_by(f64::total_cmp);
+        let (least, most) = (seconds[0], seconds[seconds.len() - 1]);
+        let middle = seconds[seconds.len() / 2];
+        let grown = peak_memory_bytes().filter(|now| Some(*now) > before);
+        let peak = match grown {
+            Some(now) if self.device == "flex" => format!(", peak memory {:.0} MiB", mib(now)),
+            _ => String::new(),
+        };
+        say(format!(
+            "plan: probe: {} steps of {middle:.3} s ({least:.3} to {most:.3} s), {:.0} tokens/s{peak}",
+            seconds.len(),
+            tokens / middle
+        ));
+        let all = |seconds: f64| readable_time(seconds * steps_left as f64);
+        say(format!(
+            "plan: about {} for {steps_left} steps ({} to {}); evaluations, samples and checkpoints come on top",
+            all(middle),
+            all(least),
+            all(most)
+        ));
+        Ok(())
+    }
+
+    fn print_rows(&self, tokenizer: &Tokenizer) {
+        let style = RowStyle::of_stdout();
+        say(format!(
+            "plan: first rows, trained tokens {}",
+            style.legend()
+        ));
+        for row in 0..self.first.rows.min(ROWS) {
+            let text = show_row(self.first, row, ROW_TOKENS, tokenizer, style);
+            say(format!("plan: row {row}: {text}"));
+        }
+    }
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+fn readable_time(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..120 => format!("{seconds:.0} s"),
+        120..7200 => format!("{} min", (whole + 30) / 60),
+        _ => format!("{:.1} h", seconds / 3600.0),
+    }
+}
+
+/// Counts values by whether they are trained.
+#[derive(Default)]
+struct Count {
+    trained: u64,
+    frozen: u64,
+}
+
+impl ModuleVisitor for Count {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let values = param.dims().iter().product::<usize>() as u64;
+        if param.is_require_grad() {
+            self.trained += values;
+        } else {
+            self.frozen += values;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_in_the_unit_that_people_would_use() {
+        let texts = [0.6, 119.0, 185.0, 9000.0].map(readable_time);
+        assert_eq!(texts, ["1 s", "119 s", "3 min", "2.5 h"]);
     }
 }

@@ -8,12 +8,13 @@ use sinterlm::burn::tensor::{DType, Device};
 use sinterlm::config::Seed;
 use sinterlm::data::{Prepared, StoreHeader, Tokenizer};
 use sinterlm::formats::{StagedDir, remove_stale_staging, write_file_atomic};
+use sinterlm::kernels::Isa;
 use sinterlm::model::{Gpt, Precision, load_model, save_model};
 use sinterlm::recipes::PretrainConfig;
 use sinterlm::run::{
     EvalRecord, ExitStatus, Gate, LossPlot, MetricsFile, Observers, Options, ProgressBar,
-    Provenance, RunDir, RunError, SampleFile, StopFlag, Summary, ValidFigures,
-    available_memory_bytes, peak_memory_bytes,
+    Provenance, RunDir, RunError, SampleFile, StopFlag, Summary, TensorBoard, ValidFigures,
+    available_memory_bytes, peak_memory_bytes, write_report,
 };
 use sinterlm::trainer::{
     Checkpoint, Hooks, MicroBatch, Outcome, StopCause, TrainError, TrainState, find_checkpoint,
@@ -275,6 +276,11 @@ impl Session {
         let precision = format!("{:?}", self.config.trainer.precision).to_lowercase();
         self.provenance
             .set("device", device_name)
+            .set(
+                "instruction_set",
+                format!("{:?}", Isa::in_use()).to_lowercase(),
+            )
+            .set("burn", sinterlm::BURN_VERSION)
             .set("dtype", precision)
             .set("threads", rayon::current_num_threads())
             .set("seed", self.config.seed);
@@ -296,7 +302,8 @@ impl Session {
             .with(MetricsFile::open(self.dir.metrics_path())?)
             .with(PostMortemFile::new(&self.dir))
             .with(SampleFile::new(self.dir.samples_path()))
-            .with(plot.with_history(self.dir.metrics_path()));
+            .with(plot.with_history(self.dir.metrics_path()))
+            .with(TensorBoard::create(self.dir.tensorboard_dir())?);
         let (config, tokenizer) = (self.dir.config_path(), self.dir.tokenizer_path());
         let (metrics, end_of_text) = (self.dir.metrics_path(), self.end_of_text);
         Ok(Hooks {
@@ -341,6 +348,7 @@ impl Session {
         let dir = self.dir.path().display().to_string();
         if let StopCause::Requested(reason) = outcome.cause {
             self.provenance.finish(self.dir.provenance_path())?;
+            self.report();
             let program = std::env::args().next().unwrap_or_default();
             say(format!(
                 "stopped after step {}; go on with: {program} --resume {dir}",
@@ -366,6 +374,7 @@ impl Session {
         }
         summary.write(self.dir.summary_path())?;
         self.provenance.finish(self.dir.provenance_path())?;
+        self.report();
         say(format!(
             "{} steps, {} tokens, {:.0} s",
             outcome.steps, outcome.tokens, outcome.seconds
@@ -378,6 +387,13 @@ impl Session {
         }
         say(format!("run directory: {dir}"));
         Ok(ExitStatus::Done)
+    }
+
+    /// Writes `report.html`. A run whose results are whole doesn't fail by it.
+    fn report(&self) {
+        if let Err(error) = write_report(self.dir.path()) {
+            let _ = writeln!(std::io::stderr(), "no report: {error}");
+        }
     }
 
     /// Writes `model/`. That of a run which was shorter stays until the new one is whole.

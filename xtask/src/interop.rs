@@ -34,6 +34,18 @@ const PEERS: &[Peer] = &[
         examples: &[],
     },
     Peer {
+        script: "event_files.py",
+        modules: &["tensorboard"],
+        reads: "tensorboard",
+        examples: &[],
+    },
+    Peer {
+        script: "report.py",
+        modules: &[],
+        reads: "report.html",
+        examples: &[],
+    },
+    Peer {
         script: "check_run.py",
         modules: &["torch", "tokenizers", "transformers"],
         reads: "model",

@@ -20,6 +20,13 @@ pub enum Isa {
     Avx512Bf16,
 }
 
+impl Isa {
+    /// The widest one that the CPU has and [`set_max_isa`] allows: what this crate's loops use.
+    pub fn in_use() -> Self {
+        available()
+    }
+}
+
 static MAX: AtomicU8 = AtomicU8::new(Isa::Avx512Bf16 as u8);
 
 /// Caps the instruction set of this crate's own loops, products in bf16 among them, for the whole

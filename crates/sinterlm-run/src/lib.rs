@@ -2,6 +2,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "unwrap is for tests"))]
 
 mod atomic;
+#[cfg(any(feature = "plot", feature = "report"))]
+mod curves;
 mod error;
 mod event;
 mod exit;
@@ -18,10 +20,14 @@ mod progress_bar;
 mod progress_lines;
 mod provenance;
 mod readable;
+#[cfg(feature = "report")]
+mod report;
 mod run_dir;
 mod samples;
 mod stop;
 mod summary;
+#[cfg(feature = "tensorboard")]
+mod tensorboard;
 mod utc;
 
 pub use error::RunError;
@@ -38,8 +44,12 @@ pub use post_mortem::{PostMortem, RowFacts, TensorFacts};
 pub use progress_bar::ProgressBar;
 pub use progress_lines::ProgressLines;
 pub use provenance::Provenance;
+#[cfg(feature = "report")]
+pub use report::write_report;
 pub use run_dir::{RunDir, default_out};
 pub use samples::SampleFile;
 pub use stop::{StopFlag, StopReason};
 pub use summary::{Gate, Summary, ValidFigures};
+#[cfg(feature = "tensorboard")]
+pub use tensorboard::TensorBoard;
 pub use utc::utc_now;

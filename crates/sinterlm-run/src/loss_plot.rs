@@ -1,27 +1,39 @@
-//! `loss.png`: training and validation loss over tokens.
+//! `loss.png`: training and validation loss over tokens, learning rate and gradient norm below.
 
 use std::{
-    fs,
+    ops::Range,
     path::{Path, PathBuf},
     sync::LazyLock,
+    time::{Duration, Instant},
 };
 
 use plotters::{
+    coord::Shift,
     prelude::*,
     style::{FontDesc, FontFamily, FontStyle, register_font},
 };
-use serde_json::Value;
 
-use crate::{Event, Observer, RunError, atomic::write_atomic};
+use crate::{
+    Event, Observer, RunError,
+    atomic::write_atomic,
+    curves::{Bucket, Curves, short, thinned, token_unit},
+};
 
 /// Width and height of the picture in pixels.
-const SIZE: (u32, u32) = (1200, 750);
+const SIZE: (u32, u32) = (1200, 1000);
+/// Height of the losses' panel; the others share what is below.
+const LOSS_HEIGHT: u32 = 640;
 /// Drawn this much larger and averaged down, as the drawing library leaves lines jagged.
 const OVERSAMPLING: u32 = 2;
-/// More points than pixels say nothing; neighbours are averaged down to this many.
+/// Most points of a curve.
 const MAX_POINTS: usize = 600;
+/// Drawing may take one part in so many of the run's time.
+const SHARE: u32 = 300;
+/// Least time between two drawings.
+const PAUSE: Duration = Duration::from_secs(5);
 const TRAIN: RGBColor = RGBColor(0x4c, 0x78, 0xa8);
 const VALID: RGBColor = RGBColor(0xe4, 0x57, 0x56);
+const OTHER: RGBColor = RGBColor(0x54, 0x9e, 0x6d);
 const INK: RGBColor = RGBColor(0x33, 0x33, 0x33);
 const GRID: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
 
@@ -30,16 +42,17 @@ static FONT: LazyLock<bool> = LazyLock::new(|| {
     register_font("sinterlm", FontStyle::Normal, bytes).is_ok()
 });
 
-/// Draws the losses at every evaluation and at the end of the run.
+/// Draws at log intervals and evaluations, as often as a third of a per cent of the run's time
+/// allows, and at the end of the run.
 ///
 /// A picture that cannot be drawn or written is no reason to end a run: as an observer it only
 /// warns.
 #[derive(Debug)]
 pub struct LossPlot {
     path: PathBuf,
-    /// Tokens and nats per token.
-    train: Vec<(f64, f64)>,
-    valid: Vec<(f64, f64)>,
+    curves: Curves,
+    /// Not to be drawn again before this time.
+    not_before: Option<Instant>,
 }
 
 impl LossPlot {
@@ -47,33 +60,19 @@ impl LossPlot {
     pub fn new(path: impl AsRef<Path>) -> Self {
         Self {
             path: path.as_ref().to_path_buf(),
-            train: Vec::new(),
-            valid: Vec::new(),
+            curves: Curves::default(),
+            not_before: Instant::now().checked_add(PAUSE),
         }
     }
 
     /// Takes over the points of a metrics file, for a resumed run; lines that are none are skipped.
     #[must_use]
     pub fn with_history(mut self, metrics_path: impl AsRef<Path>) -> Self {
-        let text = fs::read_to_string(metrics_path).unwrap_or_default();
-        for line in text.lines() {
-            let Ok(row) = serde_json::from_str::<Value>(line) else {
-                continue;
-            };
-            let Some(tokens) = row["tokens"].as_f64() else {
-                continue;
-            };
-            if let Some(loss) = row["train/loss"].as_f64() {
-                self.train.push((tokens, loss));
-            }
-            if let Some(loss) = row["valid/loss"].as_f64() {
-                self.valid.push((tokens, loss));
-            }
-        }
+        self.curves = Curves::read(metrics_path.as_ref());
         self
     }
 
-    /// Draws the points so far as a PNG of 1200 x 750 pixels, in one step; without a point it
+    /// Draws the points so far as a PNG of 1200 x 1000 pixels, in one step; without a loss it
     /// does nothing.
     ///
     /// # Errors
@@ -84,19 +83,29 @@ impl LossPlot {
             path: self.path.clone(),
             fault,
         };
-        let (train, valid) = (drawable(&self.train), drawable(&self.valid));
-        let Some(frame) = Frame::around(&train, &valid) else {
+        let panels = Panels::of(&self.curves);
+        if panels.loss.most_tokens() <= 0.0 {
             return Ok(());
-        };
+        }
         if !*FONT {
             return Err(fault("the embedded font is damaged".into()));
         }
         let (width, height) = (SIZE.0 * OVERSAMPLING, SIZE.1 * OVERSAMPLING);
         let mut pixels = vec![0xff; (width * height * 3) as usize];
-        render(&mut pixels, (width, height), &frame, &train, &valid)
+        panels
+            .render(&mut pixels, (width, height))
             .map_err(|e| fault(e.to_string()))?;
         let png = encode(&averaged_down(&pixels)).map_err(|e| fault(e.to_string()))?;
         write_atomic(&self.path, &png)
+    }
+
+    fn draw_or_warn(&mut self) {
+        let started = Instant::now();
+        if let Err(error) = self.draw() {
+            tracing::warn!("{error}");
+        }
+        let pause = PAUSE.max(started.elapsed() * SHARE);
+        self.not_before = Instant::now().checked_add(pause);
     }
 }
 
@@ -104,144 +113,196 @@ impl Observer for LossPlot {
     fn on_event(&mut self, event: &Event<'_>) -> Result<(), RunError> {
         match event {
             Event::Step(record) if record.log => {
-                self.train.push((record.tokens as f64, record.loss));
-                return Ok(());
+                let tokens = record.tokens as f64;
+                self.curves.push("train/loss", tokens, record.loss);
+                self.curves.push("train/lr", tokens, record.lr);
+                self.curves
+                    .push("train/grad_norm", tokens, record.grad_norm);
             }
-            Event::Evaluated(record) => self.valid.push((record.tokens as f64, record.loss)),
-            Event::Finished { .. } => {}
+            Event::Evaluated(record) => {
+                let tokens = record.tokens as f64;
+                self.curves.push("valid/loss", tokens, record.loss);
+            }
+            Event::Finished { .. } => self.not_before = Some(Instant::now()),
             _ => return Ok(()),
         }
-        if let Err(error) = self.draw() {
-            tracing::warn!("{error}");
+        if self.not_before.is_some_and(|time| time <= Instant::now()) {
+            self.draw_or_warn();
         }
         Ok(())
     }
 }
 
-/// The ranges of both axes; tokens are counted in `unit`.
-struct Frame {
-    unit: f64,
-    unit_name: &'static str,
-    tokens: std::ops::Range<f64>,
-    loss: std::ops::Range<f64>,
+/// One curve of a panel.
+struct Series {
+    name: &'static str,
+    points: Vec<Bucket>,
+    color: RGBColor,
+    width: u32,
 }
 
-impl Frame {
-    /// The frame that shows all points, `None` without points.
-    fn around(train: &[(f64, f64)], valid: &[(f64, f64)]) -> Option<Self> {
-        let all = || train.iter().chain(valid);
-        let most = all().map(|p| p.0).reduce(f64::max)?;
-        let low = all().map(|p| p.1).reduce(f64::min)?;
-        let high = all().map(|p| p.1).reduce(f64::max)?;
-        let (unit, unit_name) = match most {
-            1e9.. => (1e9, "billions"),
-            1e6.. => (1e6, "millions"),
-            1e3.. => (1e3, "thousands"),
-            _ => (1.0, "count"),
+/// Curves over one pair of axes.
+struct Panel {
+    title: &'static str,
+    unit: &'static str,
+    series: Vec<Series>,
+    from_zero: bool,
+}
+
+impl Panel {
+    fn most_tokens(&self) -> f64 {
+        let points = self.series.iter().flat_map(|series| &series.points);
+        points.map(|point| point.tokens).fold(0.0, f64::max)
+    }
+
+    fn range(&self) -> Range<f64> {
+        let points = || self.series.iter().flat_map(|series| &series.points);
+        let low = points()
+            .map(|point| point.mean)
+            .fold(f64::INFINITY, f64::min);
+        let high = points()
+            .map(|point| point.mean)
+            .fold(f64::NEG_INFINITY, f64::max);
+        if low > high {
+            return 0.0..1.0;
+        }
+        let low = if self.from_zero { low.min(0.0) } else { low };
+        let margin = match high - low {
+            0.0 => high.abs().max(1e-6) * 0.06,
+            height => height * 0.06,
         };
-        let margin = ((high - low) * 0.06).max(0.01);
-        Some(Self {
+        if self.from_zero {
+            low..high + margin
+        } else {
+            low - margin..high + margin
+        }
+    }
+}
+
+/// The three panels of the picture.
+struct Panels {
+    loss: Panel,
+    below: [Panel; 2],
+}
+
+type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
+type Fault = Box<dyn std::error::Error>;
+
+impl Panels {
+    fn of(curves: &Curves) -> Self {
+        let series = |figure: &str, name, color, width| Series {
+            name,
+            points: thinned(curves.get(figure), MAX_POINTS),
+            color,
+            width,
+        };
+        let alone = |figure: &str, title, unit| Panel {
+            title,
             unit,
-            unit_name,
-            tokens: 0.0..(most / unit).max(1e-9) * 1.02,
-            loss: low - margin..high + margin,
-        })
+            series: vec![series(figure, "", OTHER, 2)],
+            from_zero: true,
+        };
+        Self {
+            loss: Panel {
+                title: "Loss",
+                unit: "nats per token",
+                series: vec![
+                    series("train/loss", "training", TRAIN, 2),
+                    series("valid/loss", "validation", VALID, 3),
+                ],
+                from_zero: false,
+            },
+            below: [
+                alone("train/lr", "Learning rate", "learning rate"),
+                alone(
+                    "train/grad_norm",
+                    "Gradient norm",
+                    "L2 norm before clipping",
+                ),
+            ],
+        }
+    }
+
+    fn render(&self, pixels: &mut [u8], size: (u32, u32)) -> Result<(), Fault> {
+        let root = BitMapBackend::with_buffer(pixels, size).into_drawing_area();
+        root.fill(&WHITE)?;
+        let (above, below) = root.split_vertically(LOSS_HEIGHT * OVERSAMPLING);
+        let (left, right) = below.split_horizontally(SIZE.0 * OVERSAMPLING / 2);
+        let most = self.loss.most_tokens();
+        self.loss.render(&above, most, 9)?;
+        for (panel, area) in self.below.iter().zip([&left, &right]) {
+            panel.render(area, most, 5)?;
+        }
+        root.present()?;
+        Ok(())
     }
 }
 
-/// Finite points, neighbours averaged until few enough are left.
-fn drawable(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let finite: Vec<_> = points.iter().filter(|p| p.1.is_finite()).copied().collect();
-    let group = finite.len().div_ceil(MAX_POINTS).max(1);
-    let mean = |group: &[(f64, f64)]| {
-        let sum = group
-            .iter()
-            .fold((0.0, 0.0), |sum, p| (sum.0 + p.0, sum.1 + p.1));
-        (sum.0 / group.len() as f64, sum.1 / group.len() as f64)
-    };
-    finite.chunks(group).map(mean).collect()
-}
-
-fn render(
-    pixels: &mut [u8],
-    size: (u32, u32),
-    frame: &Frame,
-    train: &[(f64, f64)],
-    valid: &[(f64, f64)],
-) -> Result<(), Box<dyn std::error::Error>> {
-    let scale = OVERSAMPLING;
-    let font = |size: u32| {
-        FontDesc::new(
-            FontFamily::Name("sinterlm"),
-            f64::from(size * scale),
-            FontStyle::Normal,
-        )
-    };
-    let root = BitMapBackend::with_buffer(pixels, size).into_drawing_area();
-    root.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&root)
-        .margin(18 * scale)
-        .margin_right(30 * scale)
-        .caption("Loss over tokens", font(26).color(&INK))
-        .x_label_area_size(58 * scale)
-        .y_label_area_size(78 * scale)
-        .build_cartesian_2d(frame.tokens.clone(), frame.loss.clone())?;
-    chart
-        .configure_mesh()
-        .x_desc(format!("tokens trained on ({})", frame.unit_name))
-        .y_desc("loss (nats per token)")
-        .x_labels(9)
-        .y_labels(9)
-        .x_label_formatter(&|x| short(*x))
-        .y_label_formatter(&|y| short(*y))
-        .label_style(font(17).color(&INK))
-        .axis_desc_style(font(19).color(&INK))
-        .axis_style(INK.stroke_width(scale))
-        .bold_line_style(GRID.stroke_width(scale))
-        .light_line_style(TRANSPARENT)
-        .draw()?;
-    let series = [
-        ("training", train, TRAIN, 2),
-        ("validation", valid, VALID, 3),
-    ];
-    for (name, points, color, width) in series {
-        if points.is_empty() {
-            continue;
-        }
-        let scaled = || points.iter().map(|p| (p.0 / frame.unit, p.1));
-        let stroke = color.stroke_width(width * scale);
-        let length = (26 * scale) as i32;
+impl Panel {
+    fn render(&self, area: &Area<'_>, most_tokens: f64, labels: usize) -> Result<(), Fault> {
+        let scale = OVERSAMPLING;
+        let font = |size: u32| {
+            FontDesc::new(
+                FontFamily::Name("sinterlm"),
+                f64::from(size * scale),
+                FontStyle::Normal,
+            )
+        };
+        let (unit, unit_name) = token_unit(most_tokens);
+        let tokens = 0.0..most_tokens / unit * 1.02;
+        let mut chart = ChartBuilder::on(area)
+            .margin(16 * scale)
+            .margin_right(28 * scale)
+            .caption(self.title, font(22).color(&INK))
+            .x_label_area_size(52 * scale)
+            .y_label_area_size(80 * scale)
+            .build_cartesian_2d(tokens, self.range())?;
         chart
-            .draw_series(LineSeries::new(scaled(), stroke))?
-            .label(name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + length, y)], stroke));
-        // Few points are told apart from a line; a single one would not show at all.
-        if points.len() <= 50 {
-            let radius = 5 * scale;
-            chart.draw_series(scaled().map(|p| Circle::new(p, radius, color.filled())))?;
+            .configure_mesh()
+            .x_desc(format!("tokens trained on ({unit_name})"))
+            .y_desc(self.unit)
+            .x_labels(labels)
+            .y_labels(labels)
+            .x_label_formatter(&|x| short(*x))
+            .y_label_formatter(&|y| short(*y))
+            .label_style(font(16).color(&INK))
+            .axis_desc_style(font(17).color(&INK))
+            .axis_style(INK.stroke_width(scale))
+            .bold_line_style(GRID.stroke_width(scale))
+            .light_line_style(TRANSPARENT)
+            .draw()?;
+        for series in self
+            .series
+            .iter()
+            .filter(|series| !series.points.is_empty())
+        {
+            let scaled = || series.points.iter().map(|p| (p.tokens / unit, p.mean));
+            let stroke = series.color.stroke_width(series.width * scale);
+            let length = (26 * scale) as i32;
+            let drawn = chart.draw_series(LineSeries::new(scaled(), stroke))?;
+            if !series.name.is_empty() {
+                drawn
+                    .label(series.name)
+                    .legend(move |(x, y)| PathElement::new([(x, y), (x + length, y)], stroke));
+            }
+            // Few points are told apart from a line; a single one would not show at all.
+            if series.points.len() <= 50 {
+                let (radius, fill) = ((series.width + 2) * scale, series.color.filled());
+                chart.draw_series(scaled().map(|p| Circle::new(p, radius, fill)))?;
+            }
         }
-    }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .margin(16 * scale)
-        .legend_area_size(36 * scale)
-        .label_font(font(18).color(&INK))
-        .background_style(WHITE.mix(0.85))
-        .border_style(GRID.stroke_width(scale))
-        .draw()?;
-    root.present()?;
-    Ok(())
-}
-
-/// A number without the zeros that say nothing: `2.5`, `300`.
-fn short(value: f64) -> String {
-    let text = format!("{value:.4}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" {
-        "0".into()
-    } else {
-        text.into()
+        if self.series.iter().any(|series| !series.name.is_empty()) {
+            chart
+                .configure_series_labels()
+                .position(SeriesLabelPosition::UpperRight)
+                .margin(16 * scale)
+                .legend_area_size(36 * scale)
+                .label_font(font(18).color(&INK))
+                .background_style(WHITE.mix(0.85))
+                .border_style(GRID.stroke_width(scale))
+                .draw()?;
+        }
+        Ok(())
     }
 }
 
@@ -277,6 +338,8 @@ fn encode(pixels: &[u8]) -> Result<Vec<u8>, png::EncodingError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::{EvalRecord, MetricsFile, StepRecord};
 
@@ -285,8 +348,8 @@ mod tests {
             step,
             tokens: 2048 * step,
             loss,
-            lr: 1e-3,
-            grad_norm: 1.0,
+            lr: 1e-2 * (step.min(60) as f64 / 60.0) * (1.0 - step as f64 / 1300.0),
+            grad_norm: 0.6 + 2.0 / (step as f64).sqrt() + 0.1 * (step % 7) as f64,
             tokens_per_second: 1.0,
             extra: vec![],
             log: true,
@@ -329,17 +392,11 @@ mod tests {
     }
 
     #[test]
-    fn the_plot_is_a_png_of_the_agreed_size_with_both_curves() {
+    fn the_plot_is_a_png_of_the_agreed_size_with_all_curves() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("loss.png");
         let mut plot = LossPlot::new(&path);
-        // Only drawing at the end: drawing ten times shows nothing new.
-        (plot.train, plot.valid) = (
-            (1..=90)
-                .map(|x| (x as f64 * 1e4, 9.0 - x as f64 / 20.0))
-                .collect(),
-            vec![(9e5, 5.0)],
-        );
+        play(&mut plot);
         plot.on_event(&Event::Finished {
             step: 90,
             reason: "all steps are done",
@@ -348,9 +405,18 @@ mod tests {
         let (info, pixels) = decode(&path);
         assert_eq!(
             (info.width, info.height, info.color_type),
-            (1200, 750, png::ColorType::Rgb)
+            (1200, 1000, png::ColorType::Rgb)
         );
-        assert!(holds(&pixels, TRAIN) && holds(&pixels, VALID) && holds(&pixels, INK));
+        // The losses above, learning rate and gradient norm in the halves below.
+        let (above, below) = pixels.split_at((1200 * LOSS_HEIGHT * 3) as usize);
+        assert!([TRAIN, VALID, INK].iter().all(|&color| holds(above, color)));
+        for half in [0..600, 600..1200] {
+            let in_half = |row: &[u8]| holds(&row[3 * half.start..3 * half.end], OTHER);
+            assert!(below.chunks_exact(1200 * 3).any(in_half), "{half:?}");
+        }
+        if let Some(keep) = std::env::var_os("SINTERLM_KEEP_PLOT") {
+            fs::copy(path, keep).unwrap();
+        }
     }
 
     #[test]
@@ -362,21 +428,26 @@ mod tests {
         assert!(!path.exists(), "nothing to draw yet");
         plot.on_event(&Event::Step(&step(1, f64::NAN))).unwrap();
         plot.draw().unwrap();
-        plot.on_event(&Event::Step(&step(0, 4.0))).unwrap();
+        plot.on_event(&Event::Step(&step(2, 4.0))).unwrap();
         plot.draw().unwrap();
         assert!(path.exists());
     }
 
     #[test]
-    fn a_plot_that_cannot_be_written_does_not_end_the_run() {
+    fn drawing_takes_a_small_share_of_the_time_and_no_run_ends_by_it() {
         let mut plot = LossPlot::new("/no/such/folder/loss.png");
-        plot.on_event(&Event::Step(&step(1, 4.0))).unwrap();
+        play(&mut plot);
         assert!(plot.draw().is_err());
-        plot.on_event(&Event::Finished {
+        let early = plot.not_before.unwrap();
+        let finished = Event::Finished {
             step: 1,
             reason: "done",
-        })
-        .unwrap();
+        };
+        let started = Instant::now();
+        plot.on_event(&finished).unwrap();
+        let (took, pause) = (started.elapsed(), plot.not_before.unwrap() - started);
+        assert!(plot.not_before.unwrap() > early && pause >= PAUSE);
+        assert!(pause >= took * (SHARE / 2), "{pause:?} after {took:?}");
     }
 
     #[test]
@@ -385,12 +456,12 @@ mod tests {
         let metrics_path = dir.path().join("metrics.jsonl");
         play(&mut MetricsFile::open(&metrics_path).unwrap());
         let plot = LossPlot::new(dir.path().join("loss.png")).with_history(&metrics_path);
-        assert_eq!((plot.train.len(), plot.valid.len()), (1200, 10));
-        assert_eq!(plot.train[0].0.to_bits(), 2048f64.to_bits());
-        assert!(drawable(&plot.train).len() <= MAX_POINTS);
-        plot.draw().unwrap();
-        if let Some(keep) = std::env::var_os("SINTERLM_KEEP_PLOT") {
-            fs::copy(dir.path().join("loss.png"), keep).unwrap();
-        }
+        let counts = ["train/loss", "train/lr", "train/grad_norm", "valid/loss"]
+            .map(|name| plot.curves.get(name).len());
+        assert_eq!(counts, [1200, 1200, 1200, 10]);
+        assert_eq!(
+            plot.curves.get("train/loss")[0].tokens.to_bits(),
+            2048f64.to_bits()
+        );
     }
 }

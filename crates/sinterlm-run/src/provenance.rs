@@ -12,9 +12,10 @@ use crate::{RunError, atomic::write_json, fields::Fields, utc_now};
 
 /// The record of where a run's results come from.
 ///
-/// [`collect`](Self::collect) fills in `version`, `git_commit` and `git_dirty` (absent outside a
+/// [`collect`](Self::collect) fills in `version`, `rustc`, `target`, `git_commit` and `git_dirty` (absent outside a
 /// repository), `command_line` and `started_utc`. The program [`set`](Self::set)s the rest:
-/// `device`, `dtype`, `threads`, `seed`, `data`, `tokenizer`, `template`.
+/// `device`, `dtype`, `threads`, `seed`, `burn`, `instruction_set`, and the fingerprints of `data`,
+/// `tokenizer` and, where there is one, `template`.
 #[derive(Debug, Clone)]
 pub struct Provenance {
     fields: Fields,
@@ -26,6 +27,8 @@ impl Provenance {
         let mut fields = Fields::default();
         fields.set("schema", 1);
         fields.set("version", env!("CARGO_PKG_VERSION"));
+        fields.set("rustc", env!("SINTERLM_RUSTC"));
+        fields.set("target", env!("SINTERLM_TARGET"));
         if let Some(commit) = git(&["rev-parse", "HEAD"]) {
             fields.set("git_commit", commit.trim());
             // Untracked files are left out: runs and data lie beside the sources.
@@ -118,6 +121,8 @@ mod tests {
         provenance.finish(&path).unwrap();
         let record = read(&path);
         assert_eq!(record["version"], env!("CARGO_PKG_VERSION"));
+        assert!(record["rustc"].as_str().unwrap().starts_with("rustc 1."));
+        assert!(!record["target"].as_str().unwrap().is_empty());
         assert_eq!(
             record["command_line"].as_array().unwrap().len(),
             std::env::args_os().count()

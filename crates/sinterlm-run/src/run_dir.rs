@@ -102,6 +102,11 @@ impl RunDir {
         self.path.join("post-mortem.json")
     }
 
+    /// `tensorboard/`: event files for TensorBoard.
+    pub fn tensorboard_dir(&self) -> PathBuf {
+        self.path.join("tensorboard")
+    }
+
     /// `tokenizer.json`: the tokenizer used.
     pub fn tokenizer_path(&self) -> PathBuf {
         self.path.join("tokenizer.json")

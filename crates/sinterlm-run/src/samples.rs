@@ -10,6 +10,15 @@ use crate::{Event, Observer, RunError, SampleText, atomic::write_atomic, readabl
 
 const HEADING: &str = "## Step ";
 
+/// The texts of one step, as read back.
+#[cfg(feature = "report")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SampleSection {
+    /// `Step 60, 30,720 tokens`.
+    pub(crate) heading: String,
+    pub(crate) samples: Vec<SampleText>,
+}
+
 /// Appends generated texts to a Markdown file, one section a step.
 #[derive(Debug)]
 pub struct SampleFile {
@@ -80,6 +89,49 @@ fn render(step: u64, tokens: u64, samples: &[SampleText]) -> String {
         }
     }
     text
+}
+
+/// The sections of a sample file, in order; lines that are none of ours are skipped.
+#[cfg(feature = "report")]
+pub(crate) fn read_sections(text: &str) -> Vec<SampleSection> {
+    let mut sections: Vec<SampleSection> = Vec::new();
+    let mut is_prompt = true;
+    for line in text.lines() {
+        if line.starts_with(HEADING) {
+            sections.push(SampleSection {
+                heading: line.trim_start_matches(['#', ' ']).to_owned(),
+                samples: Vec::new(),
+            });
+        }
+        let Some(section) = sections.last_mut() else {
+            continue;
+        };
+        match line {
+            "Prompt:" => {
+                is_prompt = true;
+                section.samples.push(SampleText {
+                    prompt: String::new(),
+                    text: String::new(),
+                });
+            }
+            "Written:" => is_prompt = false,
+            _ => {
+                let found = line.strip_prefix("    ").zip(section.samples.last_mut());
+                if let Some((line, sample)) = found {
+                    let part = if is_prompt {
+                        &mut sample.prompt
+                    } else {
+                        &mut sample.text
+                    };
+                    if !part.is_empty() {
+                        part.push('\n');
+                    }
+                    part.push_str(line);
+                }
+            }
+        }
+    }
+    sections
 }
 
 /// Where the first section of a step beyond `step` begins.

@@ -28,7 +28,7 @@ pub use guard::OnNonFinite;
 pub use hooks::{Evaluate, Hooks, OnSave, Outcome, Sample, SaveModel, StopCause};
 pub use next_token::NextToken;
 pub use objective::{At, Next, Objective};
-pub use optimizer::{Moments, Optimizer, OptimizerConfig, OptimizerKind, Update};
+pub use optimizer::{Moments, Optimizer, OptimizerConfig, OptimizerKind, OptimizerMemory, Update};
 pub use schedule::{ScheduleConfig, ScheduleKind};
 pub use state::{HostTensor, TrainState};
 pub use trainer::{StepReport, Trainer};

@@ -8,3 +8,4 @@ mod damage;
 mod harness;
 mod poison;
 mod runs;
+mod watching;

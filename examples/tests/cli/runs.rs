@@ -31,6 +31,8 @@ fn a_run_leaves_every_file_of_the_contract() {
         "summary.json",
         "samples.md",
         "loss.png",
+        "report.html",
+        "tensorboard",
         "tokenizer.json",
         "checkpoints/step-00000030/manifest.json",
         "checkpoints/step-00000060/manifest.json",
@@ -171,22 +173,6 @@ fn generate_refuses_a_prompt_that_is_no_text() {
     let ended = end(command.arg("--model").arg(&finished().0));
     ended.refused(2, &["stdin: byte 5 is not UTF-8", "--prompt"]);
     assert_eq!(ended.out, "");
-}
-
-#[test]
-fn a_plan_is_printed_and_nothing_written() {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("planned");
-    let ended = end(smoke(&out).arg("--plan")).done();
-    assert!(
-        ended
-            .out
-            .contains("plan: 60 steps of 1 x 8 rows of 64 tokens"),
-        "{}",
-        ended.out
-    );
-    assert!(ended.out.contains("plan: row 0: "), "{}", ended.out);
-    assert!(!out.exists());
 }
 
 #[test]

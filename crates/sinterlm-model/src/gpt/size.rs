@@ -11,23 +11,33 @@ pub struct Parameters {
     pub embedding: u64,
 }
 
-/// Bytes that a training step needs at once, by part.
+/// Bytes that a training step needs, by part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryEstimate {
     /// Master weights, f32.
     pub weights: u64,
-    /// Gradients, f32; twice that while micro-batches accumulate.
+    /// Gradients, f32; that of a tied table comes in two parts, one from each of its uses. Twice
+    /// that while micro-batches accumulate.
     pub gradients: u64,
     /// Optimizer state.
     pub optimizer: u64,
-    /// Activations kept for the backward pass of one micro-batch.
+    /// Activations kept for the backward pass of one micro-batch, and what its first block needs
+    /// beside them.
     pub activations: u64,
+    /// One chunk of logits.
+    pub logits: u64,
+    /// The largest single buffer: a parameter, an activation or the chunk of logits.
+    pub largest_buffer: u64,
 }
 
 impl MemoryEstimate {
     /// Sum of all parts in bytes.
+    ///
+    /// Not all parts are in use at one time: gradients come as activations go. But a process on the
+    /// CPU keeps what it has freed, in pieces that mostly don't fit what comes next, so the sum is
+    /// what its peak shows.
     pub fn total(&self) -> u64 {
-        self.weights + self.gradients + self.optimizer + self.activations
+        self.weights + self.gradients + self.optimizer + self.activations + self.logits
     }
 }
 
@@ -89,29 +99,43 @@ impl GptConfig {
     ) -> MemoryEstimate {
         let bytes = 4;
         let total = self.parameters().total;
+        let twice = if self.tied_head {
+            self.vocab_size * self.d_model
+        } else {
+            0
+        } as u64;
         let tokens = (micro_batch_size * seq) as u64;
-        let (d, d_ff) = (self.d_model as u64, self.d_ff() as u64);
+        let (d, d_ff, vocab) = (
+            self.d_model as u64,
+            self.d_ff() as u64,
+            self.vocab_size as u64,
+        );
         let [q, k] = self.attention_widths().map(|width| width as u64);
         // Per block: two norm outputs and two residual sums (4 d), q, k, v and the attended values,
         // q and k before their norms, the feed-forward layer before and after its activation.
         let normed = if self.qk_norm { q + k } else { 0 };
         let feed_forward = (2 + u64::from(self.is_gated())) * d_ff;
         let block = 4 * d + 2 * q + 2 * k + normed + feed_forward;
-        // Beside the blocks: embeddings, final norm, loss gradients and one chunk of logits.
-        let rest = 4 * d;
-        let chunk = 2 * 128 * self.vocab_size as u64;
+        // Beside the blocks: the last norm's output and its gradient; in the backward pass of the
+        // last block the gradients of its output and of its feed-forward layer.
+        let rest = 3 * d + d_ff;
         let n_layers = self.n_layers as u64;
         let blocks = if activation_checkpointing {
             n_layers * d + block
         } else {
             n_layers * block
         };
-        let activations = bytes * (tokens * (blocks + rest) + chunk);
+        // As `linear_cross_entropy` cuts them: 64 to 512 rows, 100 MiB of f32 logits.
+        let most = ((25 << 20) / vocab.max(1)).clamp(64, 512);
+        let logits = vocab * tokens.div_ceil(tokens.div_ceil(most).max(1));
+        let largest = [vocab * d, d * d_ff, tokens * d_ff, tokens * d, logits];
         MemoryEstimate {
             weights: bytes * total,
-            gradients: bytes * total,
+            gradients: bytes * (total + twice),
             optimizer: optimizer_bytes,
-            activations,
+            activations: bytes * tokens * (blocks + rest),
+            logits: bytes * logits,
+            largest_buffer: bytes * largest.into_iter().max().unwrap_or(0),
         }
     }
 }

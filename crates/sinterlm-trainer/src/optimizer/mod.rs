@@ -2,6 +2,7 @@
 
 mod config;
 mod rules;
+mod size;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use sinterlm_kernels::{self as kernels, MatmulPrecision, Moment, MomentKind};
 use sinterlm_model::PathStack;
 
 pub use config::{Moments, OptimizerConfig, OptimizerKind};
+pub use size::OptimizerMemory;
 
 use crate::gradients::Gradients;
 use crate::state::HostTensor;

@@ -33,6 +33,11 @@ impl<'a> Rule<'a> {
         }
     }
 
+    /// What the parameter follows.
+    pub(super) fn kind(self) -> OptimizerKind {
+        self.kind
+    }
+
     pub(super) fn update<const D: usize>(
         self,
         state: &mut ParamState<'_>,

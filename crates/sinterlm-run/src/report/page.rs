@@ -1,0 +1,369 @@
+//! The report's HTML, section by section.
+
+use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
+
+use serde_json::Value;
+
+use super::{
+    Report,
+    chart::{Chart, MAX_POINTS, Series},
+};
+use crate::{
+    curves::{short, thinned},
+    readable::{duration, thousands},
+};
+
+/// Title, unit, and curves of the charts that stand first: figure, name, class.
+type Known = (&'static str, &'static str, &'static [[&'static str; 3]]);
+
+const KNOWN: &[Known] = &[
+    (
+        "Loss",
+        "nats per token",
+        &[
+            ["train/loss", "training", "train"],
+            ["valid/loss", "validation", "valid"],
+        ],
+    ),
+    ("Learning rate", "", &[["train/lr", "", "other"]]),
+    (
+        "Gradient norm",
+        "before clipping",
+        &[["train/grad_norm", "", "other"]],
+    ),
+    (
+        "Speed",
+        "tokens per second",
+        &[["train/tokens_per_second", "", "other"]],
+    ),
+    (
+        "Memory",
+        "MiB resident",
+        &[["memory/resident_bytes", "", "other"]],
+    ),
+];
+
+const MIB: f64 = (1u64 << 20) as f64;
+
+pub(super) fn render(report: &Report) -> String {
+    let name = escaped(&report.name);
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <title>{name}</title><style>\n{}</style></head>\n<body><main>\n",
+        include_str!("style.css")
+    );
+    for section in [head, figures, gates, charts, samples, config, provenance] {
+        section(report, &mut page);
+        page.push('\n');
+    }
+    page.push_str(
+        "<footer>Written by sinterlm. Figures are explained in docs/metrics.md.</footer>\n",
+    );
+    page.push_str("</main></body></html>\n");
+    page
+}
+
+/// Text as HTML shows it, whatever is in it; safe in attributes too.
+pub(super) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            // Control characters are not allowed in HTML, and a model may write them.
+            c if c.is_control() && !matches!(c, '\n' | '\t') => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+fn head(report: &Report, page: &mut String) {
+    let fact = |key: &str| {
+        report
+            .provenance
+            .as_ref()
+            .and_then(|facts| facts[key].as_str())
+    };
+    let badge = if report.summary.is_some() {
+        "<span class=\"badge good\">finished</span>".to_owned()
+    } else {
+        let steps = thousands(report.curves.steps);
+        format!("<span class=\"badge wait\">not finished, last logged step {steps}</span>")
+    };
+    let kind = report.summary.as_ref().map(|summary| summary.kind.as_str());
+    let words = [kind, fact("device"), fact("started_utc")];
+    let words: Vec<String> = words.into_iter().flatten().map(escaped).collect();
+    let name = escaped(&report.name);
+    put(
+        page,
+        format_args!(
+            "<h1>{name}</h1><p class=\"under\">{badge} {}</p>",
+            words.join(" · ")
+        ),
+    );
+}
+
+/// A figure with the digits that say something.
+fn figure(value: f64) -> String {
+    match value.abs() {
+        1000.0.. => thousands(value.abs().round() as u64),
+        100.0..1000.0 => short((value * 10.0).round() / 10.0),
+        10.0..100.0 => short((value * 100.0).round() / 100.0),
+        _ => short(value),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes as f64 / MIB {
+        mib if mib < 1024.0 => format!("{mib:.0} MiB"),
+        mib => format!("{:.2} GiB", mib / 1024.0),
+    }
+}
+
+/// The figures of the summary, or what the last lines of the metrics tell.
+fn figures(report: &Report, page: &mut String) {
+    let last = |name: &str| report.curves.get(name).last().map(|point| point.value);
+    let summary = report.summary.as_ref();
+    let valid = summary.and_then(|summary| summary.valid.as_ref());
+    let tokens = summary.and_then(|summary| summary.tokens);
+    let of_valid = |own: Option<f64>, name: &str| own.or_else(|| last(name));
+    let seconds = summary.and_then(|summary| summary.seconds);
+    let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let peak = summary.and_then(|summary| summary.peak_memory_bytes);
+    let speed = summary.and_then(|summary| summary.tokens_per_second);
+    let number = |value: f64| thousands(value.round() as u64);
+    let rows: [(&str, Option<String>); 10] = [
+        (
+            "validation loss, nats per token",
+            of_valid(valid.map(|v| v.loss), "valid/loss").map(figure),
+        ),
+        (
+            "perplexity",
+            of_valid(valid.map(|v| v.perplexity), "valid/perplexity").map(figure),
+        ),
+        (
+            "bits per byte",
+            of_valid(valid.and_then(|v| v.bits_per_byte), "valid/bits_per_byte").map(figure),
+        ),
+        (
+            "perplexity per GPT-2 token",
+            of_valid(
+                valid.and_then(|v| v.perplexity_per_gpt2_token),
+                "valid/perplexity_per_gpt2_token",
+            )
+            .map(figure),
+        ),
+        ("training loss, last logged", last("train/loss").map(figure)),
+        (
+            "steps",
+            Some(summary.and_then(|s| s.steps).unwrap_or(report.curves.steps)).map(thousands),
+        ),
+        (
+            "tokens",
+            tokens
+                .map(thousands)
+                .or_else(|| Some(number(report.curves.get("train/loss").last()?.tokens))),
+        ),
+        ("time", seconds.map(duration)),
+        (
+            "tokens per second",
+            speed
+                .or_else(|| last("train/tokens_per_second"))
+                .map(number),
+        ),
+        ("peak memory", peak.map(size)),
+    ];
+    page.push_str("<div class=\"figures\">");
+    for (name, value) in rows {
+        if let Some(value) = value {
+            put(
+                page,
+                format_args!("<div><b>{value}</b><span>{name}</span></div>"),
+            );
+        }
+    }
+    page.push_str("</div>");
+    for (name, value) in [
+        ("Test", summary.and_then(|s| s.test.as_ref())),
+        ("Before", summary.and_then(|s| s.before.as_ref())),
+        ("After", summary.and_then(|s| s.after.as_ref())),
+    ] {
+        if let Some(value) = value {
+            put(page, format_args!("<h2>{name}</h2>"));
+            facts(page, value);
+        }
+    }
+}
+
+fn gates(report: &Report, page: &mut String) {
+    let Some(summary) = report
+        .summary
+        .as_ref()
+        .filter(|summary| !summary.gates.is_empty())
+    else {
+        return;
+    };
+    page.push_str("<h2>Gates</h2><div class=\"card\"><table>");
+    for gate in &summary.gates {
+        let (class, word) = match gate.passed {
+            true => ("good", "passed"),
+            false => ("bad", "failed"),
+        };
+        let (name, value, target) = (escaped(&gate.name), figure(gate.value), figure(gate.target));
+        put(
+            page,
+            format_args!(
+                "<tr><th>{name}</th><td>{value}</td><td>target {target}</td>\
+                 <td><span class=\"badge {class}\">{word}</span></td></tr>"
+            ),
+        );
+    }
+    page.push_str("</table></div>");
+}
+
+/// The known charts, then one for each further figure.
+fn charts(report: &Report, page: &mut String) {
+    let points = |figure: &str| thinned(report.curves.get(figure), MAX_POINTS);
+    let mut drawn = Vec::new();
+    let mut rest: BTreeSet<&str> = report.curves.names().collect();
+    for (title, unit, curves) in KNOWN {
+        let series = curves.iter().map(|[figure, name, class]| {
+            rest.remove(figure);
+            let mut points = points(figure);
+            if *figure == "memory/resident_bytes" {
+                for point in &mut points {
+                    point.mean /= MIB;
+                    point.low /= MIB;
+                    point.high /= MIB;
+                }
+            }
+            Series {
+                name,
+                class,
+                points,
+            }
+        });
+        let is_loss = drawn.is_empty();
+        let chart = Chart {
+            title,
+            unit,
+            series: series.collect(),
+            from_zero: !is_loss,
+            size: if is_loss {
+                [1040.0, 380.0]
+            } else {
+                [512.0, 240.0]
+            },
+        };
+        drawn.extend(chart.render());
+    }
+    for figure in rest {
+        let (name, class) = (
+            "",
+            if figure.starts_with("valid/") {
+                "valid"
+            } else {
+                "other"
+            },
+        );
+        let series = Series {
+            name,
+            class,
+            points: points(figure),
+        };
+        let chart = Chart {
+            title: figure,
+            unit: "",
+            series: vec![series],
+            from_zero: false,
+            size: [512.0, 240.0],
+        };
+        drawn.extend(chart.render());
+    }
+    page.push_str("<h2>Curves</h2>");
+    if drawn.is_empty() {
+        page.push_str("<p class=\"none\">No metrics were logged.</p>");
+        return;
+    }
+    put(
+        page,
+        format_args!("<div class=\"charts\">{}</div>", drawn.concat()),
+    );
+}
+
+fn samples(report: &Report, page: &mut String) {
+    page.push_str("<h2>Samples</h2>");
+    if report.samples.is_empty() {
+        page.push_str("<p class=\"none\">The model wrote no samples.</p>");
+    }
+    for (age, section) in report.samples.iter().rev().enumerate() {
+        let open = if age == 0 { " open" } else { "" };
+        let heading = escaped(&section.heading);
+        put(
+            page,
+            format_args!("<details class=\"card\"{open}><summary>{heading}</summary>"),
+        );
+        for sample in &section.samples {
+            let (prompt, text) = (escaped(&sample.prompt), escaped(&sample.text));
+            put(
+                page,
+                format_args!("<div class=\"text\"><b>{prompt}</b>{text}</div>"),
+            );
+        }
+        page.push_str("</details>");
+    }
+}
+
+fn config(report: &Report, page: &mut String) {
+    page.push_str("<h2>Config</h2>");
+    match &report.config {
+        Some(text) => put(
+            page,
+            format_args!(
+                "<details class=\"card\"><summary>config.toml: running it again repeats the run\
+                 </summary><pre>{}</pre></details>",
+                escaped(text)
+            ),
+        ),
+        None => page.push_str("<p class=\"none\">There is no config.toml.</p>"),
+    }
+}
+
+fn provenance(report: &Report, page: &mut String) {
+    page.push_str("<h2>Provenance</h2>");
+    match &report.provenance {
+        Some(value) => facts(page, value),
+        None => page.push_str("<p class=\"none\">There is no run.json.</p>"),
+    }
+}
+
+/// A table of an object's fields.
+fn facts(page: &mut String, value: &Value) {
+    page.push_str("<div class=\"card\"><table>");
+    for (key, value) in value.as_object().into_iter().flatten() {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Array(words) if words.iter().all(Value::is_string) => {
+                let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
+                words.join(" ")
+            }
+            other => other.to_string(),
+        };
+        let (key, text) = (escaped(key), escaped(&text));
+        put(
+            page,
+            format_args!("<tr><th>{key}</th><td><code>{text}</code></td></tr>"),
+        );
+    }
+    page.push_str("</table></div>");
+}
+
+fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    text.write_fmt(arguments)
+        .expect("writing to a String cannot fail");
+}

@@ -1,0 +1,133 @@
+//! The page as text. How it looks is checked in a browser by `cargo xtask interop`.
+
+use super::*;
+use crate::{
+    EvalRecord, Event, Gate, MetricsFile, Observer, SampleFile, SampleText, StepRecord,
+    ValidFigures,
+};
+
+fn log(run: &Path, steps: u64) {
+    let mut metrics = MetricsFile::open(run.join("metrics.jsonl")).unwrap();
+    for step in 1..=steps {
+        let record = StepRecord {
+            step,
+            tokens: 512 * step,
+            loss: 2.0 + 5.0 / (1.0 + step as f64 / 30.0) + 0.1 * (step % 5) as f64,
+            lr: 1e-3,
+            grad_norm: if step == 40 { 90.0 } else { 0.7 },
+            tokens_per_second: 8000.0,
+            extra: vec![
+                ("memory/resident_bytes".into(), 5e8),
+                ("train/<b>odd</b>".into(), 1.0),
+            ],
+            log: true,
+        };
+        metrics.on_event(&Event::Step(&record)).unwrap();
+    }
+    let record = EvalRecord {
+        step: steps,
+        tokens: 512 * steps,
+        loss: 2.25,
+        figures: vec![
+            ("valid/loss".into(), 2.25),
+            ("valid/perplexity".into(), 9.4877),
+        ],
+    };
+    metrics.on_event(&Event::Evaluated(&record)).unwrap();
+}
+
+fn page(run: &Path) -> String {
+    fs::read_to_string(write_report(run).unwrap()).unwrap()
+}
+
+#[test]
+fn a_finished_run_shows_figures_gates_curves_samples_config_and_provenance() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path();
+    log(run, 50);
+    fs::write(run.join("config.toml"), "seed = 1 # <&>\n").unwrap();
+    fs::write(
+        run.join("run.json"),
+        r#"{"device":"flex","command_line":["a","--b"]}"#,
+    )
+    .unwrap();
+    let samples = [SampleText {
+        prompt: "Once".into(),
+        text: " upon</script><script>alert(1)</script>\n\n\u{1b}[0mend".into(),
+    }];
+    let sampled = Event::Sampled {
+        step: 50,
+        tokens: 25_600,
+        samples: &samples,
+    };
+    SampleFile::new(run.join("samples.md"))
+        .on_event(&sampled)
+        .unwrap();
+    let mut summary = Summary::new("pretrain");
+    (summary.steps, summary.peak_memory_bytes) = (Some(50), Some(1 << 30));
+    summary.valid = Some(ValidFigures {
+        loss: 2.25,
+        ..ValidFigures::default()
+    });
+    summary.gates = vec![
+        Gate::at_most("perplexity", 41.5, 40.0),
+        Gate::at_least("accuracy", 0.9, 0.5),
+    ];
+    summary.write(run.join("summary.json")).unwrap();
+
+    let page = page(run);
+    for part in [
+        ">finished</span>",
+        "<b>2.25</b><span>validation loss",
+        "<b>1.00 GiB</b>",
+        "<td>41.5</td><td>target 40</td><td><span class=\"badge bad\">failed",
+        "<span class=\"badge good\">passed",
+        "aria-label=\"Loss\"",
+        "aria-label=\"Memory\"",
+        "aria-label=\"train/&lt;b&gt;odd&lt;/b&gt;\"",
+        "Step 50, 25,600 tokens",
+        "<b>Once</b> upon&lt;/script&gt;&lt;script&gt;alert(1)",
+        "\u{fffd}[0mend",
+        "seed = 1 # &lt;&amp;&gt;",
+        "<code>a --b</code>",
+    ] {
+        assert!(page.contains(part), "no {part} in:\n{page}");
+    }
+    // Nothing is run or loaded.
+    for sign in [
+        "<script", "<link", "<img", "http:", "https:", "url(", "@import",
+    ] {
+        assert!(!page.contains(sign), "{sign}");
+    }
+}
+
+#[test]
+fn an_interrupted_or_empty_run_says_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let empty = page(dir.path());
+    for part in ["No metrics", "no samples", "no config.toml", "no run.json"] {
+        assert!(empty.contains(part), "{part}");
+    }
+    log(dir.path(), 7);
+    let mut stale = Summary::new("pretrain");
+    stale.steps = Some(5); // of the run before it was made longer
+    stale.write(dir.path().join("summary.json")).unwrap();
+    let page = page(dir.path());
+    assert!(page.contains("not finished, last logged step 7") && page.contains("<svg"));
+}
+
+#[test]
+fn a_hundred_thousand_lines_make_no_large_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = r#""tokens":1000,"train/loss":3.25,"train/lr":0.001,"train/grad_norm":0.5}"#;
+    let lines: Vec<String> = (0..100_000)
+        .map(|step| format!(r#"{{"step":{step},{line}"#))
+        .collect();
+    fs::write(dir.path().join("metrics.jsonl"), lines.join("\n")).unwrap();
+    let page = page(dir.path());
+    assert!(
+        page.contains("<polyline") && page.len() < 100_000,
+        "{} bytes",
+        page.len()
+    );
+}
