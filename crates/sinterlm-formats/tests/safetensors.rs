@@ -138,6 +138,22 @@ fn the_reference_crate_reads_our_files_and_we_read_its() {
 }
 
 #[test]
+fn deep_headers_end_in_an_error() {
+    let deep = "[".repeat(1 << 20);
+    for header in [
+        deep.clone(),
+        deep.replace('[', "{\"a\":"),
+        format!(r#"{{"x": {deep}"#),
+        format!(r#"{{"__metadata__": {{"x": {deep}"#),
+        format!(r#"{{"x": {{"dtype": "F32", "shape": {deep}"#),
+        format!(r#"{{"x": {{"other": {deep}{}"#, "]".repeat(1 << 20)),
+    ] {
+        let fault = message(crafted(&header, 0));
+        assert!(fault.starts_with("the header cannot be read"), "{fault}");
+    }
+}
+
+#[test]
 fn a_missing_tensor_is_told_with_what_there_is() {
     let (_dir, path) = valid_file();
     let error = SafetensorsFile::open(&path)
