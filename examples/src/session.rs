@@ -16,8 +16,8 @@ use sinterlm::run::{
     available_memory_bytes, peak_memory_bytes,
 };
 use sinterlm::trainer::{
-    Checkpoint, Hooks, MicroBatch, Outcome, StopCause, TrainError, TrainState, find_checkpoint,
-    set_aside_broken,
+    Checkpoint, Checkpoints, Hooks, MicroBatch, Outcome, StopCause, TrainError, TrainState,
+    find_checkpoint, set_aside_broken,
 };
 
 use crate::data::load_text;
@@ -34,6 +34,8 @@ struct ResumePoint {
     newest_whole: Option<PathBuf>,
     steps: u64,
     metrics_bytes: u64,
+    /// Absent from checkpoints of format version 1.
+    samples_bytes: Option<u64>,
 }
 
 /// A run directory in the hands of this process.
@@ -112,6 +114,9 @@ impl Session {
             newest_whole: checkpoint.as_ref().map(|c| c.path.clone()),
             steps: number("step"),
             metrics_bytes: number("metrics_bytes"),
+            samples_bytes: checkpoint
+                .as_ref()
+                .and_then(|c| c.state.scalars.get("samples_bytes")?.as_u64()),
         };
         let steps = resumed.steps;
         check_changes(&old, &config, steps).or_unusable()?;
@@ -249,7 +254,11 @@ impl Session {
             if self.dir.metrics_path().exists() {
                 MetricsFile::cut_back(self.dir.metrics_path(), point.metrics_bytes)?;
             }
-            SampleFile::cut_back(self.dir.samples_path(), point.steps)?;
+            let samples = self.dir.samples_path();
+            SampleFile::cut_back(&samples, point.steps)?;
+            if let Some(bytes) = point.samples_bytes.filter(|_| samples.exists()) {
+                MetricsFile::cut_back(samples, bytes)?; // texts of the run's end, written again
+            }
             let folder = self.dir.checkpoints_dir();
             set_aside_broken(&folder, point.newest_whole.as_deref())?;
             remove_stale_staging(&folder)?;
@@ -281,8 +290,16 @@ impl Session {
             .with(MetricsFile::open(self.dir.metrics_path())?)
             .with(SampleFile::new(self.dir.samples_path()))
             .with(plot.with_history(self.dir.metrics_path()));
-        let (config, tokenizer) = (self.dir.config_path(), self.dir.tokenizer_path());
-        let (metrics, end_of_text) = (self.dir.metrics_path(), self.end_of_text);
+        let (metrics, samples) = (self.dir.metrics_path(), self.dir.samples_path());
+        let end_of_text = self.end_of_text;
+        let checkpoints = Checkpoints {
+            files: vec![self.dir.config_path(), self.dir.tokenizer_path()],
+            keep: self.config.checkpoint.keep(),
+            background: self.config.checkpoint.background,
+            ..Checkpoints::new(self.dir.checkpoints_dir(), move |folder, model| {
+                Ok(save_model(folder, model, end_of_text)?)
+            })
+        };
         Ok(Hooks {
             kind,
             parameters: self.config.model.parameters().total,
@@ -292,18 +309,12 @@ impl Session {
             evaluate_at: self.config.eval.trigger(),
             sample: None,
             sample_at: self.config.eval.samples_trigger(),
-            checkpoints: Some((
-                self.dir.checkpoints_dir(),
-                Box::new(move |folder, model| Ok(save_model(folder, model, end_of_text)?)),
-            )),
+            checkpoints: Some(checkpoints),
             checkpoint_at: self.config.checkpoint.trigger(),
-            keep_last: self.config.checkpoint.keep_last,
-            on_save: Some(Box::new(move |folder, scalars| {
-                copy_into(folder, &[&config, &tokenizer])?;
-                scalars.insert(
-                    "metrics_bytes".into(),
-                    MetricsFile::len_bytes(&metrics).into(),
-                );
+            on_save: Some(Box::new(move |scalars| {
+                for (key, file) in [("metrics_bytes", &metrics), ("samples_bytes", &samples)] {
+                    scalars.insert(key.into(), MetricsFile::len_bytes(file).into());
+                }
                 Ok(())
             })),
             stop: Some(self.stop.clone()),

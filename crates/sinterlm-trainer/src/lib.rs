@@ -10,6 +10,7 @@ mod next_token;
 mod objective;
 mod optimizer;
 mod run_loop;
+mod saver;
 mod schedule;
 mod state;
 mod trainer;
@@ -17,7 +18,9 @@ mod trainer;
 pub use checkpoint::{Checkpoint, find_checkpoint, list_checkpoints, set_aside_broken};
 pub use config::{CheckpointConfig, EvalConfig, LogConfig, MicroBatch, TrainerConfig, Trigger};
 pub use error::TrainError;
-pub use hooks::{Evaluate, Hooks, OnSave, Outcome, Sample, SaveModel, StopCause};
+pub use hooks::{
+    Checkpoints, Evaluate, Hooks, Keep, OnSave, Outcome, Sample, SaveModel, StopCause,
+};
 pub use next_token::NextToken;
 pub use objective::{At, Next, Objective};
 pub use optimizer::{Moments, Optimizer, OptimizerConfig, OptimizerKind, Update};

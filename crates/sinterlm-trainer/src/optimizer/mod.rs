@@ -6,8 +6,8 @@ mod rules;
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor};
-use sinterlm_kernels::{self as kernels, MatmulPrecision, Moment, MomentKind};
+use burn::tensor::{Device, FloatDType, Tensor};
+use sinterlm_kernels::{self as kernels, MatmulPrecision, Moment, MomentFormat, MomentKind};
 use sinterlm_model::PathStack;
 
 pub use config::{Moments, OptimizerConfig, OptimizerKind};
@@ -19,7 +19,7 @@ use rules::Rule;
 /// Updates parameters one at a time and keeps their state.
 ///
 /// State is kept as flat vectors under `path.name`, for example `blocks.0.attn.q.weight.m`, in the
-/// format that [`OptimizerConfig::moments`] names; saved and loaded in f32, which is exact.
+/// format that [`OptimizerConfig::moments`] names. Saved in f32 or bf16, which is exact for all.
 #[derive(Debug)]
 pub struct Optimizer {
     config: OptimizerConfig,
@@ -107,7 +107,12 @@ impl Optimizer {
     /// Copies the state to the host, by name.
     pub fn save(&self) -> BTreeMap<String, HostTensor> {
         let host = |(name, moment): (&String, &Moment)| {
-            (name.clone(), HostTensor::read(moment.clone().into_values()))
+            let values = moment.clone().into_values();
+            let values = match moment.format() {
+                MomentFormat::Bf16 => values.cast(FloatDType::BF16),
+                _ => values,
+            };
+            (name.clone(), HostTensor::read(values))
         };
         self.state.iter().map(host).collect()
     }
@@ -118,7 +123,7 @@ impl Optimizer {
         self.state = state
             .into_iter()
             .map(|(key, values)| {
-                let format = config.format(values.values.len());
+                let format = config.format(values.len());
                 let moment = Moment::new(values.into_tensor(device), kind_of(&key), format);
                 (key, moment)
             })
