@@ -4,9 +4,10 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde_json::{Value, json};
 use sinterlm::burn::tensor::Device;
 use sinterlm::config::Seed;
-use sinterlm::data::{Prepared, StoreHeader, Tokenizer};
+use sinterlm::data::{DataError, Prepared, StoreHeader, Tokenizer, TokenizerConfig};
 use sinterlm::formats::{StagedDir, remove_stale_staging, write_file_atomic};
 use sinterlm::model::{Gpt, load_model, save_model};
 use sinterlm::recipes::PretrainConfig;
@@ -21,6 +22,7 @@ use sinterlm::trainer::{
 };
 
 use crate::data::load_text;
+use crate::data_files::{changed_files, data_files};
 use crate::exit::{Failure, OrFailure, say};
 use crate::resume::check_changes;
 use crate::weights::take_weights;
@@ -119,13 +121,16 @@ impl Session {
                 .and_then(|c| c.state.scalars.get("samples_bytes")?.as_u64()),
         };
         let steps = resumed.steps;
-        check_changes(&old, &config, steps).or_unusable()?;
+        let pieces = check_changes(&old, &config, steps).or_unusable()?;
         match &checkpoint {
             Some(found) => say(format!(
                 "resume: from {} (step {steps})",
                 found.path.display()
             )),
             None => say("resume: no whole checkpoint yet, starting at step 0"),
+        }
+        if let Some(pieces) = pieces {
+            say(format!("resume: {pieces}"));
         }
         let provenance = Provenance::collect_resumed(dir.provenance_path());
         let stop = StopFlag::install()?;
@@ -143,11 +148,23 @@ impl Session {
     /// Prepares the text.
     ///
     /// # Errors
-    /// Exit status 2 for faulty text, tokenizer or cache.
+    /// Exit status 2 for faulty text, tokenizer or cache, and for text that is no longer what the
+    /// run began with, unless that is accepted.
     pub fn prepare_text(&mut self, options: &Options) -> Result<Prepared, Failure> {
         let seed = Seed(self.config.seed);
+        let own_tokenizer = self.dir.tokenizer_path();
+        if options.accept_changed_data && own_tokenizer.is_file() {
+            self.config.data.fingerprint = None;
+            // One trained of the changed text would give the ids another meaning.
+            let path = std::path::absolute(own_tokenizer).or_unusable()?;
+            self.config.tokenizer = TokenizerConfig::File { path };
+        }
         let tokenizer = self.config.tokenizer.clone();
-        let prepared = load_text(options, &mut self.config.data, &tokenizer, seed).or_unusable()?;
+        let prepared = load_text(options, &mut self.config.data, &tokenizer, seed)
+            .map_err(|error| self.explain_change(error))
+            .or_unusable()?;
+        let files = data_files(&prepared.resolved.source);
+        self.provenance.set("data_files", json!(files));
         say(format!("data: {}", prepared.report.text));
         self.config.data = prepared.resolved.clone();
         self.config.tokenizer = prepared.resolved_tokenizer.clone();
@@ -156,6 +173,25 @@ impl Session {
         self.provenance
             .set("tokenizer", prepared.fingerprints.tokenizer.as_str());
         Ok(prepared)
+    }
+
+    /// Puts the files that changed in place of the fingerprints, where a run goes on.
+    fn explain_change(&self, error: anyhow::Error) -> anyhow::Error {
+        let changed = matches!(error.downcast_ref(), Some(DataError::SourceChanged { .. }));
+        if !changed || self.resumed.is_none() {
+            return error;
+        }
+        let text = std::fs::read_to_string(self.dir.provenance_path()).unwrap_or_default();
+        let record: Value = serde_json::from_str(&text).unwrap_or_default();
+        let files = data_files(&self.config.data.source);
+        let mut lines = changed_files(&record["data_files"], &files);
+        if lines.is_empty() {
+            lines.push(error.to_string());
+        }
+        anyhow::anyhow!(
+            "the text is no longer what the run began with; put it back, or go on with what there is now by --accept-changed-data:\n  {}",
+            lines.join("\n  ")
+        )
     }
 
     /// The model at the start: the checkpoint's, the one of `--model`, or drawn from the seed.

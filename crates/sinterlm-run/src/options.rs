@@ -33,6 +33,9 @@ pub struct Options {
     /// Go on with a run directory, from its newest whole checkpoint
     #[arg(long, value_name = "DIR")]
     pub resume: Option<PathBuf>,
+    /// Go on although the text has changed since the run began; with --resume
+    #[arg(long, requires = "resume")]
+    pub accept_changed_data: bool,
     /// The one seed of the run [default: the config's]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -96,6 +99,7 @@ mod tests {
             device: "cuda:1".into(),
             out: Some("o".into()),
             resume: None,
+            accept_changed_data: false,
             seed: Some(7),
             threads: NonZeroUsize::new(2),
             plan: true,
@@ -131,6 +135,8 @@ mod tests {
             );
         }
         assert!(parse("--resume r --set trainer.max_steps=9").is_ok());
+        assert!(parse("--resume r --accept-changed-data").is_ok());
+        assert_eq!(parse("--accept-changed-data").unwrap_err().exit_code(), 2);
         assert_eq!(parse("--threads 0").unwrap_err().exit_code(), 2);
     }
 }

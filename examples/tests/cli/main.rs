@@ -5,5 +5,6 @@
 mod bad_input;
 mod continued;
 mod damage;
+mod faults;
 mod harness;
 mod runs;
