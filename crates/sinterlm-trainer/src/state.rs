@@ -34,6 +34,11 @@ impl HostTensor {
         self.len() == 0
     }
 
+    /// The values, widened to f32.
+    pub fn to_f32(&self) -> Vec<f32> {
+        self.data.iter().collect()
+    }
+
     /// Moves it to a device, as rank 1 in f32.
     pub fn into_tensor(self, device: &Device) -> Tensor<1> {
         let len = self.len();

@@ -51,9 +51,10 @@ fn a_run_killed_again_and_again_loses_little_and_ends_as_the_unbroken_one() {
     let (mut killed, mut in_saving, mut runs, mut lost) = (0, 0, 0, 0);
     let mut run = folder.path().join("run-0");
     loop {
-        let mut command = match run.join("config.toml").is_file() {
-            true => resume(&run),
-            false => busy(&run),
+        let mut command = if run.join("config.toml").is_file() {
+            resume(&run)
+        } else {
+            busy(&run)
         };
         let mut child = command
             .stdout(Stdio::piped())
@@ -64,7 +65,7 @@ fn a_run_killed_again_and_again_loses_little_and_ends_as_the_unbroken_one() {
         // At a random moment, or as soon as a checkpoint is being written.
         let (chance, delay) = (rng.next_f32() < 0.5, rng.next_f32());
         let until = Duration::from_secs_f32(if chance { 1.2 * delay } else { 20.0 });
-        while killed < kills && start.elapsed() < until && !(is_saving(&run) && !chance) {
+        while killed < kills && start.elapsed() < until && (chance || !is_saving(&run)) {
             if child.try_wait().unwrap().is_some() {
                 break;
             }
