@@ -407,6 +407,9 @@ impl Session {
         for sample in &outcome.samples {
             say(format!("sample: {}{}", sample.prompt, sample.text));
         }
+        if let Some(best) = &outcome.best_checkpoint {
+            say(format!("best checkpoint: {}", best.display()));
+        }
         say(format!("run directory: {dir}"));
         Ok(ExitStatus::Done)
     }

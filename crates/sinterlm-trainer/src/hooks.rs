@@ -170,4 +170,6 @@ pub struct Outcome {
     pub samples: Vec<SampleText>,
     /// The last checkpoint.
     pub checkpoint: Option<PathBuf>,
+    /// The checkpoint with the lowest validation loss, where that one is kept.
+    pub best_checkpoint: Option<PathBuf>,
 }

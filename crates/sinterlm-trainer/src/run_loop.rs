@@ -128,6 +128,14 @@ impl<M: CausalLm + 'static, O: Objective<M>> Trainer<M, O> {
             reason,
         })?;
         let (steps, tokens, seconds) = (self.meters.steps, self.tokens(), self.meters.seconds);
+        let to = hooks.checkpoints.as_ref();
+        let saved = |step| {
+            let path = Checkpoint::path(&to?.folder, step);
+            path.is_dir().then_some(path)
+        };
+        let best = to
+            .is_some_and(|to| to.keep.best)
+            .then_some(self.meters.best_step);
         Ok(Outcome {
             cause,
             steps,
@@ -135,10 +143,8 @@ impl<M: CausalLm + 'static, O: Objective<M>> Trainer<M, O> {
             seconds,
             evaluation,
             samples,
-            checkpoint: hooks.checkpoints.as_ref().and_then(|to| {
-                let newest = Checkpoint::path(&to.folder, self.saved_at?);
-                newest.is_dir().then_some(newest)
-            }),
+            checkpoint: self.saved_at.and_then(saved),
+            best_checkpoint: best.and_then(saved),
         })
     }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Stdio;
 
 use crate::harness::{
-    Ended, SMOKE, content, copy_of_finished, curve, end, finished, resume, signal, smoke,
-    valid_loss, wait_for_lines,
+    Ended, SMOKE, content, copy_before_the_end, copy_of_finished, curve, end, finished, resume,
+    signal, smoke, valid_loss, wait_for_lines,
 };
 
 /// A schedule whose past does not depend on the run's length, so that it may be cut and lengthened.
@@ -119,6 +119,34 @@ fn a_resumed_run_takes_no_other_config_and_no_other_past() {
     assert_eq!(content(&run), before);
     let nothing = run.join("model");
     end(&mut resume(&nothing)).refused(2, &["model: holds no run", "give --resume"]);
+}
+
+#[test]
+fn a_resumed_run_may_cut_the_rows_of_its_steps_up_in_another_way() {
+    let (_folder, run) = copy_before_the_end();
+    fs::remove_dir_all(run.join("checkpoints/step-00000060")).unwrap();
+    let pieces = ["trainer.micro_batch_size=4", "trainer.grad_accum_steps=2"];
+    let ended = end(resume(&run).args(pieces.iter().flat_map(|piece| ["--set", piece]))).done();
+    for piece in pieces {
+        assert!(ended.out.contains(piece), "{}", ended.out);
+    }
+    let close = |figure: &str| {
+        let [ours, theirs] = [&run, &finished().0].map(|run| curve(run, figure));
+        for (a, b) in ours.iter().zip(&theirs) {
+            assert!(
+                a.0 == b.0 && (a.1 - b.1).abs() < 0.01,
+                "{figure}: {a:?} and {b:?}"
+            );
+        }
+        assert_eq!(ours.len(), theirs.len(), "{figure}");
+    };
+    close("train/loss");
+    close("valid/loss");
+    assert_ne!(
+        valid_loss(&run),
+        valid_loss(&finished().0),
+        "the pieces were the same"
+    );
 }
 
 #[test]

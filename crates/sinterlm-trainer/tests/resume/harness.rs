@@ -44,6 +44,7 @@ pub(crate) struct Case {
     pub(crate) rows: u64,
     pub(crate) grad_accum_steps: u64,
     pub(crate) background: bool,
+    pub(crate) patience: u64,
 }
 
 impl Default for Case {
@@ -57,6 +58,7 @@ impl Default for Case {
             rows: 2,
             grad_accum_steps: 2,
             background: true,
+            patience: 0,
         }
     }
 }
@@ -161,6 +163,7 @@ impl Setup {
             micro_batch_size: MicroBatch::Rows(case.rows),
             grad_accum_steps: case.grad_accum_steps,
             ema_decay: case.ema_decay,
+            early_stopping_patience: case.patience,
             ..TrainerConfig::default()
         };
         let model_config = GptConfig {
@@ -322,9 +325,9 @@ impl Left {
     }
 }
 
-/// A signal at step 3, in the middle of an interval of the metrics.
+/// A signal at step 4, in the middle of an interval of the metrics.
 pub(crate) const MIDDLE: Cut = Cut {
-    step: 3,
+    step: 4,
     place: Place::BehindTheStep,
     kill: false,
 };

@@ -46,7 +46,7 @@ fn another_instruction_set_changes_no_more_than_rounding() {
     assert_near(
         &weights(&run),
         &weights(&unbroken),
-        "baseline from step 3 on",
+        "baseline from step 4 on",
     );
 }
 
@@ -77,6 +77,6 @@ fn other_micro_batches_of_the_same_rows_change_no_more_than_rounding() {
     assert_near(
         &weights(&run),
         &weights(&unbroken),
-        "4 x 1 rows from step 3 on",
+        "4 x 1 rows from step 4 on",
     );
 }

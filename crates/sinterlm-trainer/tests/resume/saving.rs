@@ -27,19 +27,24 @@ fn a_run_resumed_at_its_end_does_no_step_more() {
     let mut trainer = setup.trainer(&Case::default(), None, None, &stop);
     trainer.run(&mut hooks).unwrap();
     let (found, _) = find_checkpoint(folder.path());
-    let mut found = found.unwrap();
-    for (key, cause) in [("is_over", StopCause::Objective), ("step", StopCause::Done)] {
-        let (step, is_over) = if key == "step" {
-            (STEPS, false)
-        } else {
-            (2, true)
-        };
-        found.state.scalars.insert("step".into(), step.into());
-        found.state.scalars.insert("is_over".into(), is_over.into());
-        let mut resumed = setup.trainer(&Case::default(), None, None, &stop);
-        resumed.resume(found.clone()).unwrap();
+    let found = found.unwrap();
+    let case = Case {
+        patience: 2,
+        ..Case::default()
+    };
+    for (key, value, cause) in [
+        ("is_over", true.into(), StopCause::Objective),
+        ("since_best", 2.into(), StopCause::EarlyStopping),
+        ("step", STEPS.into(), StopCause::Done),
+    ] {
+        let mut ended = found.clone();
+        ended.state.scalars.insert("step".into(), 2.into());
+        ended.state.scalars.insert(key.into(), value);
+        let step = ended.state.number("step");
+        let mut resumed = setup.trainer(&case, None, None, &stop);
+        resumed.resume(ended).unwrap();
         let outcome = resumed.run(&mut Hooks::default()).unwrap();
-        assert_eq!((outcome.cause, outcome.steps), (cause, step));
+        assert_eq!((outcome.cause, outcome.steps), (cause, step), "{key}");
     }
     let muon = Case {
         kind: OptimizerKind::Muon,

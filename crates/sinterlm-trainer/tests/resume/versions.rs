@@ -7,7 +7,7 @@ use sinterlm_model::{load_model, named_values};
 use sinterlm_run::StopFlag;
 use sinterlm_trainer::{Checkpoint, Hooks};
 
-use crate::harness::{Case, ISA, MIDDLE, Setup, assert_near, folder};
+use crate::harness::{Case, Cut, ISA, MIDDLE, Setup, assert_near, folder};
 
 fn fixture(version: u64) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/checkpoint-v{version}"))
@@ -21,7 +21,8 @@ const VERSION: u64 = 2;
 fn write_the_fixture() {
     let folder = folder();
     let setup = Setup::new();
-    setup.go(&Case::default(), folder.path(), Some(MIDDLE));
+    let third = Cut { step: 3, ..MIDDLE };
+    setup.go(&Case::default(), folder.path(), Some(third));
     let target = fixture(VERSION);
     std::fs::create_dir_all(&target).unwrap();
     for entry in std::fs::read_dir(folder.path().join("checkpoints/step-00000003")).unwrap() {
