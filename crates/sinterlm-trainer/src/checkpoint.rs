@@ -22,7 +22,8 @@ const SCALARS: &str = "trainer.json";
 const MANIFEST: &str = "manifest.json";
 /// Raised whenever an older reader could misread a newer checkpoint.
 ///
-/// 1: all tensors in f32, numbers as JSON has them. 2: bf16 moments as they are, fractions as text.
+/// 1: all tensors in f32, numbers as JSON has them. 2: moments in their own format, fractions as
+/// text.
 const VERSION: u64 = 2;
 /// The oldest version that is read.
 const OLDEST: u64 = 1;
@@ -159,7 +160,7 @@ impl Checkpoint {
         for name in file.names() {
             let view = file.tensor(name)?;
             let tensor = HostTensor::from_view(&view).ok_or_else(|| {
-                let found = format!("tensor `{name}` is {:?}, not f32 or bf16", view.dtype);
+                let found = format!("tensor `{name}` is {:?}, not F32, BF16 or U8", view.dtype);
                 fault(file.path(), &found, OLDER)
             })?;
             tensors.insert(name.to_owned(), tensor);
@@ -295,7 +296,10 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
             ));
         }
         let plain = self.device.clone().without_autodiff();
-        self.optimizer.load(optimizer, &plain);
+        self.optimizer.load(optimizer, &plain).map_err(|name| {
+            let found = format!("optimizer state `{name}` is not whole");
+            fault(&path, &found, OLDER)
+        })?;
         if let Some(own) = &mut self.ema {
             own.load(ema, &plain);
         }

@@ -6,7 +6,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use serde_json::Value;
 use sinterlm_formats::{Dtype, TensorEntry, TensorView};
 
-/// A float tensor on the host, row-major, f32 or bf16.
+/// A tensor on the host, row-major, of f32, bf16 or bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostTensor {
     data: TensorData,
@@ -22,6 +22,27 @@ impl HostTensor {
                 _ => data.convert::<f32>(),
             },
         }
+    }
+
+    /// A vector of bytes.
+    pub(crate) fn bytes(values: Vec<u8>) -> Self {
+        let len = values.len();
+        Self {
+            data: TensorData::new(values, [len]),
+        }
+    }
+
+    /// A vector of f32.
+    pub(crate) fn floats(values: Vec<f32>) -> Self {
+        let len = values.len();
+        Self {
+            data: TensorData::new(values, [len]),
+        }
+    }
+
+    /// Its memory as it is.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.data.as_bytes()
     }
 
     /// Number of values.
@@ -53,6 +74,7 @@ impl HostTensor {
             name: name.to_owned(),
             dtype: match self.data.dtype() {
                 DType::BF16 => Dtype::BF16,
+                DType::U8 => Dtype::U8,
                 _ => Dtype::F32,
             },
             shape: self.data.shape().iter().copied().collect(),
@@ -60,11 +82,12 @@ impl HostTensor {
         }
     }
 
-    /// Reads it back; `None` where it is neither f32 nor bf16.
+    /// Reads it back; `None` where it is of another type.
     pub(crate) fn from_view(view: &TensorView<'_>) -> Option<Self> {
         let dtype = match view.dtype {
             Dtype::F32 => DType::F32,
             Dtype::BF16 => DType::BF16,
+            Dtype::U8 => DType::U8,
             _ => return None,
         };
         let data = TensorData::from_bytes_vec(view.data.to_vec(), view.shape.clone(), dtype);
