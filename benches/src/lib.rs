@@ -1,8 +1,8 @@
 //! What the benches share: their cases ([`StepCase`], [`Op`]), the runner, and the yardstick that
 //! results are held against.
 //!
-//! `cargo bench` runs three programs: `kernels` (each operation), `profile` (what a step is made of)
-//! and `train_step` (whole steps, each in a process of its own).
+//! `cargo bench` runs four programs: `kernels` (each operation), `profile` (what a step is made of),
+//! `train_step` (whole steps, each in a process of its own) and `checkpoint` (saving and resuming).
 //! `docs/performance.md` says how to read them.
 
 mod arguments;

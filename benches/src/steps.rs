@@ -177,23 +177,8 @@ impl StepCase {
     ///
     /// The first step's loss is held against `ln vocab`, what fresh weights must give.
     pub fn start(&self) -> Box<dyn FnMut()> {
-        let device = Device::flex().autodiff();
+        let mut trainer = self.trainer(None);
         let vocab_size = self.model.vocab_size;
-        let objective = Noise {
-            rows: self.rows,
-            seq: self.seq,
-            vocab_size,
-            device: device.clone(),
-        };
-        let mut trainer = Trainer::new(
-            self.model.init(Seed(0), &device),
-            objective,
-            self.trainer.clone(),
-            self.optimizer.clone(),
-            ScheduleConfig::default(),
-            Seed(0),
-            &device,
-        );
         Box::new(move || {
             let report = trainer.step().expect("random tokens give a finite loss");
             let expected = (vocab_size as f64).ln();
@@ -203,6 +188,26 @@ impl StepCase {
                 report.loss
             );
         })
+    }
+
+    /// A trainer that makes such steps, of the given weights or of fresh ones.
+    pub fn trainer(&self, model: Option<Gpt>) -> Trainer<Gpt, impl Objective<Gpt> + use<>> {
+        let device = Device::flex().autodiff();
+        let objective = Noise {
+            rows: self.rows,
+            seq: self.seq,
+            vocab_size: self.model.vocab_size,
+            device: device.clone(),
+        };
+        Trainer::new(
+            model.unwrap_or_else(|| self.model.init(Seed(0), &device)),
+            objective,
+            self.trainer.clone(),
+            self.optimizer.clone(),
+            ScheduleConfig::default(),
+            Seed(0),
+            &device,
+        )
     }
 
     fn optimizer_name(&self) -> &'static str {

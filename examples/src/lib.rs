@@ -2,6 +2,7 @@
 //! samples as hooks of the trainer.
 
 mod data;
+mod data_files;
 mod device;
 mod exit;
 mod hooks;

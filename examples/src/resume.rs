@@ -3,54 +3,124 @@
 use anyhow::{Result, bail};
 use serde_json::Value;
 use sinterlm::recipes::PretrainConfig;
+use sinterlm::trainer::{MicroBatch, TrainerConfig};
 
-/// Tables that only say what is watched and saved.
-const FREE: [&str; 5] = ["eval", "sample", "checkpoint", "log", "trainer.max_steps"];
+/// What only says what is watched and saved, and when the run ends.
+const FREE: [&str; 8] = [
+    "eval",
+    "sample",
+    "checkpoint",
+    "log",
+    "data.cache_dir",
+    "data.max_download_bytes",
+    "trainer.max_steps", // looked at for itself
+    "trainer.early_stopping_patience",
+];
 
-/// Holds the changed config of a run against the one it was started with.
+/// How the rows of a step are cut up, which changes no more than rounding.
+const PIECES: [&str; 4] = [
+    "trainer.micro_batch_size",
+    "trainer.grad_accum_steps",
+    "trainer.rows_per_step",
+    "trainer.activation_checkpointing",
+];
+
+/// Holds the changed config of a run against the one it was started with; gives a line to be told
+/// where the steps to come are computed in other pieces.
 ///
 /// # Errors
-/// Names the first key whose change would make the finished `steps` another run.
-pub(crate) fn check_changes(old: &PretrainConfig, new: &PretrainConfig, steps: u64) -> Result<()> {
+/// Names every key whose change would make the finished `steps` another run.
+pub(crate) fn check_changes(
+    old: &PretrainConfig,
+    new: &PretrainConfig,
+    steps: u64,
+) -> Result<Option<String>> {
     let json = |config| serde_json::to_value(config).expect("configs are plain data");
-    if let Some(key) = first_change("", &json(old), &json(new)) {
-        bail!(
-            "--set {key}: would change the {steps} steps that are done; start a new run for it, or leave it as it was"
-        );
-    }
+    let mut changes = Vec::new();
+    collect_changes("", &json(old), &json(new), &mut changes);
+    let same_rows = rows(&old.trainer) == rows(&new.trainer);
+    let (pieces, mut faults): (Vec<_>, Vec<_>) = changes
+        .into_iter()
+        .partition(|change| same_rows && PIECES.contains(&change.key.as_str()));
+    let mut faults: Vec<String> = faults.drain(..).map(|change| change.to_string()).collect();
+
     let (before, after) = (old.trainer.max_steps, new.trainer.max_steps);
-    if after < steps {
-        bail!("--set trainer.max_steps={after}: the run has done {steps} steps already");
-    }
     // As bits: the past has to stay exactly what it was.
     let factor = |step, config: &PretrainConfig| {
         let factor = config.schedule.factor(step, config.trainer.max_steps);
         factor.to_bits()
     };
-    if (1..=steps).any(|step| factor(step, old) != factor(step, new)) {
+    if after < steps {
+        faults.push(format!(
+            "trainer.max_steps={after}: the run is beyond that; give at least {steps}"
+        ));
+    } else if old.schedule == new.schedule
+        && (1..=steps).any(|step| factor(step, old) != factor(step, new))
+    {
+        faults.push(format!(
+            "trainer.max_steps={after}: with {before} the steps that are done had other learning rates; only constant, inverse_sqrt and the stable part of warmup_stable_decay can be lengthened"
+        ));
+    }
+    if !faults.is_empty() {
+        let what = match steps {
+            0 => "make this another run".to_owned(),
+            _ => format!("change the {steps} steps that are done"),
+        };
         bail!(
-            "--set trainer.max_steps={after}: the schedule of {before} steps had other learning rates in the {steps} steps that are done; only constant, inverse_sqrt and the stable part of warmup_stable_decay can be lengthened"
+            "--set would {what}; start a new run for it, or leave out:\n  {}",
+            faults.join("\n  ")
         );
     }
-    Ok(())
+    let pieces: Vec<String> = pieces.iter().map(Change::to_string).collect();
+    Ok((!pieces.is_empty()).then(|| {
+        format!(
+            "{}; the steps stay the same but for rounding and the masks of dropout",
+            pieces.join(", ")
+        )
+    }))
 }
 
-fn first_change(path: &str, old: &Value, new: &Value) -> Option<String> {
+/// Rows of an optimizer step.
+fn rows(config: &TrainerConfig) -> u64 {
+    match config.micro_batch_size {
+        MicroBatch::Rows(rows) => rows * config.grad_accum_steps,
+        MicroBatch::Auto(_) => config.rows_per_step,
+    }
+}
+
+/// A key with another value.
+#[derive(Debug)]
+struct Change {
+    key: String,
+    old: Value,
+    new: Value,
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={}: the run has {}", self.key, self.new, self.old)
+    }
+}
+
+fn collect_changes(path: &str, old: &Value, new: &Value, changes: &mut Vec<Change>) {
     if FREE.contains(&path) || old == new {
-        return None;
+        return;
     }
     if let (Value::Object(a), Value::Object(b)) = (old, new) {
-        let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
-        return keys.into_iter().find_map(|key| {
-            let path = if path.is_empty() {
-                key.clone()
-            } else {
-                format!("{path}.{key}")
+        for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
+            let path = match path {
+                "" => key.clone(),
+                table => format!("{table}.{key}"),
             };
-            first_change(&path, &old[key], &new[key])
-        });
+            collect_changes(&path, &old[key], &new[key], changes);
+        }
+        return;
     }
-    Some(path.to_owned())
+    changes.push(Change {
+        key: path.to_owned(),
+        old: old.clone(),
+        new: new.clone(),
+    });
 }
 
 #[cfg(test)]
@@ -63,13 +133,20 @@ mod tests {
         let mut new = old.clone();
         new.log.every_steps = 3;
         new.checkpoint.every_steps = 7;
-        assert!(check_changes(&old, &new, 10).is_ok());
+        new.trainer.early_stopping_patience = 2;
+        new.data.cache_dir = Some("elsewhere".into());
+        assert_eq!(check_changes(&old, &new, 10).unwrap(), None);
         new.optimizer.beta2 = 0.99;
+        new.model.dropout = 0.5;
         let refused = check_changes(&old, &new, 10).unwrap_err().to_string();
-        assert!(
-            refused.starts_with("--set optimizer.beta2: would change"),
-            "{refused}"
-        );
+        assert!(refused.starts_with("--set would change the 10 steps"));
+        for change in [
+            "\n  optimizer.beta2=0.99: the run has 0.95",
+            "\n  model.dropout=0.5: the run has 0.0",
+        ] {
+            assert!(refused.contains(change), "{refused}");
+        }
+        assert_eq!(refused.lines().count(), 3, "{refused}");
     }
 
     #[test]
@@ -83,5 +160,23 @@ mod tests {
         assert!(check_changes(&old, &longer(&old), 500).is_err(), "cosine");
         old.schedule.kind = sinterlm::trainer::ScheduleKind::Constant;
         assert!(check_changes(&old, &longer(&old), 500).is_ok(), "constant");
+    }
+
+    #[test]
+    fn the_rows_of_a_step_may_be_cut_up_in_another_way() {
+        let mut old = PretrainConfig::default();
+        old.trainer.micro_batch_size = MicroBatch::Rows(8);
+        let mut new = old.clone();
+        new.trainer.micro_batch_size = MicroBatch::Rows(2);
+        new.trainer.grad_accum_steps = 4;
+        let told = check_changes(&old, &new, 10).unwrap().unwrap();
+        assert!(
+            told.contains("trainer.grad_accum_steps=4: the run has 1"),
+            "{told}"
+        );
+        assert!(told.contains("rounding"), "{told}");
+        new.trainer.grad_accum_steps = 5;
+        let refused = check_changes(&old, &new, 10).unwrap_err().to_string();
+        assert_eq!(refused.lines().count(), 3, "{refused}");
     }
 }

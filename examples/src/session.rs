@@ -4,9 +4,10 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde_json::{Value, json};
 use sinterlm::burn::tensor::{DType, Device};
 use sinterlm::config::Seed;
-use sinterlm::data::{Prepared, StoreHeader, Tokenizer};
+use sinterlm::data::{DataError, Prepared, StoreHeader, Tokenizer, TokenizerConfig};
 use sinterlm::formats::{StagedDir, remove_stale_staging, write_file_atomic};
 use sinterlm::kernels::Isa;
 use sinterlm::model::{Gpt, Precision, load_model, save_model};
@@ -17,11 +18,12 @@ use sinterlm::run::{
     available_memory_bytes, peak_memory_bytes, write_report,
 };
 use sinterlm::trainer::{
-    Checkpoint, Hooks, MicroBatch, Outcome, StopCause, TrainError, TrainState, find_checkpoint,
-    find_checkpoint_until, set_aside_broken,
+    Checkpoint, Checkpoints, Hooks, MicroBatch, Outcome, StopCause, TrainError, TrainState,
+    find_checkpoint, find_checkpoint_until, set_aside_broken,
 };
 
 use crate::data::load_text;
+use crate::data_files::{changed_files, data_files};
 use crate::exit::{Failure, OrFailure, say};
 use crate::post_mortem::PostMortemFile;
 use crate::resume::check_changes;
@@ -36,6 +38,8 @@ struct ResumePoint {
     newest_whole: Option<PathBuf>,
     steps: u64,
     metrics_bytes: u64,
+    /// Absent from checkpoints of format version 1.
+    samples_bytes: Option<u64>,
 }
 
 /// A run directory in the hands of this process.
@@ -118,15 +122,21 @@ impl Session {
             newest_whole: checkpoint.as_ref().map(|c| c.path.clone()),
             steps: number("step"),
             metrics_bytes: number("metrics_bytes"),
+            samples_bytes: checkpoint
+                .as_ref()
+                .and_then(|c| c.state.scalars.get("samples_bytes")?.as_u64()),
         };
         let steps = resumed.steps;
-        check_changes(&old, &config, steps).or_unusable()?;
+        let pieces = check_changes(&old, &config, steps).or_unusable()?;
         match &checkpoint {
             Some(found) => say(format!(
                 "resume: from {} (step {steps})",
                 found.path.display()
             )),
             None => say("resume: no whole checkpoint yet, starting at step 0"),
+        }
+        if let Some(pieces) = pieces {
+            say(format!("resume: {pieces}"));
         }
         let provenance = Provenance::collect_resumed(dir.provenance_path());
         let stop = StopFlag::install()?;
@@ -144,11 +154,23 @@ impl Session {
     /// Prepares the text.
     ///
     /// # Errors
-    /// Exit status 2 for faulty text, tokenizer or cache.
+    /// Exit status 2 for faulty text, tokenizer or cache, and for text that is no longer what the
+    /// run began with, unless that is accepted.
     pub fn prepare_text(&mut self, options: &Options) -> Result<Prepared, Failure> {
         let seed = Seed(self.config.seed);
+        let own_tokenizer = self.dir.tokenizer_path();
+        if options.accept_changed_data && own_tokenizer.is_file() {
+            self.config.data.fingerprint = None;
+            // One trained of the changed text would give the ids another meaning.
+            let path = std::path::absolute(own_tokenizer).or_unusable()?;
+            self.config.tokenizer = TokenizerConfig::File { path };
+        }
         let tokenizer = self.config.tokenizer.clone();
-        let prepared = load_text(options, &mut self.config.data, &tokenizer, seed).or_unusable()?;
+        let prepared = load_text(options, &mut self.config.data, &tokenizer, seed)
+            .map_err(|error| self.explain_change(error))
+            .or_unusable()?;
+        let files = data_files(&prepared.resolved.source);
+        self.provenance.set("data_files", json!(files));
         say(format!("data: {}", prepared.report.text));
         self.config.data = prepared.resolved.clone();
         self.config.tokenizer = prepared.resolved_tokenizer.clone();
@@ -157,6 +179,25 @@ impl Session {
         self.provenance
             .set("tokenizer", prepared.fingerprints.tokenizer.as_str());
         Ok(prepared)
+    }
+
+    /// Puts the files that changed in place of the fingerprints, where a run goes on.
+    fn explain_change(&self, error: anyhow::Error) -> anyhow::Error {
+        let changed = matches!(error.downcast_ref(), Some(DataError::SourceChanged { .. }));
+        if !changed || self.resumed.is_none() {
+            return error;
+        }
+        let text = std::fs::read_to_string(self.dir.provenance_path()).unwrap_or_default();
+        let record: Value = serde_json::from_str(&text).unwrap_or_default();
+        let files = data_files(&self.config.data.source);
+        let mut lines = changed_files(&record["data_files"], &files);
+        if lines.is_empty() {
+            lines.push(error.to_string());
+        }
+        anyhow::anyhow!(
+            "the text is no longer what the run began with; put it back, or go on with what there is now by --accept-changed-data:\n  {}",
+            lines.join("\n  ")
+        )
     }
 
     /// The model at the start: the checkpoint's, the one of `--model`, or drawn from the seed.
@@ -265,7 +306,11 @@ impl Session {
             if self.dir.metrics_path().exists() {
                 MetricsFile::cut_back(self.dir.metrics_path(), point.metrics_bytes)?;
             }
-            SampleFile::cut_back(self.dir.samples_path(), point.steps)?;
+            let samples = self.dir.samples_path();
+            SampleFile::cut_back(&samples, point.steps)?;
+            if let Some(bytes) = point.samples_bytes.filter(|_| samples.exists()) {
+                MetricsFile::cut_back(samples, bytes)?; // texts of the run's end, written again
+            }
             let folder = self.dir.checkpoints_dir();
             set_aside_broken(&folder, point.newest_whole.as_deref())?;
             remove_stale_staging(&folder)?;
@@ -304,8 +349,16 @@ impl Session {
             .with(SampleFile::new(self.dir.samples_path()))
             .with(plot.with_history(self.dir.metrics_path()))
             .with(TensorBoard::create(self.dir.tensorboard_dir())?);
-        let (config, tokenizer) = (self.dir.config_path(), self.dir.tokenizer_path());
-        let (metrics, end_of_text) = (self.dir.metrics_path(), self.end_of_text);
+        let (metrics, samples) = (self.dir.metrics_path(), self.dir.samples_path());
+        let end_of_text = self.end_of_text;
+        let checkpoints = Checkpoints {
+            files: vec![self.dir.config_path(), self.dir.tokenizer_path()],
+            keep: self.config.checkpoint.keep(),
+            background: self.config.checkpoint.background,
+            ..Checkpoints::new(self.dir.checkpoints_dir(), move |folder, model| {
+                Ok(save_model(folder, model, end_of_text)?)
+            })
+        };
         Ok(Hooks {
             kind,
             parameters: self.config.model.parameters().total,
@@ -315,18 +368,12 @@ impl Session {
             evaluate_at: self.config.eval.trigger(),
             sample: None,
             sample_at: self.config.eval.samples_trigger(),
-            checkpoints: Some((
-                self.dir.checkpoints_dir(),
-                Box::new(move |folder, model| Ok(save_model(folder, model, end_of_text)?)),
-            )),
+            checkpoints: Some(checkpoints),
             checkpoint_at: self.config.checkpoint.trigger(),
-            keep_last: self.config.checkpoint.keep_last,
-            on_save: Some(Box::new(move |folder, scalars| {
-                copy_into(folder, &[&config, &tokenizer])?;
-                scalars.insert(
-                    "metrics_bytes".into(),
-                    MetricsFile::len_bytes(&metrics).into(),
-                );
+            on_save: Some(Box::new(move |scalars| {
+                for (key, file) in [("metrics_bytes", &metrics), ("samples_bytes", &samples)] {
+                    scalars.insert(key.into(), MetricsFile::len_bytes(file).into());
+                }
                 Ok(())
             })),
             stop: Some(self.stop.clone()),
@@ -384,6 +431,9 @@ impl Session {
         }
         for sample in &outcome.samples {
             say(format!("sample: {}{}", sample.prompt, sample.text));
+        }
+        if let Some(best) = &outcome.best_checkpoint {
+            say(format!("best checkpoint: {}", best.display()));
         }
         say(format!("run directory: {dir}"));
         Ok(ExitStatus::Done)

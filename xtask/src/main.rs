@@ -17,6 +17,7 @@ mod process;
 mod report;
 mod repository;
 mod smoke;
+mod soak;
 mod tidy;
 
 use std::process::ExitCode;
@@ -40,6 +41,10 @@ measuring
   bench ... --record        and write benches/baselines/<machine>.json
   bench ... --compare       and print ratios to that file
   interop --run DIR         load a run's files in other libraries; says what it skips
+endurance
+  soak [--kills N]          kill runs 200 times, also while they save; each must end as the unbroken one
+  soak --minutes N          train that long; resident memory must stay flat
+  soak --checkpoint-cost    what saving and resuming cost the reference model; on a quiet machine
 bug reports
   doctor                    versions, processor, memory, GPUs, caches
 ";
@@ -80,6 +85,7 @@ fn dispatch() -> Result<()> {
         "fixtures" => fixtures::run(flag("--check")?),
         "bench" => bench::run(rest),
         "interop" => interop::run(rest),
+        "soak" => soak::run(rest),
         "doctor" => doctor::run(),
         other => bail!("no command `{other}`; see cargo xtask help"),
     }

@@ -94,6 +94,22 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes a folder and those above it, and flushes the folder that each new one lies in: what is
+/// written below would be lost with it in a power cut.
+pub(crate) fn create_dir_synced(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = parent_of(path);
+    if parent != path {
+        create_dir_synced(parent)?;
+    }
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => Err(error),
+        _ => sync_dir(parent),
+    }
+}
+
 /// Removes a file when dropped, unless disarmed.
 struct RemoveOnDrop(Option<PathBuf>);
 

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     FormatError,
-    atomic::{STAGING_PREFIX, parent_of, staging_path, sync_dir},
+    atomic::{STAGING_PREFIX, create_dir_synced, parent_of, staging_path, sync_dir},
 };
 
 /// A folder that is filled beside its final path and moved there in one step.
@@ -35,7 +35,7 @@ impl StagedDir {
         let final_path = final_path.as_ref().to_path_buf();
         refuse_taken(&final_path)?;
         let parent = parent_of(&final_path);
-        fs::create_dir_all(parent).map_err(|e| FormatError::io(parent, "create", e))?;
+        create_dir_synced(parent).map_err(|e| FormatError::io(parent, "create", e))?;
         let staged = staging_path(&final_path, |path| fs::create_dir(path))?;
         // Where folders cannot be locked the sweep leaves this one alone, which only costs space.
         let lock = File::open(&staged)

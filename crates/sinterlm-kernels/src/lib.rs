@@ -47,7 +47,7 @@ pub use layer_norm::layer_norm;
 pub use layout::RowLayout;
 pub use linear::linear;
 pub use linear_cross_entropy::{CrossEntropyOptions, linear_cross_entropy, linear_logprobs};
-pub use moments::{Moment, MomentFormat, MomentKind};
+pub use moments::{Moment, MomentCodes, MomentFormat, MomentKind};
 pub use muon::muon_momentum;
 pub use orthogonalize::{orthogonalize, orthogonalize_all};
 pub use packed::{PackedFormat, PackedMatrix, packed_linear};

@@ -19,7 +19,13 @@ pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
         let mut file = File::create(&temp)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&temp, path)
+        fs::rename(&temp, path)?;
+        // The folder, and the one above it, in which a new run's folder lies. Elsewhere folders
+        // cannot be opened as files, and renames are journalled.
+        let above = path.ancestors().skip(1).take(2);
+        above
+            .filter(|folder| cfg!(unix) && !folder.as_os_str().is_empty())
+            .try_for_each(|folder| File::open(folder)?.sync_all())
     };
     write().map_err(|e| {
         // The fault to report is the one above.

@@ -39,6 +39,9 @@ pub struct Options {
     /// Compute step N of --resume DIR again and print its activations and gradients; writes nothing
     #[arg(long, value_name = "N", requires = "resume")]
     pub replay_step: Option<NonZeroU64>,
+    /// Go on although the text has changed since the run began; with --resume
+    #[arg(long, requires = "resume")]
+    pub accept_changed_data: bool,
     /// The one seed of the run [default: the config's]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -103,6 +106,7 @@ mod tests {
             out: Some("o".into()),
             resume: None,
             replay_step: None,
+            accept_changed_data: false,
             seed: Some(7),
             threads: NonZeroUsize::new(2),
             plan: true,
@@ -140,6 +144,8 @@ mod tests {
         assert!(parse("--resume r --set trainer.max_steps=9").is_ok());
         assert!(parse("--resume r --replay-step 4").is_ok());
         assert_eq!(parse("--replay-step 4").unwrap_err().exit_code(), 2);
+        assert!(parse("--resume r --accept-changed-data").is_ok());
+        assert_eq!(parse("--accept-changed-data").unwrap_err().exit_code(), 2);
         assert_eq!(parse("--threads 0").unwrap_err().exit_code(), 2);
     }
 }

@@ -1,19 +1,18 @@
 //! Checkpoint folders: a model folder, the trainer's state and a manifest, written as one.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sinterlm_formats::{
-    Dtype, SafetensorsFile, StagedDir, TensorEntry, sha256_file, write_file_atomic,
-    write_safetensors,
+    SafetensorsFile, StagedDir, TensorEntry, sha256_file, write_file_atomic, write_safetensors,
 };
 use sinterlm_model::CausalLm;
 
 use crate::error::TrainError;
+use crate::hooks::Keep;
 use crate::objective::Objective;
 use crate::state::{HostTensor, TrainState};
 use crate::trainer::{Meters, Trainer};
@@ -22,7 +21,12 @@ const STATE: &str = "trainer.safetensors";
 const SCALARS: &str = "trainer.json";
 const MANIFEST: &str = "manifest.json";
 /// Raised whenever an older reader could misread a newer checkpoint.
-const VERSION: u64 = 1;
+///
+/// 1: all tensors in f32, numbers as JSON has them. 2: moments in their own format, fractions as
+/// text.
+const VERSION: u64 = 2;
+/// The oldest version that is read.
+const OLDEST: u64 = 1;
 /// The remedy for a broken checkpoint.
 const OLDER: &str = "use an older checkpoint";
 
@@ -49,25 +53,26 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Writes `folder/step-NNNNNNNN`: `fill` puts files into the staged folder and gives the
-    /// state; the manifest comes last and the whole appears at once or not at all.
+    /// Where the checkpoint of a step lies.
+    pub(crate) fn path(folder: &Path, step: u64) -> PathBuf {
+        folder.join(format!("step-{step:08}"))
+    }
+
+    /// Writes `folder/step-NNNNNNNN`: `fill` puts the model into the staged folder, the state
+    /// follows, the manifest comes last, and the whole appears at once or not at all.
     pub(crate) fn write(
         folder: &Path,
         step: u64,
-        fill: impl FnOnce(&Path) -> Result<TrainState, TrainError>,
+        state: &TrainState,
+        fill: impl FnOnce(&Path) -> Result<(), TrainError>,
     ) -> Result<PathBuf, TrainError> {
-        let path = folder.join(format!("step-{step:08}"));
+        let path = Self::path(folder, step);
         let staged = StagedDir::create(&path)?;
-        let state = fill(staged.path())?;
+        fill(staged.path())?;
         let entries: Vec<TensorEntry<'_>> = state
             .tensors
             .iter()
-            .map(|(name, tensor)| TensorEntry {
-                name: name.clone(),
-                dtype: Dtype::F32,
-                shape: tensor.shape.clone(),
-                data: Cow::Owned(tensor.values.iter().flat_map(|v| v.to_le_bytes()).collect()),
-            })
+            .map(|(name, tensor)| tensor.entry(name))
             .collect();
         write_safetensors(staged.path().join(STATE), &entries, &BTreeMap::new())?;
         write_json(&staged.path().join(SCALARS), &state.scalars)?;
@@ -91,15 +96,19 @@ impl Checkpoint {
         Ok(path)
     }
 
-    /// Removes all but the newest `keep` checkpoints; 0 keeps all.
-    pub(crate) fn keep_last(folder: &Path, keep: usize) -> Result<(), TrainError> {
+    /// Removes the checkpoints that need not stay; `best` is the step of the best one.
+    pub(crate) fn rotate(folder: &Path, keep: &Keep, best: u64) -> Result<(), TrainError> {
         let checkpoints = list_checkpoints(folder);
-        let surplus = if keep == 0 {
-            0
-        } else {
-            checkpoints.len().saturating_sub(keep)
+        let surplus = match keep.last {
+            0 => 0,
+            last => checkpoints.len().saturating_sub(last),
         };
         for old in &checkpoints[..surplus] {
+            let step = step_of(old).unwrap_or_default();
+            let is_due = keep.every_steps > 0 && step.is_multiple_of(keep.every_steps);
+            if is_due || (keep.best && step == best) {
+                continue;
+            }
             fs::remove_dir_all(old)
                 .map_err(|error| fault(old, &error.to_string(), "remove it by hand"))?;
         }
@@ -112,8 +121,11 @@ impl Checkpoint {
     /// [`TrainError::Checkpoint`] names the file that is missing, changed or unreadable.
     pub fn verify(path: &Path) -> Result<(), TrainError> {
         let manifest: Manifest = read_json(&path.join(MANIFEST))?;
-        if manifest.version != VERSION {
-            let found = format!("format version {} is not {VERSION}", manifest.version);
+        if !(OLDEST..=VERSION).contains(&manifest.version) {
+            let found = format!(
+                "format version {} is none of {OLDEST} to {VERSION}",
+                manifest.version
+            );
             return Err(fault(
                 path,
                 &found,
@@ -146,10 +158,12 @@ impl Checkpoint {
         let file = SafetensorsFile::open(path.join(STATE))?;
         let mut tensors = BTreeMap::new();
         for name in file.names() {
-            let name = name.to_string();
-            let shape = file.tensor(&name)?.shape.clone();
-            let values = file.to_f32(&name)?;
-            tensors.insert(name, HostTensor { shape, values });
+            let view = file.tensor(name)?;
+            let tensor = HostTensor::from_view(&view).ok_or_else(|| {
+                let found = format!("tensor `{name}` is {:?}, not F32, BF16 or U8", view.dtype);
+                fault(file.path(), &found, OLDER)
+            })?;
+            tensors.insert(name.to_owned(), tensor);
         }
         let scalars = read_json(&path.join(SCALARS))?;
         Ok(Self {
@@ -174,15 +188,16 @@ impl FileFact {
 /// The checkpoints of a folder, oldest first; unfinished ones have another name and are not seen.
 pub fn list_checkpoints(folder: &Path) -> Vec<PathBuf> {
     let mut found = read_dir(folder).unwrap_or_default();
-    found.retain(|path| {
-        path.file_name().is_some_and(|name| {
-            let name = name.to_string_lossy();
-            name.strip_prefix("step-")
-                .is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
-        })
-    });
-    found.sort();
+    found.retain(|path| step_of(path).is_some());
+    found.sort_by_key(|path| step_of(path));
     found
+}
+
+/// The step in a checkpoint's name, `step-NNNNNNNN`.
+fn step_of(path: &Path) -> Option<u64> {
+    let digits = path.file_name()?.to_str()?.strip_prefix("step-")?;
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| is_number)
 }
 
 /// The newest whole checkpoint of a folder, and what is wrong with each newer one.
@@ -192,14 +207,7 @@ pub fn find_checkpoint(folder: &Path) -> (Option<Checkpoint>, Vec<TrainError>) {
 
 /// [`find_checkpoint`] among those of at most `step` finished steps.
 pub fn find_checkpoint_until(folder: &Path, step: u64) -> (Option<Checkpoint>, Vec<TrainError>) {
-    let is_early = |path: &&PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let number = name
-            .rsplit('-')
-            .next()
-            .and_then(|number| number.parse().ok());
-        number.is_none_or(|number: u64| number <= step)
-    };
+    let is_early = |path: &&PathBuf| step_of(path).is_none_or(|number| number <= step);
     let mut broken = Vec::new();
     for path in list_checkpoints(folder).iter().rev().filter(is_early) {
         match Checkpoint::open(path) {
@@ -216,8 +224,9 @@ pub fn find_checkpoint_until(folder: &Path, step: u64) -> (Option<Checkpoint>, V
 /// # Errors
 /// [`TrainError::Checkpoint`] where a folder cannot be renamed.
 pub fn set_aside_broken(folder: &Path, newest_whole: Option<&Path>) -> Result<(), TrainError> {
+    let newest = newest_whole.and_then(step_of);
     for path in list_checkpoints(folder) {
-        if newest_whole.is_some_and(|whole| path.as_path() <= whole) {
+        if newest.is_some() && step_of(&path) <= newest {
             continue;
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -239,25 +248,26 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
         if let Some(ema) = &self.ema {
             state.put_section("ema", ema.save());
         }
-        let Meters {
-            steps,
-            tokens,
-            seconds,
-            best_loss,
-            since_best,
-        } = &self.meters;
+        let meters = &self.meters;
         let scalars = [
-            ("step", Value::from(*steps)),
-            ("tokens", Value::from(*tokens)),
-            ("seconds", Value::from(*seconds)),
-            ("since_best", Value::from(*since_best)),
-            ("best_loss", best_loss.map_or(Value::Null, Value::from)),
+            ("step", Value::from(meters.steps)),
+            ("since_best", Value::from(meters.since_best)),
+            ("best_step", Value::from(meters.best_step)),
+            ("is_over", Value::from(meters.is_over)),
             ("seed", Value::from(self.seed.0)),
+            ("optimizer", json!(self.optimizer.config().kind)),
         ];
         state
             .scalars
             .extend(scalars.map(|(key, value)| (key.to_owned(), value)));
         self.guard.save(&mut state);
+        state.put_float("tokens", meters.tokens);
+        state.put_float("seconds", meters.seconds);
+        state.put_float("interval_tokens", meters.interval_tokens);
+        state.put_float("interval_nats", meters.interval_nats);
+        if let Some(best) = meters.best_loss {
+            state.put_float("best_loss", best);
+        }
         self.objective.save(&mut state);
         state
     }
@@ -265,8 +275,8 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
     /// Goes on from a checkpoint whose weights the model was made of.
     ///
     /// # Errors
-    /// [`TrainError::Checkpoint`] where the state is of another run: another seed, or optimizer
-    /// state that the optimizer in force would not have made.
+    /// [`TrainError::Checkpoint`] where the state is of another run: another seed or optimizer, or
+    /// with and without a moving average.
     pub fn resume(&mut self, checkpoint: Checkpoint) -> Result<(), TrainError> {
         let Checkpoint { path, mut state } = checkpoint;
         if state.number("seed") != self.seed.0 {
@@ -276,6 +286,11 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
                 self.seed.0
             );
             return Err(fault(&path, &found, "use the run's own config"));
+        }
+        let own = json!(self.optimizer.config().kind);
+        if let Some(other) = state.scalars.get("optimizer").filter(|kind| **kind != own) {
+            let found = format!("was written with optimizer {other}, the run has {own}");
+            return Err(fault(&path, &found, "keep optimizer.kind as it was"));
         }
         let optimizer = state.take_section("optimizer");
         let ema = state.take_section("ema");
@@ -291,17 +306,24 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
             ));
         }
         let plain = self.device.clone().without_autodiff();
-        self.optimizer.load(optimizer, &plain);
+        self.optimizer.load(optimizer, &plain).map_err(|name| {
+            let found = format!("optimizer state `{name}` is not whole");
+            fault(&path, &found, OLDER)
+        })?;
         if let Some(own) = &mut self.ema {
             own.load(ema, &plain);
         }
-        let float = |key: &str| state.scalars.get(key).and_then(Value::as_f64);
+        let float = |key: &str| state.float(key).unwrap_or_default();
         self.meters = Meters {
             steps: state.number("step"),
-            tokens: float("tokens").unwrap_or(0.0),
-            seconds: float("seconds").unwrap_or(0.0),
-            best_loss: float("best_loss"),
+            tokens: float("tokens"),
+            seconds: float("seconds"),
+            best_loss: state.float("best_loss"),
+            best_step: state.number("best_step"),
             since_best: state.number("since_best"),
+            interval_tokens: float("interval_tokens"),
+            interval_nats: float("interval_nats"),
+            is_over: state.scalars.get("is_over") == Some(&Value::Bool(true)),
         };
         self.saved_at = Some(self.meters.steps);
         self.objective.load(&state)
@@ -315,6 +337,13 @@ fn fault(path: &Path, fault: &str, remedy: &str) -> TrainError {
         fault,
         remedy,
     }
+}
+
+/// Copies a file into a folder under its own name.
+pub(crate) fn copy_into(folder: &Path, file: &Path) -> Result<(), TrainError> {
+    let bytes = fs::read(file).map_err(|error| fault(file, &error.to_string(), "put it back"))?;
+    let target = folder.join(file.file_name().unwrap_or_default());
+    Ok(write_file_atomic(target, |out| out.write_all(&bytes))?)
 }
 
 fn read_dir(folder: &Path) -> Result<Vec<PathBuf>, TrainError> {

@@ -7,6 +7,7 @@ use sinterlm_model::{GptConfig, Precision};
 
 use crate::error::TrainError;
 use crate::guard::OnNonFinite;
+use crate::hooks::Keep;
 
 /// Rows of one forward and backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -274,6 +275,13 @@ pub struct CheckpointConfig {
     pub every_seconds: u64,
     /// Newest checkpoints kept; 0 = all.
     pub keep_last: usize,
+    /// Keep those at multiples of that many steps, too; 0 = none.
+    pub keep_every: u64,
+    /// Save at each new lowest validation loss, and keep that checkpoint until there is a better.
+    pub keep_best: bool,
+    /// Train on while a checkpoint is written. Costs memory for a copy of optimizer state and
+    /// weights; the bytes written are the same.
+    pub background: bool,
 }
 
 impl Default for CheckpointConfig {
@@ -283,6 +291,9 @@ impl Default for CheckpointConfig {
             every_tokens: 0,
             every_seconds: 0,
             keep_last: 2,
+            keep_every: 0,
+            keep_best: false,
+            background: true,
         }
     }
 }
@@ -294,6 +305,15 @@ impl CheckpointConfig {
             every_steps: self.every_steps,
             every_tokens: self.every_tokens,
             every_seconds: self.every_seconds,
+        }
+    }
+
+    /// Which to keep.
+    pub fn keep(&self) -> Keep {
+        Keep {
+            last: self.keep_last,
+            every_steps: self.keep_every,
+            best: self.keep_best,
         }
     }
 }

@@ -58,6 +58,9 @@ pub enum TrainError {
         /// What to do.
         remedy: String,
     },
+    /// The thread that writes checkpoints could not be started.
+    #[error("cannot start a thread to save on; set checkpoint.background = false")]
+    Thread(#[source] std::io::Error),
     /// No micro-batch fits the memory.
     #[error(
         "one row needs about {needed} MiB and {available} MiB are free; lower model.max_seq_len or model.d_model"

@@ -160,7 +160,7 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
     /// Hands what the last step left to tell to the observers.
     pub(crate) fn tell(&mut self, hooks: &mut Hooks<'_, M>) -> Result<(), TrainError> {
         if let Some(mut report) = self.post_mortem.take() {
-            let folder = hooks.checkpoints.as_ref().map(|(folder, _)| folder);
+            let folder = hooks.checkpoints.as_ref().map(|to| &to.folder);
             report.last_checkpoint = folder.and_then(|folder| list_checkpoints(folder).pop());
             hooks.observers.on_event(&Event::NotFinite(&report))?;
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 use sinterlm_run::{EvalRecord, Observers, SampleText, StopFlag};
@@ -14,11 +15,74 @@ use crate::error::TrainError;
 pub type Evaluate<'a, M> = Box<dyn FnMut(&M, bool) -> Result<EvalRecord, TrainError> + 'a>;
 /// Writes samples.
 pub type Sample<'a, M> = Box<dyn FnMut(&M) -> Vec<SampleText> + 'a>;
-/// Adds files and facts to a checkpoint that is being written.
-pub type OnSave<'a> =
-    Box<dyn FnMut(&Path, &mut BTreeMap<String, Value>) -> Result<(), TrainError> + 'a>;
-/// Writes a model folder.
-pub type SaveModel<'a, M> = Box<dyn FnMut(&Path, &M) -> Result<(), TrainError> + 'a>;
+/// Adds facts to the state of a checkpoint that is about to be written.
+pub type OnSave<'a> = Box<dyn FnMut(&mut BTreeMap<String, Value>) -> Result<(), TrainError> + 'a>;
+/// Writes a model folder, on the thread that saves.
+pub type SaveModel<M> = Arc<dyn Fn(&Path, &M) -> Result<(), TrainError> + Send + Sync>;
+
+/// Where checkpoints go, what lies in them, and which of them stay.
+pub struct Checkpoints<M> {
+    /// The folder that holds them.
+    pub folder: PathBuf,
+    /// Writes the model into one.
+    pub save_model: SaveModel<M>,
+    /// Files that are copied into each.
+    pub files: Vec<PathBuf>,
+    /// Which stay.
+    pub keep: Keep,
+    /// Go on with training while one is written; the end and a signal wait for it. Costs memory
+    /// for a copy of the optimizer's state, and for those weights that change meanwhile.
+    pub background: bool,
+}
+
+impl<M> Checkpoints<M> {
+    /// Checkpoints of nothing but the model and the trainer's state; all stay.
+    pub fn new(
+        folder: impl Into<PathBuf>,
+        save_model: impl Fn(&Path, &M) -> Result<(), TrainError> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            folder: folder.into(),
+            save_model: Arc::new(save_model),
+            files: Vec::new(),
+            keep: Keep::default(),
+            background: true,
+        }
+    }
+}
+
+// Written out, as derives would ask the same of `M`.
+impl<M> Clone for Checkpoints<M> {
+    fn clone(&self) -> Self {
+        Self {
+            folder: self.folder.clone(),
+            save_model: Arc::clone(&self.save_model),
+            files: self.files.clone(),
+            keep: self.keep,
+            background: self.background,
+        }
+    }
+}
+
+impl<M> std::fmt::Debug for Checkpoints<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Checkpoints")
+            .field("folder", &self.folder)
+            .field("keep", &self.keep)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which checkpoints stay when newer ones are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// The newest, that many; 0 = all.
+    pub last: usize,
+    /// Those at multiples of that many steps; 0 = none.
+    pub every_steps: u64,
+    /// The one with the lowest validation loss, for which one is written at each new lowest loss.
+    pub best: bool,
+}
 
 /// What a run does beside its steps, and when. Everything is off by default.
 pub struct Hooks<'a, M> {
@@ -38,13 +102,11 @@ pub struct Hooks<'a, M> {
     pub sample: Option<Sample<'a, M>>,
     /// When to write them; the end always does.
     pub sample_at: Trigger,
-    /// Folder for checkpoints, and how a model is written into one.
-    pub checkpoints: Option<(PathBuf, SaveModel<'a, M>)>,
+    /// Where checkpoints are written.
+    pub checkpoints: Option<Checkpoints<M>>,
     /// When to write one; the end and a signal always do.
     pub checkpoint_at: Trigger,
-    /// Newest checkpoints kept; 0 = all.
-    pub keep_last: usize,
-    /// Adds to each checkpoint.
+    /// Adds to the state in each checkpoint.
     pub on_save: Option<OnSave<'a>>,
     /// Set by a signal.
     pub stop: Option<StopFlag>,
@@ -64,7 +126,6 @@ impl<M> Default for Hooks<'_, M> {
             sample_at: Trigger::default(),
             checkpoints: None,
             checkpoint_at: Trigger::default(),
-            keep_last: 0,
             on_save: None,
             stop: None,
         }
@@ -109,4 +170,6 @@ pub struct Outcome {
     pub samples: Vec<SampleText>,
     /// The last checkpoint.
     pub checkpoint: Option<PathBuf>,
+    /// The checkpoint with the lowest validation loss, where that one is kept.
+    pub best_checkpoint: Option<PathBuf>,
 }

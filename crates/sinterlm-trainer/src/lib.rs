@@ -14,6 +14,7 @@ mod objective;
 mod optimizer;
 mod post_mortem;
 mod run_loop;
+mod saver;
 mod schedule;
 mod spikes;
 mod state;
@@ -25,7 +26,9 @@ pub use checkpoint::{
 pub use config::{CheckpointConfig, EvalConfig, LogConfig, MicroBatch, TrainerConfig, Trigger};
 pub use error::TrainError;
 pub use guard::OnNonFinite;
-pub use hooks::{Evaluate, Hooks, OnSave, Outcome, Sample, SaveModel, StopCause};
+pub use hooks::{
+    Checkpoints, Evaluate, Hooks, Keep, OnSave, Outcome, Sample, SaveModel, StopCause,
+};
 pub use next_token::NextToken;
 pub use objective::{At, Next, Objective};
 pub use optimizer::{Moments, Optimizer, OptimizerConfig, OptimizerKind, OptimizerMemory, Update};

@@ -1,51 +1,69 @@
 //! The loop around the steps: logging, evaluation, samples, checkpoints, stopping.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use sinterlm_model::CausalLm;
 use sinterlm_run::{EvalRecord, Event, Observer, SampleText, StepRecord, StopFlag};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, copy_into};
 use crate::error::TrainError;
 use crate::hooks::{Hooks, Outcome, StopCause};
 use crate::objective::{Next, Objective};
+use crate::saver::{Saved, Saver};
 use crate::trainer::{StepReport, Trainer};
 
-/// What has accumulated since the last line of metrics.
-struct Interval {
+/// Time: of the run, and of the steps since the last line of metrics.
+struct Clock {
+    /// Seconds of the run in the sessions before this one.
+    before: f64,
     started: Instant,
+    /// Later than the last line by what was no training.
+    line: Instant,
+    /// Tokens of this session since the last line.
     tokens: f64,
-    nats: f64,
 }
 
-impl Interval {
-    fn new() -> Self {
+impl Clock {
+    fn new(before: f64) -> Self {
+        let now = Instant::now();
         Self {
-            started: Instant::now(),
+            before,
+            started: now,
+            line: now,
             tokens: 0.0,
-            nats: 0.0,
         }
     }
 
-    /// Does what is no training, and leaves its time out of the interval.
+    fn seconds(&self) -> f64 {
+        self.before + self.started.elapsed().as_secs_f64()
+    }
+
+    /// Does what is no training, and leaves its time out of the speed.
     fn pause<R>(&mut self, work: impl FnOnce() -> R) -> R {
         let paused = Instant::now();
         let result = work();
-        self.started += paused.elapsed();
+        self.line += paused.elapsed();
         result
+    }
+
+    fn tokens_per_second(&self) -> f64 {
+        self.tokens / self.line.elapsed().as_secs_f64().max(1e-9)
+    }
+
+    fn next_line(&mut self) {
+        self.line = Instant::now();
+        self.tokens = 0.0;
     }
 }
 
-impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
+impl<M: CausalLm + 'static, O: Objective<M>> Trainer<M, O> {
     /// Trains until the last step, early stopping, or a signal; a checkpoint is written in each
-    /// case where a folder is given.
+    /// case where a folder is given, and whole when this returns.
     ///
     /// # Errors
-    /// [`TrainError`]; checkpoints already written stay.
+    /// [`TrainError`]; checkpoints already written stay. That a checkpoint in the background can't
+    /// be written ends the run at its next step.
     pub fn run(&mut self, hooks: &mut Hooks<'_, M>) -> Result<Outcome, TrainError> {
-        let before = self.meters.seconds;
-        let started = Instant::now();
         hooks.observers.on_event(&Event::Started {
             kind: hooks.kind,
             max_steps: self.config.max_steps,
@@ -53,55 +71,54 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
             tokens: self.tokens(),
             parameters: hooks.parameters,
         })?;
+        let mut clock = Clock::new(self.meters.seconds);
+        let mut saver = Saver::default();
         let mut evaluation = None;
         let mut samples = Vec::new();
-        let mut checkpoint = None;
-        let mut cause = StopCause::Done;
-        let mut interval = Interval::new();
-        while self.meters.steps < self.config.max_steps {
-            if let Some(reason) = hooks.stop.as_ref().and_then(StopFlag::requested) {
-                cause = StopCause::Requested(reason);
-                break;
+        let cause = loop {
+            if let Some(cause) = self.stop_cause(hooks) {
+                break cause;
             }
             let earlier = self.progress();
             let report = self.step();
             self.tell(hooks)?;
             let report = report?;
-            self.meters.seconds = before + started.elapsed().as_secs_f64();
+            self.meters.seconds = clock.seconds();
+            self.meters.is_over = report.next == Next::Stop;
             let now = self.progress();
-            self.log(hooks, &report, &mut interval, hooks.log.fires(earlier, now))?;
+            self.log(hooks, &report, &mut clock, hooks.log.fires(earlier, now))?;
+            if saver.is_over() {
+                clock.pause(|| finish_save(hooks, &mut saver))?;
+            }
 
             let last = self.meters.steps == self.config.max_steps;
+            let mut is_better = false;
             if !last && hooks.evaluate_at.fires(earlier, now) {
-                evaluation = interval.pause(|| self.evaluate(hooks, false))?;
+                evaluation = clock.pause(|| self.evaluate(hooks, false))?;
+                is_better = evaluation.is_some() && self.meters.best_step == self.meters.steps;
             }
             if !last && hooks.sample_at.fires(earlier, now) {
-                interval.pause(|| self.sample(hooks))?;
+                clock.pause(|| self.sample(hooks))?;
             }
-            if hooks.checkpoint_at.fires(earlier, now) {
-                checkpoint = interval.pause(|| self.save(hooks))?.or(checkpoint);
+            let keeps_best = hooks.checkpoints.as_ref().is_some_and(|to| to.keep.best);
+            if hooks.checkpoint_at.fires(earlier, now) || (is_better && keeps_best) {
+                self.meters.seconds = clock.seconds();
+                clock.pause(|| self.save(hooks, &mut saver))?;
             }
-            let patience = self.config.early_stopping_patience;
-            if patience > 0 && self.meters.since_best >= patience {
-                cause = StopCause::EarlyStopping;
-                break;
-            }
-            if report.next == Next::Stop {
-                cause = StopCause::Objective;
-                break;
-            }
-        }
+        };
         // Before the end's evaluation: a run that is lengthened later goes on as if it had never
         // ended, and a fault in there costs no training.
+        self.meters.seconds = clock.seconds();
         if self.saved_at != Some(self.meters.steps) {
-            checkpoint = self.save(hooks)?.or(checkpoint);
+            self.save(hooks, &mut saver)?;
         }
+        finish_save(hooks, &mut saver)?;
         let interrupted = matches!(cause, StopCause::Requested(_));
         if !interrupted {
             evaluation = self.evaluate(hooks, true)?.or(evaluation);
             samples = self.sample(hooks)?;
         }
-        self.meters.seconds = before + started.elapsed().as_secs_f64();
+        self.meters.seconds = clock.seconds();
         let reason = match cause {
             StopCause::Done => "all steps are done",
             StopCause::EarlyStopping => "the validation loss stopped falling",
@@ -113,6 +130,14 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
             reason,
         })?;
         let (steps, tokens, seconds) = (self.meters.steps, self.tokens(), self.meters.seconds);
+        let to = hooks.checkpoints.as_ref();
+        let saved = |step| {
+            let path = Checkpoint::path(&to?.folder, step);
+            path.is_dir().then_some(path)
+        };
+        let best = to
+            .is_some_and(|to| to.keep.best)
+            .then_some(self.meters.best_step);
         Ok(Outcome {
             cause,
             steps,
@@ -120,8 +145,25 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
             seconds,
             evaluation,
             samples,
-            checkpoint,
+            checkpoint: self.saved_at.and_then(saved),
+            best_checkpoint: best.and_then(saved),
         })
+    }
+
+    /// Why the run goes no further. Looked at before each step and made of the run's state alone
+    /// but for signals, so that a run resumed at its end does no step more.
+    fn stop_cause(&self, hooks: &Hooks<'_, M>) -> Option<StopCause> {
+        let patience = self.config.early_stopping_patience;
+        if self.meters.is_over {
+            Some(StopCause::Objective)
+        } else if patience > 0 && self.meters.since_best >= patience {
+            Some(StopCause::EarlyStopping)
+        } else if self.meters.steps >= self.config.max_steps {
+            Some(StopCause::Done)
+        } else {
+            let requested = hooks.stop.as_ref().and_then(StopFlag::requested);
+            requested.map(StopCause::Requested)
+        }
     }
 
     /// Where the run is, as triggers count it.
@@ -130,15 +172,27 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
     }
 
     fn log(
-        &self,
+        &mut self,
         hooks: &mut Hooks<'_, M>,
         report: &StepReport,
-        interval: &mut Interval,
+        clock: &mut Clock,
         log: bool,
     ) -> Result<(), TrainError> {
+        let meters = &mut self.meters;
         if !report.skipped {
-            interval.tokens += report.tokens;
-            interval.nats += report.loss * report.tokens;
+            clock.tokens += report.tokens;
+            meters.interval_tokens += report.tokens;
+            meters.interval_nats += report.loss * report.tokens;
+        }
+        // A logged line speaks for all tokens since the last one, also where the run was broken
+        // off in between.
+        let loss = if log && meters.interval_tokens > 0.0 {
+            meters.interval_nats / meters.interval_tokens
+        } else {
+            report.loss
+        };
+        if log {
+            (meters.interval_tokens, meters.interval_nats) = (0.0, 0.0);
         }
         let mut extra = if log {
             self.guard_figures()
@@ -151,15 +205,10 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
         let record = StepRecord {
             step: report.step,
             tokens: self.tokens(),
-            // A logged line speaks for all tokens since the last one.
-            loss: if log {
-                interval.nats / interval.tokens
-            } else {
-                report.loss
-            },
+            loss,
             lr: report.lr,
             grad_norm: report.grad_norm,
-            tokens_per_second: interval.tokens / interval.started.elapsed().as_secs_f64().max(1e-9),
+            tokens_per_second: clock.tokens_per_second(),
             extra,
             log,
         };
@@ -170,7 +219,7 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
         );
         hooks.observers.on_event(&Event::Step(&record))?;
         if log {
-            *interval = Interval::new();
+            clock.next_line();
         }
         Ok(())
     }
@@ -186,11 +235,13 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
         let mut record = evaluate(&self.export(), end)?;
         record.step = self.meters.steps;
         record.tokens = self.tokens();
-        if self.meters.best_loss.is_none_or(|best| record.loss < best) {
-            self.meters.best_loss = Some(record.loss);
-            self.meters.since_best = 0;
+        let meters = &mut self.meters;
+        if record.loss.is_finite() && meters.best_loss.is_none_or(|best| record.loss < best) {
+            meters.best_loss = Some(record.loss);
+            meters.best_step = meters.steps;
+            meters.since_best = 0;
         } else {
-            self.meters.since_best += 1;
+            meters.since_best += 1;
         }
         hooks.observers.on_event(&Event::Evaluated(&record))?;
         Ok(Some(record))
@@ -211,26 +262,52 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
         Ok(samples)
     }
 
-    fn save(&mut self, hooks: &mut Hooks<'_, M>) -> Result<Option<PathBuf>, TrainError> {
-        let Some((folder, save_model)) = &mut hooks.checkpoints else {
-            return Ok(None);
+    /// Copies the state and has it written, in the background where that is asked for.
+    fn save(&mut self, hooks: &mut Hooks<'_, M>, saver: &mut Saver) -> Result<(), TrainError> {
+        // Before the state is copied, so that it is held twice and not three times.
+        finish_save(hooks, saver)?;
+        let Some(to) = hooks.checkpoints.clone() else {
+            return Ok(());
         };
         let mut state = self.state();
-        let path = Checkpoint::write(folder, self.meters.steps, |staged| {
-            save_model(staged, self.model())?;
-            if let Some(on_save) = &mut hooks.on_save {
-                on_save(staged, &mut state.scalars)?;
-            }
-            Ok(std::mem::take(&mut state))
-        })?;
-        Checkpoint::keep_last(folder, hooks.keep_last)?;
-        self.saved_at = Some(self.meters.steps);
-        hooks.observers.on_event(&Event::Checkpoint {
-            step: self.meters.steps,
-            path: &path,
-        })?;
-        Ok(Some(path))
+        if let Some(on_save) = &mut hooks.on_save {
+            on_save(&mut state.scalars)?;
+        }
+        let (step, best) = (self.meters.steps, self.meters.best_step);
+        // Handles: the update copies what it would change while they are held.
+        let model = self.model().valid();
+        let (keep, background) = (to.keep, to.background);
+        self.saved_at = Some(step);
+        let write = move || {
+            let path = Checkpoint::write(&to.folder, step, &state, move |staged| {
+                (to.save_model)(staged, &model)?;
+                to.files.iter().try_for_each(|file| copy_into(staged, file))
+            })?;
+            drop(state);
+            let folder = path.parent().expect("a checkpoint lies in a folder");
+            Checkpoint::rotate(folder, &keep, best)?;
+            Ok(Saved { step, path })
+        };
+        if background {
+            saver.start(write)
+        } else {
+            announce(hooks, &write()?)
+        }
     }
+}
+
+/// Waits for the checkpoint that is being written, if any, and tells the observers.
+fn finish_save<M>(hooks: &mut Hooks<'_, M>, saver: &mut Saver) -> Result<(), TrainError> {
+    saver
+        .wait()?
+        .map_or(Ok(()), |saved| announce(hooks, &saved))
+}
+
+fn announce<M>(hooks: &mut Hooks<'_, M>, saved: &Saved) -> Result<(), TrainError> {
+    let (step, path) = (saved.step, saved.path.as_path());
+    Ok(hooks
+        .observers
+        .on_event(&Event::Checkpoint { step, path })?)
 }
 
 #[cfg(test)]
@@ -242,10 +319,10 @@ mod tests {
 
     #[test]
     fn an_evaluation_within_an_interval_takes_none_of_its_time() {
-        let mut interval = Interval::new();
+        let mut clock = Clock::new(0.0);
         sleep(Duration::from_millis(20));
-        interval.pause(|| sleep(Duration::from_millis(500)));
-        let counted = interval.started.elapsed().as_millis();
+        clock.pause(|| sleep(Duration::from_millis(500)));
+        let counted = clock.line.elapsed().as_millis();
         assert!((20..400).contains(&counted), "{counted} ms");
     }
 }

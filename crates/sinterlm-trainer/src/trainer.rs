@@ -50,9 +50,15 @@ pub(crate) struct Meters {
     pub(crate) tokens: f64,
     /// Seconds spent, over all sessions of the run.
     pub(crate) seconds: f64,
-    /// Lowest validation loss so far and evaluations since.
+    /// Lowest validation loss so far, its step, and evaluations since.
     pub(crate) best_loss: Option<f64>,
+    pub(crate) best_step: u64,
     pub(crate) since_best: u64,
+    /// Tokens since the last line of metrics, and their summed loss.
+    pub(crate) interval_tokens: f64,
+    pub(crate) interval_nats: f64,
+    /// The objective has ended the run.
+    pub(crate) is_over: bool,
 }
 
 /// What one optimizer step did.

@@ -1,7 +1,7 @@
 //! Ways to the same result: micro-batches and one batch, resumed and unbroken, again and again.
 #![allow(clippy::unwrap_used, reason = "unwrap is for tests")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::Device;
 use sinterlm_config::Seed;
@@ -13,7 +13,7 @@ use sinterlm_model::{
 use sinterlm_run::{EvalRecord, Event, Observer, RunError, StopFlag, StopReason};
 use sinterlm_testkit::{Tolerance, WHOLE_MODEL_F32, assert_close, tiny_stories};
 use sinterlm_trainer::{
-    Checkpoint, Hooks, MicroBatch, Moments, NextToken, OptimizerConfig, OptimizerKind,
+    Checkpoint, Checkpoints, Hooks, MicroBatch, Moments, NextToken, OptimizerConfig, OptimizerKind,
     ScheduleConfig, StopCause, TrainError, Trainer, TrainerConfig, Trigger, find_checkpoint,
     set_aside_broken,
 };
@@ -146,10 +146,9 @@ fn the_same_seed_gives_the_same_bits() {
 fn hooks(folder: &Path, every_steps: u64) -> Hooks<'static, Gpt> {
     Hooks {
         kind: "pretrain",
-        checkpoints: Some((
-            folder.to_owned(),
-            Box::new(|folder: &Path, model: &Gpt| Ok(save_model(folder, model, 0)?)),
-        )),
+        checkpoints: Some(Checkpoints::new(folder, |folder, model: &Gpt| {
+            Ok(save_model(folder, model, 0)?)
+        })),
         checkpoint_at: Trigger {
             every_steps,
             ..Trigger::default()
@@ -200,7 +199,6 @@ fn resumed_equals_unbroken(setup: &Setup) {
 
 #[test]
 fn a_broken_checkpoint_is_named_and_passed_over() {
-    type Damage = fn(&PathBuf);
     let setup = Setup::new();
     let folder = tempfile::tempdir().unwrap();
     setup
@@ -208,28 +206,38 @@ fn a_broken_checkpoint_is_named_and_passed_over() {
         .run(&mut hooks(folder.path(), 3))
         .unwrap();
     let newest = folder.path().join("step-00000008");
-    let damage: [(&str, Damage); 3] = [
-        ("model.safetensors", |file| {
-            let bytes = std::fs::read(file).unwrap();
-            std::fs::write(file, &bytes[..bytes.len() - 4]).unwrap();
-        }),
-        ("trainer.safetensors", |file| {
-            let mut bytes = std::fs::read(file).unwrap();
-            let last = bytes.len() - 1;
-            bytes[last] ^= 1;
-            std::fs::write(file, bytes).unwrap();
-        }),
-        ("trainer.json", |file| std::fs::remove_file(file).unwrap()),
-    ];
-    for (name, break_it) in damage {
-        let file = newest.join(name);
+    let mut damaged = 0;
+    for entry in std::fs::read_dir(&newest).unwrap() {
+        let file = entry.unwrap().path();
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
         let whole = std::fs::read(&file).unwrap();
-        break_it(&file);
-        let (found, broken) = find_checkpoint(folder.path());
-        assert!(found.unwrap().path.ends_with("step-00000006"), "{name}");
-        assert!(broken[0].to_string().contains(name), "{}", broken[0]);
-        std::fs::write(&file, whole).unwrap();
+        let damage: [(&str, &dyn Fn()); 4] = [
+            ("removed", &|| std::fs::remove_file(&file).unwrap()),
+            ("empty", &|| std::fs::write(&file, b"").unwrap()),
+            ("truncated", &|| {
+                std::fs::write(&file, &whole[..whole.len() - 4]).unwrap();
+            }),
+            ("bit-flipped", &|| {
+                let mut bytes = whole.clone();
+                // In the manifest a digit of a checksum, elsewhere any bit.
+                let at = whole.windows(6).position(|w| w == b"sha256");
+                bytes[at.map_or(whole.len() / 2, |at| at + 12)] ^= 1;
+                std::fs::write(&file, bytes).unwrap();
+            }),
+        ];
+        for (what, break_it) in damage {
+            break_it();
+            let (found, broken) = find_checkpoint(folder.path());
+            let (found, what) = (found.unwrap().path, format!("{name}, {what}"));
+            assert!(found.ends_with("step-00000006"), "{what}");
+            assert!(broken[0].to_string().contains("step-00000008"), "{what}");
+            let is_named = name == "manifest.json" || broken[0].to_string().contains(&name);
+            assert!(is_named, "{what}: {}", broken[0]);
+            std::fs::write(&file, &whole).unwrap();
+            damaged += 1;
+        }
     }
+    assert_eq!(damaged, 5 * 4, "five files, each in four ways");
     let (found, broken) = find_checkpoint(folder.path());
     assert!(found.unwrap().path.ends_with("step-00000008") && broken.is_empty());
 }

@@ -38,7 +38,7 @@ fn four_steps_equal_pytorch_for_every_shape() {
         }
         let weight: Vec<f32> = weight.into_data().try_into_vec().unwrap();
         let state = optimizer.save();
-        let momentum = &state[&format!("{path}.momentum")].values;
+        let momentum = &state[&format!("{path}.momentum")].to_f32();
         for (what, found) in [("weight", &weight), ("momentum", momentum)] {
             let what = format!("{name}.{what}");
             assert_close(found, golden.f64(&what), TOLERANCE, &what);

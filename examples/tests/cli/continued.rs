@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Stdio;
 
 use crate::harness::{
-    Ended, SMOKE, content, copy_of_finished, curve, end, finished, resume, signal, smoke,
-    valid_loss, wait_for_lines,
+    Ended, SMOKE, content, copy_before_the_end, copy_of_finished, curve, end, finished, resume,
+    signal, smoke, valid_loss, wait_for_lines,
 };
 
 /// A schedule whose past does not depend on the run's length, so that it may be cut and lengthened.
@@ -50,7 +50,9 @@ fn a_run_stopped_by_sigterm_goes_on_as_if_unbroken_and_may_be_lengthened() {
 
     let until = |steps: u64| format!("trainer.max_steps={steps}");
     for more in [10, 20] {
-        end(resume(&run).args(["--set", &until(steps + more)])).done();
+        let harmless = ["--set", "log.every_tokens=9999999", "--threads", "1"];
+        let mut command = resume(&run);
+        end(command.args(["--set", &until(steps + more)]).args(harmless)).done();
     }
     let unbroken = folder.path().join("unbroken");
     end(smoke(&unbroken)
@@ -103,15 +105,48 @@ fn a_resumed_run_takes_no_other_config_and_no_other_past() {
     let (_folder, run) = copy_of_finished();
     let before = content(&run);
     end(resume(&run).args(["--config", SMOKE])).refused(2, &["--config", "--resume"]);
-    let changed = end(resume(&run).args(["--set", "optimizer.beta2=0.9"]));
-    changed.refused(2, &["--set optimizer.beta2", "60 steps", "start a new run"]);
-    let longer = end(resume(&run).args(["--set", "trainer.max_steps=90"]));
-    longer.refused(2, &["trainer.max_steps=90", "learning rates"]);
+    let changes = [
+        "optimizer.beta2=0.9",
+        "model.dropout=0.5",
+        "trainer.max_steps=90",
+    ];
+    let changed = end(resume(&run).args(changes.iter().flat_map(|change| ["--set", change])));
+    changed.refused(2, &["--set would change the 60 steps", "start a new run"]);
+    changed.refused(2, &changes);
+    changed.refused(2, &["the run has 0.95", "learning rates"]);
     let seed = end(resume(&run).args(["--seed", "9"]));
     seed.refused(2, &["--seed", "leave them out"]);
     assert_eq!(content(&run), before);
     let nothing = run.join("model");
     end(&mut resume(&nothing)).refused(2, &["model: holds no run", "give --resume"]);
+}
+
+#[test]
+fn a_resumed_run_may_cut_the_rows_of_its_steps_up_in_another_way() {
+    let (_folder, run) = copy_before_the_end();
+    fs::remove_dir_all(run.join("checkpoints/step-00000060")).unwrap();
+    let pieces = ["trainer.micro_batch_size=4", "trainer.grad_accum_steps=2"];
+    let ended = end(resume(&run).args(pieces.iter().flat_map(|piece| ["--set", piece]))).done();
+    for piece in pieces {
+        assert!(ended.out.contains(piece), "{}", ended.out);
+    }
+    let close = |figure: &str| {
+        let [ours, theirs] = [&run, &finished().0].map(|run| curve(run, figure));
+        for (a, b) in ours.iter().zip(&theirs) {
+            assert!(
+                a.0 == b.0 && (a.1 - b.1).abs() < 0.01,
+                "{figure}: {a:?} and {b:?}"
+            );
+        }
+        assert_eq!(ours.len(), theirs.len(), "{figure}");
+    };
+    close("train/loss");
+    close("valid/loss");
+    assert_ne!(
+        valid_loss(&run),
+        valid_loss(&finished().0),
+        "the pieces were the same"
+    );
 }
 
 #[test]

@@ -165,10 +165,10 @@ fn a_full_disk_ends_the_run_and_costs_no_checkpoint() {
 }
 
 /// A disk in memory with room for one checkpoint of the smoke run and not for two.
-struct SmallDisk<'a>(&'a Path);
+pub(crate) struct SmallDisk<'a>(&'a Path);
 
 impl<'a> SmallDisk<'a> {
-    fn mount(path: &'a Path) -> Option<Self> {
+    pub(crate) fn mount(path: &'a Path) -> Option<Self> {
         let one = finished().0.join("checkpoints/step-00000060");
         let files = fs::read_dir(one).unwrap();
         let bytes: u64 = files
@@ -185,12 +185,18 @@ impl<'a> SmallDisk<'a> {
             .then_some(Self(path))
     }
 
-    fn enlarge(&self) {
+    pub(crate) fn enlarge(&self) {
+        self.remount("size=64m");
+    }
+
+    pub(crate) fn make_read_only(&self) {
+        self.remount("ro");
+    }
+
+    fn remount(&self, option: &str) {
         let mut command = Command::new("mount");
-        let status = command
-            .args(["-o", "remount,size=64m"])
-            .arg(self.0)
-            .status();
+        let option = format!("remount,{option}");
+        let status = command.args(["-o", &option]).arg(self.0).status();
         assert!(status.unwrap().success());
     }
 }

@@ -182,6 +182,16 @@ pub(crate) fn metrics(run: &Path) -> Vec<Value> {
         .collect()
 }
 
+/// The lines of a run's metrics without what time and memory decide.
+pub(crate) fn figures(run: &Path) -> Vec<Value> {
+    let mut lines = metrics(run);
+    for line in &mut lines {
+        let line = line.as_object_mut().unwrap();
+        line.retain(|key, _| key != "train/tokens_per_second" && !key.starts_with("memory/"));
+    }
+    lines
+}
+
 /// Step and value of each line that has a figure.
 pub(crate) fn curve(run: &Path, figure: &str) -> Vec<(u64, f64)> {
     let point = |line: &Value| Some((line["step"].as_u64()?, line[figure].as_f64()?));

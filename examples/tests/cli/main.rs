@@ -5,6 +5,7 @@
 mod bad_input;
 mod continued;
 mod damage;
+mod faults;
 mod harness;
 mod poison;
 mod runs;

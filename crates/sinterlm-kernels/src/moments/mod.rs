@@ -7,7 +7,7 @@ pub(crate) mod native;
 #[cfg(feature = "flex")]
 mod tests;
 
-use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 
 use crate::Route;
 
@@ -47,7 +47,7 @@ pub enum MomentKind {
 /// look-up. A positive second moment never rounds to 0, which would blow up `m/√v`; the table's does
 /// where gradients within a block differ by orders of magnitude.
 ///
-/// Reading a moment and storing it again changes nothing, so that a checkpoint in f32 is exact.
+/// Reading a moment and storing it again changes nothing.
 #[derive(Clone, Debug)]
 pub struct Moment {
     kind: MomentKind,
@@ -62,6 +62,15 @@ enum Storage {
     Float(Tensor<1>),
     /// `[blocks * WORDS]`, i32, and `[blocks]`
     Codes(Tensor<1, Int>, Tensor<1>),
+}
+
+/// An 8-bit [`Moment`] on the host, to be written to a file and put back as it was.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MomentCodes {
+    /// A code for each value; signed bytes for first moments.
+    pub codes: Vec<u8>,
+    /// The scale of each block of 256 values.
+    pub scales: Vec<f32>,
 }
 
 impl Moment {
@@ -106,6 +115,50 @@ impl Moment {
                 _ => decode(words, &scales, self.kind, self.len),
             },
         }
+    }
+
+    /// The codes of an 8-bit moment; `None` in the other formats.
+    pub fn to_codes(&self) -> Option<MomentCodes> {
+        let Storage::Codes(words, scales) = &self.storage else {
+            return None;
+        };
+        let words = words.clone().into_data();
+        let words: Vec<i32> = words.try_into_vec().expect("words are i32");
+        let mut codes = Vec::with_capacity(4 * words.len());
+        for block in words.chunks_exact(WORDS) {
+            for plane in 0..4 {
+                codes.extend(block.iter().map(|word| (word >> (8 * plane)) as u8));
+            }
+        }
+        codes.truncate(self.len);
+        let scales = scales.clone().into_data();
+        let scales = scales.try_into_vec().expect("scales are f32");
+        Some(MomentCodes { codes, scales })
+    }
+
+    /// Puts codes back, on a device without autodiff; `None` where there is not a scale for each
+    /// block.
+    pub fn from_codes(parts: MomentCodes, kind: MomentKind, device: &Device) -> Option<Self> {
+        let MomentCodes { codes, scales } = parts;
+        let (len, blocks) = (codes.len(), scales.len());
+        if len.div_ceil(BLOCK) != blocks {
+            return None;
+        }
+        let mut words = vec![0i32; blocks * WORDS];
+        for (words, codes) in words.chunks_exact_mut(WORDS).zip(codes.chunks(BLOCK)) {
+            for (plane, codes) in codes.chunks(WORDS).enumerate() {
+                for (word, code) in words.iter_mut().zip(codes) {
+                    *word |= i32::from(*code) << (8 * plane);
+                }
+            }
+        }
+        let words = TensorData::new(words, [blocks * WORDS]);
+        let scales = TensorData::new(scales, [blocks]);
+        let storage = Storage::Codes(
+            Tensor::from_data(words, (device, DType::I32)),
+            Tensor::from_data(scales, (device, DType::F32)),
+        );
+        Some(Self { kind, len, storage })
     }
 
     /// Number of values.

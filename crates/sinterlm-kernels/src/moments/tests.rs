@@ -137,3 +137,33 @@ fn what_is_not_finite_leaves_the_other_blocks_alone() {
     assert_eq!(before[2 * BLOCK..], after[2 * BLOCK..]);
     assert!(after.iter().all(|x| x.is_finite()));
 }
+
+#[test]
+fn codes_put_back_are_the_moment_that_they_were_taken_of() {
+    let device = Device::flex();
+    for (kind, route) in KINDS
+        .into_iter()
+        .flat_map(|kind| ROUTES.map(|route| (kind, route)))
+    {
+        for len in [1, 255, 256, 1000] {
+            let values = spread(len, kind);
+            let moment = with_route(route, || Moment::new(of(&values), kind, MomentFormat::Int8));
+            let codes = moment.to_codes().unwrap();
+            assert_eq!(
+                (codes.codes.len(), codes.scales.len()),
+                (len, len.div_ceil(256))
+            );
+            let back = Moment::from_codes(codes.clone(), kind, &device).unwrap();
+            assert_eq!(back.to_codes().unwrap(), codes);
+            let bits = |moment: Moment| moment.into_values().into_data();
+            assert_eq!(bits(back), bits(moment), "{route:?} {kind:?} {len}");
+            let fewer = MomentCodes {
+                scales: Vec::new(),
+                ..codes
+            };
+            assert!(Moment::from_codes(fewer, kind, &device).is_none());
+        }
+    }
+    let floats = Moment::zeros(9, MomentKind::First, MomentFormat::F32, &device);
+    assert_eq!(floats.to_codes(), None);
+}

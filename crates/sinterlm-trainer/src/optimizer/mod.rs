@@ -7,8 +7,10 @@ mod size;
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor};
-use sinterlm_kernels::{self as kernels, MatmulPrecision, Moment, MomentKind};
+use burn::tensor::{Device, FloatDType, Tensor};
+use sinterlm_kernels::{
+    self as kernels, MatmulPrecision, Moment, MomentCodes, MomentFormat, MomentKind,
+};
 use sinterlm_model::PathStack;
 
 pub use config::{Moments, OptimizerConfig, OptimizerKind};
@@ -18,10 +20,14 @@ use crate::gradients::Gradients;
 use crate::state::HostTensor;
 use rules::Rule;
 
+/// What the names of 8-bit moments end in when they are saved.
+const CODES: &str = ".codes";
+const SCALES: &str = ".scales";
+
 /// Updates parameters one at a time and keeps their state.
 ///
 /// State is kept as flat vectors under `path.name`, for example `blocks.0.attn.q.weight.m`, in the
-/// format that [`OptimizerConfig::moments`] names; saved and loaded in f32, which is exact.
+/// format that [`OptimizerConfig::moments`] names, and saved in it.
 #[derive(Debug)]
 pub struct Optimizer {
     config: OptimizerConfig,
@@ -106,25 +112,65 @@ impl Optimizer {
         })
     }
 
-    /// Copies the state to the host, by name.
+    /// Copies the state to the host, by name, in the formats that it is kept in; 8-bit moments as
+    /// `name.codes` and `name.scales`.
     pub fn save(&self) -> BTreeMap<String, HostTensor> {
-        let host = |(name, moment): (&String, &Moment)| {
-            (name.clone(), HostTensor::read(moment.clone().into_values()))
-        };
-        self.state.iter().map(host).collect()
+        let mut saved = BTreeMap::new();
+        for (name, moment) in &self.state {
+            if let Some(MomentCodes { codes, scales }) = moment.to_codes() {
+                saved.insert(format!("{name}{CODES}"), HostTensor::bytes(codes));
+                saved.insert(format!("{name}{SCALES}"), HostTensor::floats(scales));
+                continue;
+            }
+            let values = moment.clone().into_values();
+            let values = match moment.format() {
+                MomentFormat::Bf16 => values.cast(FloatDType::BF16),
+                _ => values,
+            };
+            saved.insert(name.clone(), HostTensor::read(values));
+        }
+        saved
     }
 
     /// Puts a saved state back, whatever format it was kept in.
-    pub fn load(&mut self, state: BTreeMap<String, HostTensor>, device: &Device) {
-        let config = &self.config;
-        self.state = state
-            .into_iter()
-            .map(|(key, values)| {
-                let format = config.format(values.values.len());
-                let moment = Moment::new(values.into_tensor(device), kind_of(&key), format);
-                (key, moment)
-            })
-            .collect();
+    ///
+    /// # Errors
+    /// The name of a moment whose codes and scales don't belong together.
+    pub fn load(
+        &mut self,
+        mut saved: BTreeMap<String, HostTensor>,
+        device: &Device,
+    ) -> Result<(), String> {
+        self.state.clear();
+        let is_coded = |key: &String| key.ends_with(CODES);
+        let coded: Vec<String> = saved.keys().filter(|key| is_coded(key)).cloned().collect();
+        for key in coded {
+            let name = key[..key.len() - CODES.len()].to_owned();
+            let parts = saved
+                .remove(&key)
+                .zip(saved.remove(&format!("{name}{SCALES}")));
+            let moment = parts.and_then(|(codes, scales)| {
+                let parts = MomentCodes {
+                    codes: codes.as_bytes().to_vec(),
+                    scales: scales.to_f32(),
+                };
+                Moment::from_codes(parts, kind_of(&name), device)
+            });
+            let Some(mut moment) = moment else {
+                return Err(name);
+            };
+            let format = self.config.format(moment.len());
+            if moment.format() != format {
+                moment = Moment::new(moment.into_values(), kind_of(&name), format);
+            }
+            self.state.insert(name, moment);
+        }
+        for (name, values) in saved {
+            let format = self.config.format(values.len());
+            let moment = Moment::new(values.into_tensor(device), kind_of(&name), format);
+            self.state.insert(name, moment);
+        }
+        Ok(())
     }
 
     /// Bytes of state held now.

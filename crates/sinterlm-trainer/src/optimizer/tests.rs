@@ -139,7 +139,7 @@ fn a_loaded_state_continues_as_if_never_saved() {
             let mut original = new();
             let weight = original.update(path, matrix("w", shape), matrix("g", shape), &FIRST);
             let mut restored = new();
-            restored.load(original.save(), &Device::flex());
+            restored.load(original.save(), &Device::flex()).unwrap();
             assert_eq!(original.state_bytes(), restored.state_bytes());
             let second = Update { step: 2, ..FIRST };
             let a = original.update(path, weight.clone(), matrix("h", shape), &second);
