@@ -1,4 +1,8 @@
 //! Tells the crate which compiler builds it, for `run.json`.
+#![allow(
+    clippy::print_stdout,
+    reason = "this is how a build script talks to cargo"
+)]
 
 use std::{env, process::Command};
 

@@ -101,7 +101,7 @@ fn run(options: &Options) -> Result<ExitStatus, Failure> {
         seed,
         plain,
     ));
-    let outcome = trainer.run(&mut hooks)?;
+    let outcome = trainer.run(&mut hooks).inspect_err(|_| session.report())?;
     drop(hooks);
     session.finish("pretrain", &outcome, &trainer.export(), &text)
 }

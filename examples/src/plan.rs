@@ -7,7 +7,7 @@ use sinterlm::burn::module::{Module, ModuleVisitor, Param};
 use sinterlm::burn::tensor::Tensor;
 use sinterlm::data::{Batch, Tokenizer};
 use sinterlm::model::{CausalLm, GptConfig};
-use sinterlm::run::{available_memory_bytes, peak_memory_bytes, resident_bytes};
+use sinterlm::run::{LossPlot, available_memory_bytes, peak_memory_bytes, resident_bytes};
 use sinterlm::trainer::{Objective, OptimizerConfig, Trainer, TrainerConfig};
 
 use crate::exit::say;
@@ -124,26 +124,38 @@ impl Plan<'_> {
             .map(|(name, bytes)| format!("{name} {:.1}", mib(bytes)))
             .collect();
         say(format!("plan: memory in MiB: {}", named.join(", ")));
-        let largest = mib(parts.largest_buffer);
+        // Without a kernel of its own, attention holds the weights of each pair of tokens.
+        let is_native = self.device == "flex";
+        let (rows, seq) = (self.trainer.micro_rows(), self.first.seq);
+        let pairs = if is_native {
+            0
+        } else {
+            4 * (rows * self.model.n_heads * seq * seq) as u64
+        };
+        let largest = parts.largest_buffer.max(pairs);
         let limit = match self.device {
-            "wgpu" | "metal" if parts.largest_buffer > WEBGPU_BINDING => {
+            "wgpu" | "metal" if largest > WEBGPU_BINDING => {
                 ", above the 128 MiB that WebGPU guarantees: look up the limit of this device"
             }
             "wgpu" | "metal" => ", within the 128 MiB that WebGPU guarantees",
             _ => "",
         };
         say(format!(
-            "plan: largest single buffer {largest:.1} MiB{limit}"
+            "plan: largest single buffer {:.1} MiB{limit}",
+            mib(largest)
         ));
-        if self.device != "flex" {
+        if !is_native {
+            let pairs = self.model.n_layers as u64 * pairs;
             say(format!(
-                "plan: peak about {:.0} MiB on the device",
-                mib(total)
+                "plan: peak at least {:.0} MiB on the device, of which pairs of tokens in attention {:.0}",
+                mib(total + pairs),
+                mib(pairs)
             ));
             return true;
         }
-        // The weights are there by now.
-        let program = resident_bytes().unwrap_or(0).saturating_sub(parts.weights);
+        // The weights are there by now, the plot is still to be drawn.
+        let resident = resident_bytes().unwrap_or(0);
+        let program = resident.saturating_sub(parts.weights) + LossPlot::DRAWING_BYTES;
         let free = available_memory_bytes();
         let of_free = free.map_or_else(String::new, |free| {
             format!(", {:.0} MiB are free", mib(free + parts.weights))

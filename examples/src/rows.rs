@@ -93,11 +93,12 @@ pub(crate) fn show_row(
     }
     let left = batch.seq.saturating_sub(shown.len());
     if tokens.len() > most {
-        text.push_str(" ...");
+        text + " ..."
     } else if left > 0 {
-        text.push_str(&format!(" + {left} of padding"));
+        format!("{text} + {left} of padding")
+    } else {
+        text
     }
-    text
 }
 
 #[cfg(test)]

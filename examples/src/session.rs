@@ -439,8 +439,9 @@ impl Session {
         Ok(ExitStatus::Done)
     }
 
-    /// Writes `report.html`. A run whose results are whole doesn't fail by it.
-    fn report(&self) {
+    /// Writes `report.html`, also of a run that failed. A run whose results are whole doesn't fail
+    /// by it.
+    pub fn report(&self) {
         if let Err(error) = write_report(self.dir.path()) {
             let _ = writeln!(std::io::stderr(), "no report: {error}");
         }

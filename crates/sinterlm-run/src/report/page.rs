@@ -161,7 +161,9 @@ fn figures(report: &Report, page: &mut String) {
         ("training loss, last logged", last("train/loss").map(figure)),
         (
             "steps",
-            Some(summary.and_then(|s| s.steps).unwrap_or(report.curves.steps)).map(thousands),
+            Some(thousands(
+                summary.and_then(|s| s.steps).unwrap_or(report.curves.steps),
+            )),
         ),
         (
             "tokens",
@@ -210,9 +212,10 @@ fn gates(report: &Report, page: &mut String) {
     };
     page.push_str("<h2>Gates</h2><div class=\"card\"><table>");
     for gate in &summary.gates {
-        let (class, word) = match gate.passed {
-            true => ("good", "passed"),
-            false => ("bad", "failed"),
+        let (class, word) = if gate.passed {
+            ("good", "passed")
+        } else {
+            ("bad", "failed")
         };
         let (name, value, target) = (escaped(&gate.name), figure(gate.value), figure(gate.target));
         put(

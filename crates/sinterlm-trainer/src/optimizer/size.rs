@@ -51,9 +51,8 @@ impl ModuleVisitor for Sum<'_> {
         }
         let vectors = match kind {
             OptimizerKind::AdamW => vec![len; 2],
-            OptimizerKind::Muon | OptimizerKind::Lion => vec![len],
             OptimizerKind::Adafactor if D == 2 => dims.to_vec(),
-            OptimizerKind::Adafactor => vec![len],
+            OptimizerKind::Muon | OptimizerKind::Lion | OptimizerKind::Adafactor => vec![len],
         };
         for len in vectors {
             let values = len as u64;
