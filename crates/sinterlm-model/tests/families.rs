@@ -1,4 +1,5 @@
 //! Published families as options of the one decoder, against the numbers of `transformers`.
+#![allow(clippy::unwrap_used, reason = "unwrap is for tests")]
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

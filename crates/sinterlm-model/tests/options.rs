@@ -1,5 +1,6 @@
 //! What must hold for the decoder whatever its options: causality, caching, packing, counts,
 //! folders, gradients of every parameter.
+#![allow(clippy::unwrap_used, reason = "unwrap is for tests")]
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor};

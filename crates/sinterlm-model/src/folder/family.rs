@@ -11,8 +11,8 @@ use crate::gpt::{GptConfig, Positions};
 
 /// Most blocks that a file may name, so that a damaged one cannot ask for endless memory.
 const MAX_LAYERS: usize = 10_000;
-/// Widest axis, likewise; the product of two stays far from overflowing.
-const MAX_WIDTH: usize = 1 << 31;
+/// Largest size of anything, likewise; the product of two stays far from overflowing.
+const MAX_SIZE: usize = 1 << 31;
 
 /// Whose `config.json` and tensor names a folder follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,10 +123,23 @@ impl Family {
     }
 }
 
-/// The config if it can be, and if its sizes can belong to a model.
+/// Refuses a config that cannot be, or whose sizes belong to no model.
 pub(super) fn checked(config: &GptConfig) -> Result<(), String> {
-    if let Some(fault) = Check::of(config).first() {
-        return Err(format!("{}: {}", fault.path, fault.message));
+    let sizes = [
+        ("vocabulary", config.vocab_size),
+        ("context", config.max_seq_len),
+        ("width", config.d_model),
+        ("number of layers", config.n_layers),
+        ("number of heads", config.n_heads),
+    ];
+    let or_default = [config.n_kv_heads, config.head_dim, config.d_ff];
+    let sizes = sizes
+        .into_iter()
+        .chain(or_default.map(|size| ("size", size.max(1))));
+    for (name, size) in sizes {
+        if size == 0 || size > MAX_SIZE {
+            return Err(format!("a {name} of {size} is no model's"));
+        }
     }
     if config.n_layers > MAX_LAYERS {
         return Err(format!(
@@ -134,18 +147,14 @@ pub(super) fn checked(config: &GptConfig) -> Result<(), String> {
             config.n_layers
         ));
     }
-    let heads = config.n_heads.saturating_mul(config.head_dim());
-    let widths = [
-        config.vocab_size,
-        config.max_seq_len,
-        config.d_model,
-        config.d_ff(),
-        heads,
-    ];
-    match widths.into_iter().max() {
-        Some(widest) if widest > MAX_WIDTH => Err(format!("a width of {widest} is no model's")),
-        _ => Ok(()),
+    if let Some(fault) = Check::of(config).first() {
+        return Err(format!("{}: {}", fault.path, fault.message));
     }
+    let heads = config.n_heads * config.head_dim();
+    if heads > MAX_SIZE {
+        return Err(format!("heads of width {heads} together are no model's"));
+    }
+    Ok(())
 }
 
 /// The config with what its defaults stand for, so that equal decoders compare equal.

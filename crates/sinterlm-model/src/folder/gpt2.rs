@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::json::Keys;
+use super::json::{Keys, one_of};
 use super::place::{Form, Place, in_block};
 use crate::gpt::{Activation, GptConfig};
 
@@ -99,7 +99,7 @@ pub(super) fn from_json(keys: &Keys<'_>) -> Result<GptConfig, String> {
     }
     let activation = match keys.text("activation_function") {
         None => Activation::GeluTanh,
-        Some(name) => keys.one_of("activation_function", name, &ACTIVATIONS)?,
+        Some(name) => one_of("activation_function", name, &ACTIVATIONS)?,
     };
     Ok(GptConfig {
         vocab_size: keys.size("vocab_size")?,

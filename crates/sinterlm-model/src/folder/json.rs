@@ -59,18 +59,13 @@ impl<'a> Keys<'a> {
             Err(format!("{key} = {} is not supported", !plain))
         }
     }
+}
 
-    /// What `name` means in a table.
-    pub(super) fn one_of<T: Copy>(
-        &self,
-        key: &str,
-        name: &str,
-        table: &[(&str, T)],
-    ) -> Result<T, String> {
-        let found = table.iter().find(|(known, _)| *known == name);
-        found.map(|(_, value)| *value).ok_or_else(|| {
-            let known: Vec<&str> = table.iter().map(|(known, _)| *known).collect();
-            format!("{key} {name:?} is not supported, only {}", known.join(", "))
-        })
-    }
+/// What `name`, the value of `key`, means in a table.
+pub(super) fn one_of<T: Copy>(key: &str, name: &str, table: &[(&str, T)]) -> Result<T, String> {
+    let found = table.iter().find(|(known, _)| *known == name);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let known: Vec<&str> = table.iter().map(|(known, _)| *known).collect();
+        format!("{key} {name:?} is not supported, only {}", known.join(", "))
+    })
 }

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::json::Keys;
+use super::json::{Keys, one_of};
 use super::place::{Place, in_block};
 use super::rope;
 use crate::gpt::{Activation, GptConfig, NormKind, Positions};
@@ -93,7 +93,7 @@ pub(super) fn is_spare(name: &str) -> bool {
 pub(super) fn from_json(member: Member, keys: &Keys<'_>) -> Result<GptConfig, String> {
     let act = keys.text("hidden_act").unwrap_or("silu");
     let activations = [("silu", Activation::Swiglu), ("swish", Activation::Swiglu)];
-    let activation = keys.one_of("hidden_act", act, &activations)?;
+    let activation = one_of("hidden_act", act, &activations)?;
     let (d_model, n_heads) = (keys.size("hidden_size")?, keys.size("num_attention_heads")?);
     if member == Member::Llama && !d_model.is_multiple_of(n_heads) {
         return Err(format!(
@@ -171,7 +171,7 @@ fn window(member: Member, keys: &Keys<'_>, n_layers: usize) -> Result<(usize, Ve
     let mut global = Vec::new();
     for (layer, name) in types.into_iter().enumerate() {
         let kinds = [("full_attention", true), ("sliding_attention", false)];
-        if keys.one_of("layer_types", name, &kinds)? {
+        if one_of("layer_types", name, &kinds)? {
             global.push(layer);
         }
     }

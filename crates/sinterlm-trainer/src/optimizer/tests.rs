@@ -51,24 +51,24 @@ fn lion_moves_each_weight_by_the_rate_and_decays_it() {
 #[test]
 fn muon_takes_hidden_matrices_and_leaves_the_rest_to_adamw() {
     let mut muon = optimizer(OptimizerKind::Muon);
-    muon.update(
+    for path in [
         "blocks.0.mlp.up.weight",
-        matrix("w", [4, 3]),
-        matrix("g", [4, 3]),
-        &FIRST,
-    );
-    muon.update(
+        "blocks.0.mlp.gate.weight",
         "wte.weight",
-        matrix("w", [4, 3]),
-        matrix("g", [4, 3]),
-        &FIRST,
-    );
-    let bias = Tensor::<1>::zeros([3], &Device::flex());
-    muon.update("blocks.0.mlp.up.bias", bias.clone(), bias, &FIRST);
+    ] {
+        muon.update(path, matrix("w", [4, 3]), matrix("g", [4, 3]), &FIRST);
+    }
+    let vector = Tensor::<1>::zeros([3], &Device::flex());
+    for path in ["blocks.0.mlp.up.bias", "blocks.0.attn.q_norm.weight"] {
+        muon.update(path, vector.clone(), vector.clone(), &FIRST);
+    }
     let names: Vec<String> = muon.save().into_keys().collect();
     assert_eq!(
         names,
         [
+            "blocks.0.attn.q_norm.weight.m",
+            "blocks.0.attn.q_norm.weight.v",
+            "blocks.0.mlp.gate.weight.momentum",
             "blocks.0.mlp.up.bias.m",
             "blocks.0.mlp.up.bias.v",
             "blocks.0.mlp.up.weight.momentum",

@@ -1,0 +1,138 @@
+//! GGUF files: the decoder of the metadata, the order of rows, what is refused.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use sinterlm_formats::{
+    Dtype, GgufData, GgufMetadata, GgufTensor, GgufValue, SafetensorsFile, TensorType, write_gguf,
+};
+use sinterlm_model::{GptConfig, find_model, load_model, named_values, read_config, read_end_ids};
+use sinterlm_testkit::{WHOLE_MODEL_F32, assert_close};
+
+use super::{hidden, llama, saved};
+
+/// The tensors of a saved Llama under llama.cpp's names, rows of q and k with neighbours paired.
+fn gguf(path: &Path, folder: &Path, config: &GptConfig, extra: &[(&str, GgufValue)]) {
+    let file = SafetensorsFile::open(folder.join("model.safetensors")).unwrap();
+    let names = [
+        ("model.layers.", "blk."),
+        ("input_layernorm", "attn_norm"),
+        ("self_attn.q_proj", "attn_q"),
+        ("self_attn.k_proj", "attn_k"),
+        ("self_attn.v_proj", "attn_v"),
+        ("self_attn.o_proj", "attn_output"),
+        ("post_attention_layernorm", "ffn_norm"),
+        ("mlp.gate_proj", "ffn_gate"),
+        ("mlp.up_proj", "ffn_up"),
+        ("mlp.down_proj", "ffn_down"),
+        ("model.embed_tokens", "token_embd"),
+        ("model.norm", "output_norm"),
+        ("lm_head", "output"),
+    ];
+    let written: Vec<(String, Vec<usize>, Vec<f32>)> = file
+        .names()
+        .map(|name| {
+            let (mut values, shape) =
+                (file.to_f32(name).unwrap(), file.tensor(name).unwrap().shape);
+            if name.contains("q_proj") || name.contains("k_proj") {
+                let (half, cols) = (config.head_dim() / 2, shape[1]);
+                let mut paired = Vec::new();
+                for head in values.chunks(2 * half * cols) {
+                    for pair in 0..half {
+                        for row in [pair, half + pair] {
+                            paired.extend_from_slice(&head[row * cols..][..cols]);
+                        }
+                    }
+                }
+                values = paired;
+            }
+            let mut name = name.to_owned();
+            for (from, to) in names {
+                name = name.replace(from, to);
+            }
+            (name, shape, values)
+        })
+        .collect();
+    let mut metadata = GgufMetadata::new();
+    for (key, value) in [
+        ("general.architecture", GgufValue::from("llama")),
+        ("llama.context_length", (config.max_seq_len as u32).into()),
+        ("llama.embedding_length", (config.d_model as u32).into()),
+        ("llama.block_count", (config.n_layers as u32).into()),
+        ("llama.feed_forward_length", (config.d_ff as u32).into()),
+        ("llama.attention.head_count", (config.n_heads as u32).into()),
+        (
+            "llama.attention.head_count_kv",
+            (config.n_kv_heads as u32).into(),
+        ),
+        ("llama.attention.layer_norm_rms_epsilon", 1e-5f32.into()),
+        ("llama.rope.freq_base", 10_000.0f32.into()),
+        ("tokenizer.ggml.eos_token_id", 2u32.into()),
+    ]
+    .iter()
+    .chain(extra)
+    {
+        metadata.insert((*key).to_owned(), value.clone());
+    }
+    let described: Vec<GgufTensor> = written
+        .iter()
+        .map(|(name, shape, _)| GgufTensor {
+            name: name.clone(),
+            dtype: TensorType::from(Dtype::F32),
+            shape: shape.clone(),
+        })
+        .collect();
+    let values = |tensor: &GgufTensor| {
+        let (.., values) = written
+            .iter()
+            .find(|(name, ..)| *name == tensor.name)
+            .unwrap();
+        GgufData::Values(values.into())
+    };
+    write_gguf(path, &metadata, &described, values).unwrap();
+}
+
+#[test]
+fn a_gguf_gives_the_same_decoder() {
+    let (folder, model) = saved(&llama());
+    let path = folder.path().join("model.gguf");
+    gguf(&path, folder.path(), &llama(), &[]);
+    assert_eq!(find_model(&path).unwrap(), path);
+    let read = read_config(&path).unwrap();
+    assert_eq!(
+        read,
+        GptConfig {
+            head_dim: 0,
+            ..llama()
+        }
+    );
+    let loaded = load_model(&path, &Device::flex()).unwrap();
+    assert_eq!(named_values(&loaded), named_values(&model));
+    assert_close(&hidden(&loaded), &hidden(&model), WHOLE_MODEL_F32, "hidden");
+    assert_eq!(read_end_ids(&path).unwrap(), [2]);
+}
+
+#[test]
+fn a_gguf_of_another_kind_is_refused_by_name() {
+    let (folder, _) = saved(&llama());
+    let path = folder.path().join("model.gguf");
+    let refuse = |key: &str, value: GgufValue| {
+        gguf(&path, folder.path(), &llama(), &[(key, value)]);
+        read_config(&path).unwrap_err().to_string()
+    };
+    let mamba = refuse("general.architecture", "mamba".into());
+    assert!(
+        mamba.contains("\"mamba\" cannot be read, only gpt2, llama"),
+        "{mamba}"
+    );
+    let experts = refuse("llama.expert_count", 8u32.into());
+    assert!(experts.contains("mixtures of experts"), "{experts}");
+    let partial = refuse("llama.rope.dimension_count", 2u32.into());
+    assert!(partial.contains("with 2 rotated"), "{partial}");
+    let huge = refuse("llama.block_count", 4_000_000_000u32.into());
+    assert!(huge.contains("above 2147483648"), "{huge}");
+    let many = refuse("llama.block_count", 2_000_000_000u32.into());
+    assert!(many.contains("layers are more than 10000"), "{many}");
+    let scaled = refuse("llama.rope.scaling.type", "longrope".into());
+    assert!(scaled.contains("\"longrope\" is not supported"), "{scaled}");
+}
