@@ -25,6 +25,9 @@ pub struct AttentionOptions {
     pub precision: MatmulPrecision,
     /// Soft cap `c` on the scores: `c · tanh(score / c)` after scaling (Gemma 2).
     pub softcap: Option<f64>,
+    /// Most tokens that one sees, itself among them: sliding window attention (Beltagy et al. 2020,
+    /// <https://arxiv.org/abs/2004.05150>; Mistral).
+    pub window: Option<usize>,
 }
 
 /// Causal attention of each token to the tokens of its segment up to itself.
@@ -138,7 +141,7 @@ fn composed(
 
 /// `[batch, kv_heads, seq, head_dim]` to `[batch, heads, seq, head_dim]`, each head repeated for
 /// the query heads of its group.
-fn repeat_heads(x: Tensor<4>, heads: usize) -> Tensor<4> {
+pub(crate) fn repeat_heads(x: Tensor<4>, heads: usize) -> Tensor<4> {
     let [batch, kv_heads, seq, head_dim] = x.dims();
     if kv_heads == heads {
         return x;
@@ -149,7 +152,7 @@ fn repeat_heads(x: Tensor<4>, heads: usize) -> Tensor<4> {
         .reshape([batch, heads, seq, head_dim])
 }
 
-fn default_scale(head_dim: usize) -> f64 {
+pub(crate) fn default_scale(head_dim: usize) -> f64 {
     1.0 / (head_dim as f64).sqrt()
 }
 
