@@ -29,6 +29,28 @@ impl TokenBatch {
         Self::new(ids, &positions, RowLayout::dense(rows, seq), device)
     }
 
+    /// Puts rows of different lengths on the device, each with the position of its first token, in
+    /// front of padding: what passes over a cache read.
+    ///
+    /// # Panics
+    /// If there is no token at all.
+    pub fn ragged(rows: &[(usize, &[u32])], device: &Device) -> Self {
+        let seq = rows.iter().map(|(_, ids)| ids.len()).max().unwrap_or(0);
+        assert!(seq > 0, "ragged: a batch needs a token");
+        let (mut ids, mut positions) = (vec![0; rows.len() * seq], vec![0; rows.len() * seq]);
+        for (row, (start, new)) in rows.iter().enumerate() {
+            ids[row * seq..][..new.len()].copy_from_slice(new);
+            for (at, position) in positions[row * seq..][..new.len()].iter_mut().enumerate() {
+                *position = (start + at) as u32;
+            }
+        }
+        let layout = RowLayout {
+            lengths: rows.iter().map(|(_, ids)| ids.len() as u32).collect(),
+            ..RowLayout::dense(rows.len(), seq)
+        };
+        Self::new(&ids, &positions, layout, device)
+    }
+
     /// Puts rows with any layout on the device; both lists are row-major `[rows, seq]`.
     ///
     /// # Panics

@@ -63,7 +63,7 @@ impl Attention {
         let k = heads(self.k.forward(x.clone(), ctx.forward));
         let v = heads(self.v.forward(x, ctx.forward));
         let attended = if let Some(cache) = cache {
-            cache.attend(layer, q, k, v)
+            cache.attend(layer, q, k, v, &AttentionOptions::default())
         } else {
             let p = ctx.config.dropout;
             let dropout = dropout_key.filter(|_| p > 0.0).map(|key| (p, key));

@@ -110,12 +110,14 @@ impl Gpt {
     }
 
     /// Token and position embeddings, `[batch, seq, d_model]`.
-    fn embed(&self, tokens: &TokenBatch, offset: usize) -> Tensor<3> {
+    ///
+    /// `first`: the rows are read from their first token on, each in one piece.
+    fn embed(&self, tokens: &TokenBatch, first: bool) -> Tensor<3> {
         let seq = tokens.layout.seq;
         let x = self.wte.forward(tokens.ids.clone());
-        if tokens.layout.is_dense() {
+        if first && tokens.layout.is_dense() {
             // Every row reads the same positions: one slice, broadcast, in place of a look-up.
-            let rows = [offset..offset + seq, 0..self.config.d_model];
+            let rows = [0..seq, 0..self.config.d_model];
             x + self.wpe.weight.val().slice(rows).unsqueeze::<3>()
         } else {
             x + self.wpe.forward(tokens.positions.clone())
@@ -130,15 +132,16 @@ impl CausalLm for Gpt {
         ctx: &ForwardCtx,
         mut cache: Option<&mut KvCache>,
     ) -> Tensor<3> {
-        let offset = cache.as_ref().map_or(0, |cache| cache.len());
         let seq = tokens.layout.seq;
+        let max_seq_len = self.config.max_seq_len;
+        if let Some(cache) = cache.as_deref_mut() {
+            cache.begin(&tokens.layout);
+        }
         assert!(
-            offset + seq <= self.config.max_seq_len,
-            "hidden: {} tokens, the model reads {} at most",
-            offset + seq,
-            self.config.max_seq_len
+            seq <= max_seq_len,
+            "hidden: {seq} tokens, the model reads {max_seq_len} at most"
         );
-        let mut x = self.embed(tokens, offset);
+        let mut x = self.embed(tokens, cache.is_none());
         let block_ctx = BlockCtx {
             forward: ctx,
             layout: &tokens.layout,
@@ -159,7 +162,7 @@ impl CausalLm for Gpt {
             };
         }
         if let Some(cache) = cache {
-            cache.advance(seq);
+            cache.advance();
         }
         self.norm.forward(x)
     }
@@ -179,6 +182,7 @@ impl CausalLm for Gpt {
     }
 
     fn new_cache(&self, batch: usize, capacity: usize) -> KvCache {
+        let capacity = capacity.min(self.config.max_seq_len);
         let shape = [batch, self.config.n_heads, capacity, self.config.head_dim()];
         KvCache::new(self.blocks.len(), shape, &self.wte.weight.lazy_device())
     }
