@@ -5,5 +5,6 @@
 mod bad_input;
 mod continued;
 mod damage;
+mod generation;
 mod harness;
 mod runs;
