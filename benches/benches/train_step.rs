@@ -5,14 +5,14 @@
 //! many are timed.
 #![allow(clippy::print_stdout, reason = "a bench reports on stdout")]
 
-use std::process::{Command, Stdio};
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use sinterlm::burn::tensor::Device;
 use sinterlm::kernels::run_on_pool;
 use sinterlm::run::peak_memory_bytes;
-use sinterlm_benches::{StepCase, is_selected, median, option, product_peak, step_cases, timings};
+use sinterlm_benches::{
+    StepCase, in_child, is_selected, median, option, product_peak, step_cases, timings,
+};
 
 fn main() -> Result<()> {
     let mut cases = step_cases();
@@ -62,20 +62,6 @@ fn measure(case: &StepCase) -> Result<Value> {
         "peak_memory_bytes": peak_memory,
         "estimated_memory_bytes": case.estimated_memory(),
     }))
-}
-
-/// Runs one case in a process of its own and returns the line that it prints.
-fn in_child(id: &str) -> Result<String> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg(format!("--case={id}")).stderr(Stdio::inherit());
-    if let Some(steps) = option("steps") {
-        command.arg(format!("--steps={steps}"));
-    }
-    let output = command.output()?;
-    if !output.status.success() {
-        bail!("{id} ended with {}", output.status);
-    }
-    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
 fn print_table(results: &[Value]) {

@@ -1,8 +1,8 @@
-//! Continues a prompt with a trained model, streamed to stdout:
+//! Continues prompts with a trained model; one text is streamed to stdout, several come in order:
 //!
 //!     cargo run --release --example generate -- --model runs/NAME --prompt "Once upon a time"
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,38 +10,38 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::Parser;
-use sinterlm::config::Seed;
-use sinterlm::data::Tokenizer;
-use sinterlm::model::{SampleConfig, load_model};
+use sinterlm::model::Token;
 use sinterlm::run::{ExitStatus, Summary, peak_memory_bytes};
 use sinterlm_examples::{
-    Failure, OrFailure, choose_device, continue_text, find_weights, main_with,
+    Continuing, Failure, OrFailure, Printer, Sampling, Weights, choose_device, generated, main_with,
 };
 
-/// Continue a prompt with a trained model.
+/// Continue prompts with a trained model.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Weights: run directory, checkpoint or model folder.
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
-    /// Beginning of the text; read from stdin where absent.
+    /// Beginning of a text, repeatable; read from stdin where absent.
     #[arg(long, value_name = "TEXT")]
-    prompt: Option<String>,
-    /// Most tokens to add.
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
-    max_new_tokens: u32,
-    /// Divides the logits before the softmax; 0 takes the likeliest token.
-    #[arg(long, value_name = "T", default_value_t = 0.8)]
-    temperature: f64,
-    /// Draw among the k likeliest tokens; 0 = all.
-    #[arg(long, value_name = "K", default_value_t = 50)]
-    top_k: usize,
-    /// Texts to write, each with its own draws.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    prompt: Vec<String>,
+    #[command(flatten)]
+    sampling: Sampling,
+    /// Texts to write for each prompt, each with its own draws.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     samples: u64,
-    /// Seed of the draws.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
+    /// Print each new token with its log-probability under the model, in nats.
+    #[arg(long)]
+    logprobs: bool,
+    /// Search for the likeliest text with so many beams; the sampling options don't count then.
+    #[arg(long, value_name = "N", conflicts_with_all = ["draft", "samples"], value_parser = clap::value_parser!(u16).range(1..))]
+    beams: Option<u16>,
+    /// A smaller model of the same tokenizer that drafts tokens; the texts stay the large one's.
+    #[arg(long, value_name = "PATH")]
+    draft: Option<PathBuf>,
+    /// Tokens drafted at a time.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    draft_tokens: usize,
     /// CPU threads; all cores where absent.
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
@@ -51,7 +51,7 @@ struct Arguments {
     /// Folder for summary.json; nothing is written where absent.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Only the text, no facts about it.
+    /// Only the texts, no facts about them.
     #[arg(long)]
     quiet: bool,
 }
@@ -64,56 +64,89 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
     let started = Instant::now();
     let (device, device_name) = choose_device(&arguments.device).or_unusable()?;
-    let folder = find_weights(&arguments.model).or_unusable()?;
-    let model = load_model(&folder, &device).or_unusable()?;
-    let tokenizer = Tokenizer::from_file(&folder.join("tokenizer.json")).or_unusable()?;
-    if !(0.0..=10.0).contains(&arguments.temperature) {
-        let fault = anyhow::anyhow!("--temperature {}: use 0 to 10", arguments.temperature);
-        return Err(fault).or_unusable();
-    }
-    let prompt = match &arguments.prompt {
-        Some(prompt) => prompt.clone(),
-        None => read_stdin().or_unusable()?,
-    };
-    let prompt = prompt.trim_end_matches('\n');
-    if !arguments.quiet {
-        eprintln!("device: {device_name}, weights: {}", folder.display());
-    }
-    let config = SampleConfig {
-        temperature: arguments.temperature,
-        top_k: arguments.top_k,
-        max_new_tokens: arguments.max_new_tokens as usize,
-    };
-    let mut out = std::io::stdout().lock();
-    let mut tokens = 0;
-    for number in 0..arguments.samples {
-        let seed = Seed(arguments.seed.wrapping_add(number));
-        let mut written = write!(out, "{prompt}");
-        continue_text(
-            &model,
-            &tokenizer,
-            prompt,
-            &config,
-            seed,
-            &device,
-            |piece| {
-                tokens += 1;
-                if written.is_ok() {
-                    written = write!(out, "{piece}").and_then(|()| out.flush());
-                }
-            },
+    let weights = Weights::open(&arguments.model, &device).or_unusable()?;
+    let draft = arguments
+        .draft
+        .as_ref()
+        .map(|path| Weights::open(path, &device));
+    let draft = draft.transpose().or_unusable()?;
+    let mut prompts = arguments.prompt.clone();
+    if prompts.is_empty() {
+        prompts.push(
+            read_stdin()
+                .or_unusable()?
+                .trim_end_matches('\n')
+                .to_owned(),
         );
-        match written.and_then(|()| writeln!(out)) {
-            // The reader has what it wanted.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
-            result => result.context("stdout")?,
+    }
+    if !arguments.quiet {
+        eprintln!(
+            "device: {device_name}, weights: {}",
+            weights.folder.display()
+        );
+    }
+    let config = arguments.sampling.config();
+    let continuing = Continuing {
+        tokenizer: &weights.tokenizer,
+        config: &config,
+        ends: &weights.ends(),
+        stops: &arguments.sampling.stop,
+        logit_bias: &arguments.sampling.logit_bias,
+        seed: arguments.sampling.seed(),
+    };
+    let again = |prompt| std::iter::repeat_n(prompt, arguments.samples as usize);
+    let prompts: Vec<String> = prompts.into_iter().flat_map(again).collect();
+    let ids: Vec<Vec<u32>> = prompts
+        .iter()
+        .map(|prompt| weights.prompt(prompt))
+        .collect();
+    // One text comes as it is written, several come whole and in order.
+    let mut out = Printer::default();
+    let stream = prompts.len() == 1;
+    let mut texts = prompts.clone();
+    out.print(if stream { &prompts[0] } else { "" });
+    let mut on_text = |row: usize, piece: &str| {
+        texts[row].push_str(piece);
+        if stream {
+            out.print(piece);
+        }
+    };
+    let model = &weights.model;
+    let done = match (arguments.beams, &draft) {
+        (None, None) => generated(continuing.sample(model, ids, &device, on_text))?,
+        (beams, draft) => {
+            let each = ids.into_iter().enumerate().map(|(row, ids)| match draft {
+                Some(draft) => {
+                    let (models, drafts) = ((model, &draft.model), arguments.draft_tokens);
+                    let on_text = |piece: &str| on_text(row, piece);
+                    let done = continuing.speculate(models, (ids, row), drafts, &device, on_text);
+                    done.map(|done| done.generated)
+                }
+                None => {
+                    let beams = beams.unwrap_or(1).into();
+                    continuing.search(model, ids, beams, &device, |piece| on_text(row, piece))
+                }
+            });
+            generated(each.collect::<Result<Vec<_>, _>>())?
+        }
+    };
+    let lines = if stream { vec![String::new()] } else { texts };
+    lines
+        .iter()
+        .for_each(|line| out.print(&format!("{line}\n")));
+    for (row, generated) in done.iter().enumerate().filter(|_| arguments.logprobs) {
+        for Token { id, logprob } in &generated.tokens {
+            let text = weights.tokenizer.decode(&[*id]);
+            out.print(&format!("{row}\t{id}\t{logprob:.4}\t{text:?}\n"));
         }
     }
+    out.finish().context("stdout")?;
     if let Some(folder) = &arguments.out {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        let tokens: usize = done.iter().map(|generated| generated.tokens.len()).sum();
         let seconds = started.elapsed().as_secs_f64();
         let mut summary = Summary::new("generate");
-        summary.tokens = Some(tokens);
+        summary.tokens = Some(tokens as u64);
         summary.seconds = Some(seconds);
         summary.tokens_per_second = Some(tokens as f64 / seconds);
         summary.peak_memory_bytes = peak_memory_bytes();

@@ -1,14 +1,14 @@
 //! Evaluation and samples as hooks of the trainer.
 
-use std::ops::ControlFlow;
-
 use sinterlm::burn::tensor::Device;
 use sinterlm::config::Seed;
-use sinterlm::data::{TextStream, Tokenizer, ValidWindows};
+use sinterlm::data::{Tokenizer, ValidWindows};
 use sinterlm::eval::{Perplexity, TextSize, loss_over};
-use sinterlm::model::{CausalLm, ForwardCtx, Precision, SampleConfig, generate};
+use sinterlm::model::{CausalLm, ForwardCtx, Precision, SampleConfig};
 use sinterlm::run::{EvalRecord, SampleText};
 use sinterlm::trainer::{Evaluate, Sample, TrainError};
+
+use crate::continue_texts;
 
 /// Scores the validation windows: `max_rows` of them during the run (0 = all), all at the end.
 pub fn evaluator<'a, M: CausalLm>(
@@ -70,42 +70,23 @@ pub fn sampler<'a, M: CausalLm>(
     device: Device,
 ) -> Sample<'a, M> {
     Box::new(move |model: &M| {
-        let continued = |(number, prompt): (usize, &String)| {
-            let mut text = String::new();
-            let seed = Seed(seed.0.wrapping_add(number as u64));
-            continue_text(model, &tokenizer, prompt, &config, seed, &device, |piece| {
-                text.push_str(piece);
-            });
-            SampleText {
-                prompt: prompt.clone(),
-                text,
-            }
-        };
-        prompts.iter().enumerate().map(continued).collect()
-    })
-}
-
-/// Continues a prompt at the start of a document and hands out whole characters as they come,
-/// until the model ends the document.
-pub fn continue_text<M: CausalLm>(
-    model: &M,
-    tokenizer: &Tokenizer,
-    prompt: &str,
-    config: &SampleConfig,
-    seed: Seed,
-    device: &Device,
-    mut on_text: impl FnMut(&str),
-) {
-    let end = tokenizer.end_of_text();
-    let mut ids = vec![end];
-    ids.extend(tokenizer.encode(prompt));
-    let mut stream = TextStream::new(tokenizer);
-    generate(model, &ids, config, seed, device, |id| {
-        if id == end || id as usize >= tokenizer.vocab_size() {
-            return ControlFlow::Break(());
+        let mut texts = vec![String::new(); prompts.len()];
+        let written = continue_texts(
+            model,
+            &tokenizer,
+            &prompts,
+            &config,
+            seed,
+            &device,
+            |number, piece| texts[number].push_str(piece),
+        );
+        if let Err(error) = written {
+            // A sample is no reason to end a run.
+            texts.fill(format!("(no text: {error})"));
         }
-        on_text(&stream.push(id));
-        ControlFlow::Continue(())
-    });
-    on_text(&stream.finish());
+        let samples = prompts.iter().cloned().zip(texts);
+        samples
+            .map(|(prompt, text)| SampleText { prompt, text })
+            .collect()
+    })
 }

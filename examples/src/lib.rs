@@ -1,6 +1,8 @@
 //! What the examples share: options to device and run directory, exit statuses, evaluation and
 //! samples as hooks of the trainer.
 
+mod continuing;
+mod conversation;
 mod data;
 mod data_files;
 mod device;
@@ -8,15 +10,21 @@ mod exit;
 mod hooks;
 mod plan;
 mod post_mortem;
+mod printer;
 mod resume;
 mod rows;
+mod sampling;
 mod session;
 mod weights;
 
+pub use continuing::{Continuing, Weights, continue_texts, generated};
+pub use conversation::Conversation;
 pub use device::choose_device;
 pub use exit::{Failure, OrFailure, main_with, say};
-pub use hooks::{continue_text, evaluator, sampler};
+pub use hooks::{evaluator, sampler};
 pub use plan::Plan;
 pub use post_mortem::replay;
+pub use printer::Printer;
+pub use sampling::{OverflowChoice, Sampling};
 pub use session::Session;
 pub use weights::find_weights;

@@ -274,6 +274,16 @@ pub enum DataError {
         /// Hash of what came.
         found: String,
     },
+    /// A chat template cannot be read, or refuses a conversation.
+    #[error("{name}, line {line}: {fault}; check the template and the order of roles")]
+    Template {
+        /// File that the template is from.
+        name: String,
+        /// Line of the template, from 1; 0 where it is not known.
+        line: usize,
+        /// What is wrong.
+        fault: String,
+    },
 }
 
 fn io_remedy(source: &std::io::Error) -> &'static str {

@@ -11,6 +11,7 @@ mod source;
 mod split;
 mod store;
 mod stories;
+mod template;
 mod tokenizer;
 mod windows;
 
@@ -22,5 +23,6 @@ pub use prepare::{Fingerprints, Prepared, Progress, SourceReport, Stage, prepare
 pub use source::{Document, Documents, TextSource, fingerprint, read_documents};
 pub use store::{StoreHeader, TokenStore};
 pub use stories::StoryGenerator;
+pub use template::{ChatMessage, ChatTemplate, EncodedChat, Turn};
 pub use tokenizer::{END_OF_TEXT, TextStream, Tokenizer};
 pub use windows::{TrainWindows, ValidWindows};

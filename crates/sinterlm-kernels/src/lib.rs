@@ -5,17 +5,16 @@ mod attention;
 mod blend;
 #[cfg(feature = "flex")]
 mod buffer;
+mod cached_attention;
 #[cfg(test)]
 mod check;
 mod dropout;
 mod dtype;
 mod embedding;
-#[cfg(feature = "flex")]
 mod exp;
 mod gelu;
 mod host;
 mod isa;
-#[cfg(feature = "flex")]
 mod lanes;
 mod layer_norm;
 mod layout;
@@ -33,11 +32,13 @@ mod relu_squared;
 mod rms_norm;
 mod rope;
 mod route;
+mod softmax_row;
 mod swiglu;
 
 pub use adamw::{AdamWStep, adamw};
 pub use attention::{AttentionOptions, causal_attention};
 pub use blend::blend;
+pub use cached_attention::{CachedRows, KeyValues};
 pub use dropout::dropout;
 pub use embedding::embedding;
 pub use gelu::{GeluKind, gelu};
@@ -45,7 +46,7 @@ pub use host::run_on_pool;
 pub use isa::{Isa, set_max_isa};
 pub use layer_norm::layer_norm;
 pub use layout::RowLayout;
-pub use linear::linear;
+pub use linear::{FEW_ROWS, linear};
 pub use linear_cross_entropy::{CrossEntropyOptions, linear_cross_entropy, linear_logprobs};
 pub use moments::{Moment, MomentCodes, MomentFormat, MomentKind};
 pub use muon::muon_momentum;
@@ -57,4 +58,5 @@ pub use relu_squared::relu_squared;
 pub use rms_norm::rms_norm;
 pub use rope::rope;
 pub use route::{Route, with_route};
+pub use softmax_row::{log_sum_exp, softmax_in_place};
 pub use swiglu::swiglu;

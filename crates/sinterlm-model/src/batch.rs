@@ -24,22 +24,35 @@ impl TokenBatch {
     /// # Panics
     /// If `ids` does not hold `rows * seq` entries.
     pub fn dense(ids: &[u32], rows: usize, device: &Device) -> Self {
-        Self::continuing(ids, rows, 0, device)
-    }
-
-    /// Puts rows of one segment each on the device, whose first tokens stand at position `first`.
-    ///
-    /// # Panics
-    /// If `ids` does not hold `rows * seq` entries.
-    pub fn continuing(ids: &[u32], rows: usize, first: usize, device: &Device) -> Self {
         assert!(
             rows > 0 && ids.len().is_multiple_of(rows),
             "ids must fill {rows} equal rows"
         );
         let seq = ids.len() / rows;
-        let range = first as u32..(first + seq) as u32;
-        let positions: Vec<u32> = (0..rows).flat_map(|_| range.clone()).collect();
+        let positions: Vec<u32> = (0..rows).flat_map(|_| 0..seq as u32).collect();
         Self::new(ids, &positions, RowLayout::dense(rows, seq), device)
+    }
+
+    /// Puts rows of different lengths on the device, each with the position of its first token, in
+    /// front of padding: what passes over a cache read.
+    ///
+    /// # Panics
+    /// If there is no token at all.
+    pub fn ragged(rows: &[(usize, &[u32])], device: &Device) -> Self {
+        let seq = rows.iter().map(|(_, ids)| ids.len()).max().unwrap_or(0);
+        assert!(seq > 0, "ragged: a batch needs a token");
+        let (mut ids, mut positions) = (vec![0; rows.len() * seq], vec![0; rows.len() * seq]);
+        for (row, (start, new)) in rows.iter().enumerate() {
+            ids[row * seq..][..new.len()].copy_from_slice(new);
+            for (at, position) in positions[row * seq..][..new.len()].iter_mut().enumerate() {
+                *position = (start + at) as u32;
+            }
+        }
+        let layout = RowLayout {
+            lengths: rows.iter().map(|(_, ids)| ids.len() as u32).collect(),
+            ..RowLayout::dense(rows.len(), seq)
+        };
+        Self::new(&ids, &positions, layout, device)
     }
 
     /// Puts rows with any layout on the device; both lists are row-major `[rows, seq]`.

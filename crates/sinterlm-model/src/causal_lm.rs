@@ -1,7 +1,7 @@
 //! What training, evaluation and generation ask of a language model.
 
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor, TensorData};
 use sinterlm_kernels as kernels;
 
 use crate::batch::TokenBatch;
@@ -21,7 +21,8 @@ pub struct Head {
 pub trait CausalLm: Module {
     /// Activations after the final norm, `[batch, seq, d_model]`, f32.
     ///
-    /// With a cache, the tokens continue what it holds and are added to it.
+    /// With a cache, the tokens continue what its active rows hold and are added to it: the first
+    /// `tokens.layout.lengths` of each row, at the positions that `tokens` gives.
     fn hidden(
         &self,
         tokens: &TokenBatch,
@@ -38,7 +39,17 @@ pub trait CausalLm: Module {
     /// An empty cache for `batch` rows of up to `capacity` tokens.
     fn new_cache(&self, batch: usize, capacity: usize) -> KvCache;
 
-    /// Logits of the last position of each row, `[batch, vocab]`; for generation.
+    /// Logits of activations, `[rows, d_model]` to `[rows, vocab]`; for generation.
+    fn logits(&self, hidden: Tensor<2>, ctx: &ForwardCtx) -> Tensor<2> {
+        let head = self.head();
+        let logits = kernels::linear(hidden, head.weight, None, ctx.precision.matmul());
+        match head.softcap {
+            Some(cap) => (logits / cap).tanh() * cap,
+            None => logits,
+        }
+    }
+
+    /// Logits of the last token of each row, `[batch, vocab]`; for generation.
     fn last_logits(
         &self,
         tokens: &TokenBatch,
@@ -47,14 +58,16 @@ pub trait CausalLm: Module {
     ) -> Tensor<2> {
         let hidden = self.hidden(tokens, ctx, cache);
         let [batch, seq, d_model] = hidden.dims();
-        let last = hidden
-            .slice([0..batch, seq - 1..seq])
-            .reshape([batch, d_model]);
-        let head = self.head();
-        let logits = kernels::linear(last, head.weight, None, ctx.precision.matmul());
-        match head.softcap {
-            Some(cap) => (logits / cap).tanh() * cap,
-            None => logits,
-        }
+        let last: Vec<i32> = (0..batch)
+            .map(|row| (row * seq) as i32 + tokens.layout.lengths[row].max(1) as i32 - 1)
+            .collect();
+        let last = Tensor::<1, Int>::from_data(TensorData::new(last, [batch]), &hidden.device());
+        let hidden = hidden.reshape([batch * seq, d_model]);
+        let hidden = if seq == 1 {
+            hidden
+        } else {
+            hidden.select(0, last)
+        };
+        self.logits(hidden, ctx)
     }
 }

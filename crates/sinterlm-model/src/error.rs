@@ -9,6 +9,47 @@ use sinterlm_formats::FormatError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
+    /// Generation was asked to continue nothing.
+    #[error("a prompt needs at least one token; begin with the end-of-text token")]
+    EmptyPrompt,
+    /// A prompt holds an id that the model has no embedding for.
+    #[error(
+        "token {id} is not below the model's vocabulary of {vocab_size}; use the tokenizer saved beside the weights"
+    )]
+    TokenOutOfRange {
+        /// The id.
+        id: u32,
+        /// Tokens that the model knows.
+        vocab_size: usize,
+    },
+    /// A text is longer than the context.
+    #[error(
+        "{tokens} tokens do not fit into the model's context of {context}; shorten the text, or let the context slide"
+    )]
+    ContextFull {
+        /// Tokens of the text.
+        tokens: usize,
+        /// Tokens of the context.
+        context: usize,
+    },
+    /// The model's output is no number.
+    #[error(
+        "the logits after {position} tokens are not finite; the weights are damaged or their training diverged, take an earlier checkpoint"
+    )]
+    LogitsNotFinite {
+        /// Tokens read.
+        position: usize,
+    },
+    /// Two models that are to generate together have different vocabularies.
+    #[error(
+        "the draft model knows {draft} tokens, the target {target}; both must share one tokenizer"
+    )]
+    VocabularyMismatch {
+        /// Tokens of the model that decides.
+        target: usize,
+        /// Tokens of the model that proposes.
+        draft: usize,
+    },
     /// A container could not be read or written.
     #[error(transparent)]
     Format(#[from] FormatError),

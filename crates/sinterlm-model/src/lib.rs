@@ -6,13 +6,13 @@ mod checkpointing;
 mod context;
 mod error;
 mod folder;
+mod generate;
 mod gpt;
 mod init;
 mod kv_cache;
 mod linear;
 mod params;
 mod probe;
-mod sample;
 
 pub use batch::TokenBatch;
 pub use causal_lm::{CausalLm, Head};
@@ -23,6 +23,10 @@ pub use folder::{
     LoadOptions, LoadReport, find_model, load_model, load_model_with, read_config, read_end_ids,
     save_model,
 };
+pub use generate::{
+    Beam, BeamConfig, Context, Decoder, Finish, Generated, Logits, Overflow, Request, SampleConfig,
+    Sampler, Speculated, Token, beam_search, generate, speculative,
+};
 pub use gpt::{
     Activation, Gpt, GptConfig, MemoryEstimate, NormKind, Parameters, Positions, Preset,
     RopeScaling,
@@ -32,4 +36,3 @@ pub use kv_cache::KvCache;
 pub use linear::{Embedding, Linear, Norm};
 pub use params::{NamedValues, PathStack, named_values, param_id};
 pub use probe::{Probe, TensorSummary};
-pub use sample::{SampleConfig, generate};

@@ -1,14 +1,13 @@
 //! What must hold for any decoder: causality, caching, seeds, and folders that come back whole.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 use burn::tensor::{Device, Tensor};
 use sinterlm_config::Seed;
 use sinterlm_formats::{Dtype, SafetensorsFile, TensorEntry, write_safetensors};
 use sinterlm_model::{
-    Activation, CausalLm, ForwardCtx, Gpt, GptConfig, Precision, Preset, SampleConfig, TokenBatch,
-    generate, load_model, named_values, save_model,
+    Activation, CausalLm, ForwardCtx, Gpt, GptConfig, Precision, Preset, TokenBatch, load_model,
+    named_values, save_model,
 };
 use sinterlm_testkit::{SINGLE_OP_F32, WHOLE_MODEL_F32, assert_close};
 
@@ -63,7 +62,7 @@ fn cached_steps_equal_the_full_pass() {
     let mut cache = model.new_cache(1, 24);
     let mut stepped = Vec::new();
     for piece in [&text[..7], &text[7..8], &text[8..9], &text[9..20]] {
-        let tokens = TokenBatch::continuing(piece, 1, cache.len(), &device);
+        let tokens = TokenBatch::ragged(&[(cache.len(), piece)], &device);
         stepped.extend(values(model.hidden(
             &tokens,
             &ForwardCtx::default(),
@@ -265,51 +264,4 @@ fn a_folder_of_another_shape_or_with_missing_or_surplus_tensors_is_refused_by_na
         tensors[at].2.pop();
     });
     assert!(shape.contains("is [47], the model needs [48]"), "{shape}");
-}
-
-#[test]
-fn generation_goes_on_past_the_context_and_is_repeatable() {
-    let device = Device::flex();
-    let model = config().init(Seed(3), &device);
-    let sample = SampleConfig {
-        max_new_tokens: 60,
-        ..SampleConfig::default()
-    };
-    let run = |seed| {
-        let mut text = Vec::new();
-        generate(&model, &ids(5), &sample, Seed(seed), &device, |id| {
-            text.push(id);
-            ControlFlow::Continue(())
-        });
-        text
-    };
-    assert_eq!(run(1).len(), 60);
-    assert_eq!(run(1), run(1));
-    assert!(run(1) != run(2));
-}
-
-#[test]
-fn greedy_generation_takes_the_likeliest_token_of_the_full_pass() {
-    let device = Device::flex();
-    let model = config().init(Seed(3), &device);
-    let greedy = SampleConfig {
-        temperature: 0.0,
-        max_new_tokens: 10,
-        ..SampleConfig::default()
-    };
-    let mut text = ids(5);
-    let mut written = Vec::new();
-    generate(&model, &text.clone(), &greedy, Seed(0), &device, |id| {
-        written.push(id);
-        ControlFlow::Continue(())
-    });
-    for id in written {
-        let tokens = TokenBatch::dense(&text, 1, &device);
-        let logits = values(model.last_logits(&tokens, &ForwardCtx::default(), None));
-        let best = (0..logits.len())
-            .max_by(|a, b| logits[*a].total_cmp(&logits[*b]))
-            .unwrap();
-        assert_eq!(id as usize, best);
-        text.push(id);
-    }
 }

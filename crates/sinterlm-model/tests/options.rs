@@ -114,7 +114,7 @@ fn cached_steps_equal_the_full_pass() {
         let mut cache = model.new_cache(1, 24);
         let mut stepped = Vec::new();
         for piece in [0..7, 7..8, 8..9, 9..20] {
-            let tokens = TokenBatch::continuing(&text[piece.clone()], 1, piece.start, &device);
+            let tokens = TokenBatch::ragged(&[(piece.start, &text[piece.clone()])], &device);
             let ctx = ForwardCtx::default();
             stepped.extend(values(model.hidden(&tokens, &ctx, Some(&mut cache))));
         }

@@ -6,6 +6,7 @@ mod bad_input;
 mod continued;
 mod damage;
 mod faults;
+mod generation;
 mod harness;
 mod poison;
 mod runs;

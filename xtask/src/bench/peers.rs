@@ -1,5 +1,5 @@
-//! The same training steps in PyTorch, by turns with ours: `benches/peers/train_step.py` runs the
-//! shapes that our bench lists.
+//! The same work in other programs, by turns with ours: training steps in PyTorch, generation with
+//! transformers. The scripts in `benches/peers` run the shapes that our benches list.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -14,10 +14,12 @@ use crate::{machine, repository};
 /// Rounds of ours and theirs by turns, so that a slow minute hits both.
 const ROUNDS: usize = 3;
 
-/// Timed steps of each program in each round.
+/// Timed runs of each program in each round.
 const STEPS: usize = 5;
 
-const SCRIPT: &str = "benches/peers/train_step.py";
+/// Our benches that have peers; a script in `benches/peers` has the bench's name.
+const BENCHES: [&str; 2] = ["train_step", "decode"];
+
 const REQUIREMENTS: &str = "benches/peers/requirements.txt";
 
 /// Measures the steps whose id holds one of `names`, or all; the peers are in each figure.
@@ -28,17 +30,25 @@ pub(crate) fn measure(names: &[String]) -> Result<Figures> {
         println!("skipped: torch.compile needs a C++ compiler; put g++ or clang++ in PATH");
     }
     let mut all = Figures::new();
-    for shape in shapes(names)? {
+    let mut cases = Vec::new();
+    for bench in BENCHES {
+        cases.extend(
+            shapes(bench, names)?
+                .into_iter()
+                .map(|shape| (bench, shape)),
+        );
+    }
+    for (bench, shape) in cases {
         let id = shape["bench"].as_str().context("a shape has an id")?;
         let figure = all.entry(id.to_owned()).or_default();
         let mut modes = modes(shape["precision"].as_str().unwrap_or_default()).to_vec();
         modes.retain(|mode| *mode != "compile" || compiler.is_some());
         for _ in 0..ROUNDS {
-            for (_, ours) in our_step(id)? {
+            for (_, ours) in our_run(bench, id)? {
                 figure.merge(ours);
             }
             for mode in &modes {
-                match their_step(&python, &shape, mode) {
+                match their_run(&python, bench, &shape, mode) {
                     Ok((name, theirs)) => figure.peers.entry(name).or_default().merge(theirs),
                     // A compiler that is there may still fail; the other rows stand without it.
                     Err(error) => println!("skipped: {mode} of {id}: {error:#}"),
@@ -49,25 +59,19 @@ pub(crate) fn measure(names: &[String]) -> Result<Figures> {
     Ok(all)
 }
 
-/// How PyTorch runs what we run in a precision.
+/// How others run what we run in a precision: generation names none, and runs in one way.
 fn modes(precision: &str) -> &'static [&'static str] {
     match precision {
+        "" => &["generate"],
         "f32" => &["eager", "compile"],
         "bf16" => &["bf16"],
         _ => &[],
     }
 }
 
-/// The steps of our bench that `names` leave in, as it lists them.
-fn shapes(names: &[String]) -> Result<Vec<Value>> {
-    let mut command = cargo(&[
-        "bench",
-        "--workspace",
-        "--bench",
-        "train_step",
-        "--",
-        "--list",
-    ]);
+/// The cases of one of our benches that `names` leave in, as it lists them.
+fn shapes(bench: &str, names: &[String]) -> Result<Vec<Value>> {
+    let mut command = cargo(&["bench", "--workspace", "--bench", bench, "--", "--list"]);
     let listing = process::capture(command.args(names))?;
     Ok(listing
         .lines()
@@ -75,20 +79,22 @@ fn shapes(names: &[String]) -> Result<Vec<Value>> {
         .collect())
 }
 
-fn our_step(id: &str) -> Result<Figures> {
+fn our_run(bench: &str, id: &str) -> Result<Figures> {
     let (case, steps) = (format!("--case={id}"), format!("--steps={STEPS}"));
-    super::measure(&["--workspace", "--bench", "train_step", "--", &case, &steps])
+    super::measure(&["--workspace", "--bench", bench, "--", &case, &steps])
 }
 
 /// The program's name and its figure.
-fn their_step(python: &str, shape: &Value, mode: &str) -> Result<(String, Figure)> {
+fn their_run(python: &str, bench: &str, shape: &Value, mode: &str) -> Result<(String, Figure)> {
     let mut task = shape.clone();
     task["mode"] = json!(mode);
     task["steps"] = json!(STEPS);
     task["threads"] = json!(threads());
     let mut found = None;
     let mut command = Command::new(python);
-    command.arg(SCRIPT).arg(task.to_string());
+    command
+        .arg(format!("benches/peers/{bench}.py"))
+        .arg(task.to_string());
     command.env("TORCHINDUCTOR_CACHE_DIR", folder().join("compiled"));
     process::tee(&mut command, |line| found = answer(line).or(found.take()))?;
     found.context("the script printed no figure")
@@ -167,5 +173,6 @@ mod tests {
     fn each_precision_has_its_own_peers() {
         assert_eq!(modes("f32"), ["eager", "compile"]);
         assert_eq!(modes("bf16"), ["bf16"]);
+        assert_eq!(modes(""), ["generate"]);
     }
 }

@@ -9,6 +9,7 @@ pub use stream::TextStream;
 
 use std::cmp::Reverse;
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
@@ -156,25 +157,81 @@ impl Tokenizer {
             .to_vec()
     }
 
+    /// The ids of ordinary text with the special tokens that the tokenizer's own template puts
+    /// around a text, such as a mark of its beginning.
+    pub fn encode_with_template(&self, text: &str) -> Vec<u32> {
+        self.inner
+            .encode_fast(text, true)
+            .expect("unknown characters were probed when the tokenizer was made")
+            .get_ids()
+            .to_vec()
+    }
+
     /// The ids of trusted text, in which special tokens are recognised; of two that match at one
     /// place the longer counts. Never use it on text from users or data sets.
     pub fn encode_with_special(&self, text: &str) -> Vec<u32> {
-        let mut ids = Vec::new();
-        let mut rest = text;
-        let next = |rest: &str| {
+        let tokens = self.encode_with_special_outside(text, &[]);
+        tokens.into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// As [`encode_with_special`](Self::encode_with_special), but within the `ordinary` byte ranges
+    /// of `text`, ascending and apart, special tokens are characters like others. Returns each id
+    /// with the byte at which its token starts.
+    pub(crate) fn encode_with_special_outside(
+        &self,
+        text: &str,
+        ordinary: &[Range<usize>],
+    ) -> Vec<(u32, usize)> {
+        let mut tokens = Vec::new();
+        let (mut done, mut from) = (0, 0); // encoded up to here; searched up to here
+        let next = |from: usize| {
             let found = self.specials.iter().filter_map(|(content, id)| {
-                rest.find(content.as_str())
-                    .map(|at| (at, Reverse(content.len()), *id))
+                text[from..]
+                    .find(content.as_str())
+                    .map(|at| (from + at, Reverse(content.len()), *id))
             });
             found.min()
         };
-        while let Some((at, Reverse(len), id)) = next(rest) {
-            ids.extend(self.encode(&rest[..at]));
-            ids.push(id);
-            rest = &rest[at + len..];
+        while let Some((at, Reverse(len), id)) = next(from) {
+            let overlaps = |range: &&Range<usize>| range.start < at + len && at < range.end;
+            if let Some(range) = ordinary.iter().find(overlaps) {
+                from = range.end.max(at + 1);
+                while !text.is_char_boundary(from) {
+                    from += 1;
+                }
+                continue;
+            }
+            self.encode_at(&text[done..at], done, &mut tokens);
+            tokens.push((id, at));
+            (done, from) = (at + len, at + len);
         }
-        ids.extend(self.encode(rest));
-        ids
+        self.encode_at(&text[done..], done, &mut tokens);
+        tokens
+    }
+
+    /// Appends the ids of ordinary text that stands at byte `start` of a larger one.
+    fn encode_at(&self, text: &str, start: usize, tokens: &mut Vec<(u32, usize)>) {
+        let encoding = self.inner.encode(text, false);
+        let encoding =
+            encoding.expect("unknown characters were probed when the tokenizer was made");
+        let starts = encoding.get_offsets().iter().map(|(at, _)| start + at);
+        tokens.extend(encoding.get_ids().iter().copied().zip(starts));
+    }
+
+    /// Whether `id` is a special token: a mark such as the end of a text, and no part of it.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.specials.iter().any(|(_, special)| *special == id)
+    }
+
+    /// The id of a special token, by its name.
+    pub fn special(&self, name: &str) -> Option<u32> {
+        let found = self.specials.iter().find(|(content, _)| content == name);
+        found.map(|(_, id)| *id)
+    }
+
+    /// Names of the special tokens, the longest first.
+    pub(crate) fn special_names(&self) -> impl Iterator<Item = &str> {
+        self.specials.iter().map(|(content, _)| content.as_str())
     }
 
     /// The text of `ids`, special tokens by their names. Bytes that form no character become

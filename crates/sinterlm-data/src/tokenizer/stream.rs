@@ -1,20 +1,21 @@
-//! Text from ids that arrive one at a time, in whole characters.
+//! Text from ids that arrive one at a time: in whole characters, up to a stop string.
 
 use super::Tokenizer;
 
-/// Turns ids into text as they come; a character spread over several tokens is held back until it
-/// is whole. All pieces together equal [`Tokenizer::decode`] of all ids.
+/// Turns ids into text as they come. A character spread over several tokens is held back until it is
+/// whole, and text that may be the beginning of a stop string until that is decided. Without stop
+/// strings all pieces together equal [`Tokenizer::decode`] of all ids.
 ///
 /// # Example
 /// ```
 /// use sinterlm_data::{TextStream, Tokenizer};
 /// let tokenizer = Tokenizer::gpt2();
-/// let ids = tokenizer.encode("🙂");
-/// assert!(ids.len() > 1);
-/// let mut stream = TextStream::new(&tokenizer);
+/// let ids = tokenizer.encode("🙂 and so on.\nUser: no");
+/// let mut stream = TextStream::new(&tokenizer).with_stops(&["\nUser:"]);
 /// let pieces: Vec<String> = ids.into_iter().map(|id| stream.push(id)).collect();
-/// assert_eq!(pieces.concat(), "🙂");
-/// assert_eq!(pieces[0], "");
+/// assert_eq!(pieces[0], "", "half a character");
+/// assert_eq!(pieces.concat(), "🙂 and so on.");
+/// assert_eq!(stream.stopped(), Some("\nUser:"));
 /// ```
 #[derive(Debug, Clone)]
 pub struct TextStream {
@@ -23,6 +24,11 @@ pub struct TextStream {
     ids: Vec<u32>,
     /// How many of `ids` were given out.
     given: usize,
+    skip_special: bool,
+    stops: Vec<String>,
+    /// Whole characters that may begin a stop string.
+    held: String,
+    stopped: Option<usize>,
 }
 
 impl TextStream {
@@ -32,30 +38,82 @@ impl TextStream {
             tokenizer: tokenizer.clone(),
             ids: Vec::new(),
             given: 0,
+            skip_special: false,
+            stops: Vec::new(),
+            held: String::new(),
+            stopped: None,
         }
+    }
+
+    /// The text ends before that of these strings which is whole first; empty ones are passed over.
+    #[must_use]
+    pub fn with_stops<S: AsRef<str>>(mut self, stops: &[S]) -> Self {
+        self.stops = stops.iter().map(|stop| stop.as_ref().to_owned()).collect();
+        self.stops.retain(|stop| !stop.is_empty());
+        self
+    }
+
+    /// Special tokens leave no text.
+    #[must_use]
+    pub fn skip_special(mut self) -> Self {
+        self.skip_special = true;
+        self
+    }
+
+    /// The stop string that ended the text.
+    pub fn stopped(&self) -> Option<&str> {
+        self.stopped.map(|stop| self.stops[stop].as_str())
     }
 
     /// Takes the next id and returns the text that is whole by now, often one word, or nothing.
     pub fn push(&mut self, id: u32) -> String {
+        if self.skip_special && self.tokenizer.is_special(id) {
+            return String::new();
+        }
         self.ids.push(id);
-        let text = self.held();
+        let text = self.undelivered();
         // A decoder writes U+FFFD for bytes that are not, or not yet, a character.
         if text.is_empty() || text.ends_with('\u{fffd}') {
             return String::new();
         }
         self.ids.drain(..self.given);
         self.given = self.ids.len();
-        text
+        self.up_to_a_stop(&text, false)
     }
 
-    /// The text still held back: incomplete characters, as U+FFFD.
-    pub fn finish(self) -> String {
-        self.held()
+    /// The text still held back; incomplete characters as U+FFFD.
+    pub fn finish(mut self) -> String {
+        let text = self.undelivered();
+        self.up_to_a_stop(&text, true)
+    }
+
+    /// What can be given out now that `text` has come.
+    fn up_to_a_stop(&mut self, text: &str, end: bool) -> String {
+        if self.stopped.is_some() {
+            return String::new();
+        }
+        self.held.push_str(text);
+        let places = self.stops.iter().enumerate();
+        // The one that is whole first, whatever tokens it came in; of several the longest.
+        let found = places.filter_map(|(stop, words)| {
+            let at = self.held.find(words)?;
+            Some((at + words.len(), at, stop))
+        });
+        if let Some((_, at, stop)) = found.min() {
+            self.stopped = Some(stop);
+            self.held.truncate(at);
+            return std::mem::take(&mut self.held);
+        }
+        let begins_a_stop = |tail: &str| self.stops.iter().any(|stop| stop.starts_with(tail));
+        let mut starts = self.held.char_indices().map(|(at, _)| at);
+        let keep_from = starts.find(|&at| !end && begins_a_stop(&self.held[at..]));
+        let kept = self.held.split_off(keep_from.unwrap_or(self.held.len()));
+        std::mem::replace(&mut self.held, kept)
     }
 
     /// Text of the ids held back. Decoding them alone would lose what a decoder joins to the text
     /// before, such as a leading space, so the last piece is decoded with them and taken off.
-    fn held(&self) -> String {
+    fn undelivered(&self) -> String {
         let before = self.tokenizer.decode(&self.ids[..self.given]);
         let mut text = self.tokenizer.decode(&self.ids);
         text.split_off(text.floor_char_boundary(before.len()))

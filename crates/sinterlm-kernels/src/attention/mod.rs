@@ -153,7 +153,7 @@ fn composed(
 
 /// `[batch, kv_heads, seq, head_dim]` to `[batch, heads, seq, head_dim]`, each head repeated for
 /// the query heads of its group.
-fn repeat_heads(x: Tensor<4>, heads: usize) -> Tensor<4> {
+pub(crate) fn repeat_heads(x: Tensor<4>, heads: usize) -> Tensor<4> {
     let [batch, kv_heads, seq, head_dim] = x.dims();
     if kv_heads == heads {
         return x;
@@ -164,7 +164,7 @@ fn repeat_heads(x: Tensor<4>, heads: usize) -> Tensor<4> {
         .reshape([batch, heads, seq, head_dim])
 }
 
-fn default_scale(head_dim: usize) -> f64 {
+pub(crate) fn default_scale(head_dim: usize) -> f64 {
     1.0 / (head_dim as f64).sqrt()
 }
 

@@ -19,6 +19,7 @@ use burn::{
 };
 use rayon::prelude::*;
 
+use super::{FEW_ROWS, few_rows};
 use crate::{
     MatmulPrecision,
     buffer::{filled, from_vec, matrix, rows_contiguous},
@@ -63,12 +64,7 @@ pub(super) fn linear(
 
 impl LinearOp for Flex {
     fn linear_op(x: FlexTensor, weight: FlexTensor, precision: MatmulPrecision) -> FlexTensor {
-        forward(
-            &rows_contiguous(x),
-            &rows_contiguous(weight),
-            None,
-            precision,
-        )
+        untracked(x, weight, None, precision)
     }
     fn linear_bias_op(
         x: FlexTensor,
@@ -76,8 +72,7 @@ impl LinearOp for Flex {
         bias: FlexTensor,
         precision: MatmulPrecision,
     ) -> FlexTensor {
-        let (x, weight) = (rows_contiguous(x), rows_contiguous(weight));
-        forward(&x, &weight, Some(&bias), precision)
+        untracked(x, weight, Some(&bias), precision)
     }
 }
 
@@ -170,6 +165,24 @@ impl<const N: usize> Backward<Flex, N> for LinearBackward {
             grads.register::<Flex>(node.id, from_vec(column_sums(values, cols), [cols]));
         }
     }
+}
+
+/// Without a tape, which is how models are used and not trained: few rows have a form of their own.
+fn untracked(
+    x: FlexTensor,
+    weight: FlexTensor,
+    bias: Option<&FlexTensor>,
+    precision: MatmulPrecision,
+) -> FlexTensor {
+    if precision == MatmulPrecision::F32 && (1..=FEW_ROWS).contains(&x.shape()[0]) {
+        return few_rows::linear(&x, &weight, bias);
+    }
+    forward(
+        &rows_contiguous(x),
+        &rows_contiguous(weight),
+        bias,
+        precision,
+    )
 }
 
 fn forward(

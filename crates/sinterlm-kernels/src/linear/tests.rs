@@ -153,3 +153,23 @@ fn bf16_rounds_the_operands_and_nothing_else() {
     let fine = 1.0 + 1.0 / 128.0;
     assert!((product(fine, fine, Bf16) - fine * fine).abs() < 1e-6);
 }
+
+#[test]
+fn a_row_has_the_same_bits_in_any_small_batch() {
+    let device = Device::flex();
+    for (d_in, d_out) in [(5, 3), (77, 130), (600, 33)] {
+        let x = fill([64, d_in], 1, &device, DType::F32);
+        let weight = fill([d_out, d_in], 2, &device, DType::F32);
+        let bias = fill([d_out], 3, &device, DType::F32);
+        let run = |x: Tensor<2>| values(linear(x, weight.clone(), Some(bias.clone()), F32));
+        let alone: Vec<f64> = (0..64)
+            .flat_map(|row| run(x.clone().narrow(0, row, 1)))
+            .collect();
+        for (rows, threads) in [(2, 1), (7, 3), (64, 2)] {
+            let found = with_threads(threads, || run(x.clone().narrow(0, 0, rows)));
+            assert_eq!(found, alone[..rows * d_out]);
+        }
+        let composed = with_route(Route::Composed, || run(x.clone()));
+        crate::check::assert_close("composed", &alone, &composed, 1e-5);
+    }
+}

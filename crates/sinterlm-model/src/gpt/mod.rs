@@ -169,6 +169,9 @@ impl CausalLm for Gpt {
         ctx: &ForwardCtx,
         mut cache: Option<&mut KvCache>,
     ) -> Tensor<3> {
+        if let Some(cache) = cache.as_deref_mut() {
+            cache.begin(&tokens.layout);
+        }
         let last = tokens.host_positions().iter().max().copied().unwrap_or(0) as usize;
         assert!(
             last < self.config.max_seq_len,
@@ -199,7 +202,7 @@ impl CausalLm for Gpt {
             };
         }
         if let Some(cache) = cache {
-            cache.advance(tokens.layout.seq);
+            cache.advance();
         }
         let x = self.norm.forward(x);
         ctx.see(|| "norm".to_owned(), &x);
@@ -224,7 +227,12 @@ impl CausalLm for Gpt {
 
     fn new_cache(&self, batch: usize, capacity: usize) -> KvCache {
         let [kv_heads, head_dim] = [self.config.n_kv_heads(), self.config.head_dim()];
-        let shape = [batch, kv_heads, capacity, head_dim];
+        let shape = [
+            batch,
+            kv_heads,
+            capacity.min(self.config.max_seq_len),
+            head_dim,
+        ];
         KvCache::new(self.blocks.len(), shape, &self.wte.weight.lazy_device())
     }
 }

@@ -27,7 +27,7 @@ fn a_trained_llama2c_file_continues_as_llama2c_does() {
     let mut found = vec![1];
     while found.len() < 128 {
         let last = [found[found.len() - 1]];
-        let tokens = TokenBatch::continuing(&last, 1, cache.len(), &device);
+        let tokens = TokenBatch::ragged(&[(cache.len(), &last)], &device);
         let logits = model.last_logits(&tokens, &ForwardCtx::default(), Some(&mut cache));
         let logits: Vec<f32> = logits.into_data().try_into_vec().unwrap();
         if found.len() == 1 {
