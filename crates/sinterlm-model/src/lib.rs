@@ -21,7 +21,7 @@ pub use context::{ForwardCtx, Precision};
 pub use error::{ModelError, WeightFaults};
 pub use folder::{
     LoadOptions, LoadReport, find_model, load_model, load_model_with, read_config, read_end_ids,
-    save_model,
+    save_gguf, save_model,
 };
 pub use generate::{
     Beam, BeamConfig, Context, Decoder, Finish, Generated, Logits, Overflow, Request, SampleConfig,

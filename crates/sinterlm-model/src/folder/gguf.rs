@@ -6,12 +6,14 @@
 use sinterlm_formats::{FormatError, GgufField, GgufFile, TensorSource};
 
 use super::place::{Form, Place, in_block};
-use crate::gpt::{Activation, GptConfig, NormKind, Positions, RopeScaling, rope_divisors};
+use crate::gpt::{
+    Activation, GptConfig, NormKind, Positions, RopeScaling, rope_divisors, yarn_factor,
+};
 
 /// Largest size that the metadata may name, as in a `config.json`.
 const MAX_SIZE: u64 = 1 << 31;
 /// Divisors of the rotation's frequencies, where Llama 3 has its scaling.
-const DIVISORS: &str = "rope_freqs.weight";
+pub(super) const DIVISORS: &str = "rope_freqs.weight";
 
 /// The families of GGUF files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +23,20 @@ pub(super) enum Architecture {
     Llama,
     Qwen2,
     Qwen3,
+}
+
+impl Architecture {
+    const ALL: [Self; 4] = [Self::Gpt2, Self::Llama, Self::Qwen2, Self::Qwen3];
+
+    /// The value of `general.architecture`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Gpt2 => "gpt2",
+            Self::Llama => "llama",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+        }
+    }
 }
 
 /// Modules of a block, ours and theirs.
@@ -86,16 +102,14 @@ pub(super) fn is_spare(name: &str, config: &GptConfig) -> bool {
 /// The architecture and the decoder of a file.
 pub(super) fn read(file: &GgufFile) -> Result<(Architecture, GptConfig), Fault> {
     let name = file.require("general.architecture")?.text()?;
-    let architecture = match name {
-        "gpt2" => Architecture::Gpt2,
-        "llama" => Architecture::Llama,
-        "qwen2" => Architecture::Qwen2,
-        "qwen3" => Architecture::Qwen3,
-        other => {
-            return Err(Fault::Text(format!(
-                "general.architecture {other:?} cannot be read, only gpt2, llama, qwen2, qwen3"
-            )));
-        }
+    let found = Architecture::ALL
+        .into_iter()
+        .find(|known| known.name() == name);
+    let Some(architecture) = found else {
+        let known = Architecture::ALL.map(Architecture::name).join(", ");
+        return Err(Fault::Text(format!(
+            "general.architecture {name:?} cannot be read, only {known}"
+        )));
     };
     let keys = Keys { file, name };
     let has = |name: &str| file.stored(name).is_ok();
@@ -241,7 +255,7 @@ fn scaling(keys: &Keys<'_>, config: &GptConfig) -> Result<RopeScaling, Fault> {
                 original_max_seq_len: original,
                 beta_fast: 32.0,
                 beta_slow: 1.0,
-                attention_factor: 0.1 * factor.max(1.0).ln() + 1.0,
+                attention_factor: yarn_factor(factor),
                 truncate: true,
             });
         }

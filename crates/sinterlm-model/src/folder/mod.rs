@@ -5,6 +5,7 @@
 mod description;
 mod family;
 mod gguf;
+mod gguf_write;
 mod gpt2;
 mod json;
 mod llama;
@@ -25,6 +26,7 @@ use crate::gpt::{Gpt, GptConfig};
 use crate::params::{NamedValues, named_values};
 use description::Description;
 use family::Family;
+pub use gguf_write::save_gguf;
 pub use load::{LoadOptions, LoadReport, load_model, load_model_with};
 use place::Form;
 

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::json::Keys;
-use crate::gpt::{GptConfig, RopeScaling};
+use crate::gpt::{GptConfig, RopeScaling, yarn_factor};
 
 /// Base where the file names none.
 const DEFAULT_THETA: f64 = 10_000.0;
@@ -73,21 +73,15 @@ pub(super) fn from_json(keys: &Keys<'_>, longest: usize) -> Result<(f64, RopeSca
 
 fn yarn(rope: &Keys<'_>, original: usize, longest: usize) -> Result<RopeScaling, String> {
     let factor = rope.number("factor", longest as f64 / original as f64)?;
-    let scaled = |mscale: f64| {
-        if factor <= 1.0 {
-            1.0
-        } else {
-            0.1 * mscale * factor.ln() + 1.0
-        }
-    };
     let [mscale, mscale_all_dim] = [
         rope.number("mscale", 0.0)?,
         rope.number("mscale_all_dim", 0.0)?,
     ];
+    let scaled = |mscale: f64| mscale * (yarn_factor(factor) - 1.0) + 1.0;
     let usual = if mscale > 0.0 && mscale_all_dim > 0.0 {
         scaled(mscale) / scaled(mscale_all_dim)
     } else {
-        scaled(1.0)
+        yarn_factor(factor)
     };
     Ok(RopeScaling::Yarn {
         factor,

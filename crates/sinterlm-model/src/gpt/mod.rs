@@ -19,7 +19,7 @@ use sinterlm_kernels as kernels;
 pub use config::{Activation, GptConfig, NormKind, Positions};
 pub use presets::Preset;
 pub use rope::RopeScaling;
-pub(crate) use rope::rope_divisors;
+pub(crate) use rope::{rope_divisors, yarn_factor};
 pub use size::{MemoryEstimate, Parameters};
 
 use crate::batch::TokenBatch;

@@ -156,6 +156,11 @@ pub(super) fn rope_tables(
     Some((table(f64::cos), table(f64::sin)))
 }
 
+/// The factor on rotated queries and keys that YaRN's paper gives for a scaling, `0.1·ln(factor) + 1`.
+pub(crate) fn yarn_factor(factor: f64) -> f64 {
+    0.1 * factor.max(1.0).ln() + 1.0
+}
+
 /// What each pair's frequency is divided by under another scaling than the config's.
 pub(crate) fn rope_divisors(config: &GptConfig, scaling: &RopeScaling) -> Vec<f32> {
     let of = |rope_scaling: &RopeScaling| {

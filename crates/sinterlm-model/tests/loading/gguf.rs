@@ -3,10 +3,15 @@
 use std::path::Path;
 
 use burn::tensor::Device;
+use sinterlm_config::Seed;
 use sinterlm_formats::{
-    Dtype, GgufData, GgufMetadata, GgufTensor, GgufValue, SafetensorsFile, TensorType, write_gguf,
+    BlockType, Dtype, GgufData, GgufFile, GgufMetadata, GgufTensor, GgufValue, SafetensorsFile,
+    TensorSource, TensorType, write_gguf,
 };
-use sinterlm_model::{GptConfig, find_model, load_model, named_values, read_config, read_end_ids};
+use sinterlm_model::{
+    GptConfig, RopeScaling, find_model, load_model, named_values, read_config, read_end_ids,
+    save_gguf,
+};
 use sinterlm_testkit::{WHOLE_MODEL_F32, assert_close};
 
 use super::{hidden, llama, saved};
@@ -135,4 +140,147 @@ fn a_gguf_of_another_kind_is_refused_by_name() {
     assert!(many.contains("layers are more than 10000"), "{many}");
     let scaled = refuse("llama.rope.scaling.type", "longrope".into());
     assert!(scaled.contains("\"longrope\" is not supported"), "{scaled}");
+}
+
+/// A decoder of each architecture that is written.
+fn written() -> Vec<(&'static str, GptConfig)> {
+    let scaled = GptConfig {
+        max_seq_len: 64,
+        rope_theta: 500_000.0,
+        rope_scaling: RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_seq_len: 8192,
+        },
+        head_dim: 32,
+        ..llama()
+    };
+    vec![
+        ("llama", scaled),
+        (
+            "llama",
+            GptConfig {
+                tied_head: true,
+                qkv_bias: true,
+                attn_out_bias: true,
+                rope_scaling: RopeScaling::Linear { factor: 2.0 },
+                ..llama()
+            },
+        ),
+        (
+            "qwen2",
+            GptConfig {
+                qkv_bias: true,
+                ..llama()
+            },
+        ),
+        (
+            "qwen3",
+            GptConfig {
+                qk_norm: true,
+                head_dim: 6,
+                ..llama()
+            },
+        ),
+        (
+            "gpt2",
+            GptConfig {
+                vocab_size: 50,
+                max_seq_len: 32,
+                d_model: 16,
+                n_layers: 2,
+                n_heads: 4,
+                ..GptConfig::default()
+            },
+        ),
+    ]
+}
+
+#[test]
+fn a_written_gguf_gives_the_decoder_back() {
+    let device = Device::flex();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    for (architecture, config) in written() {
+        let model = config.init(Seed(3), &device);
+        let metadata = GgufMetadata::from([("general.name".to_owned(), "tiny".into())]);
+        let size = save_gguf(&path, &model, Dtype::F32.into(), metadata).unwrap();
+        assert_eq!(size, std::fs::metadata(&path).unwrap().len());
+        let file = GgufFile::open(&path).unwrap();
+        let text = |key: &str| file.require(key).unwrap().text().unwrap();
+        assert_eq!(text("general.architecture"), architecture);
+        assert_eq!(text("general.name"), "tiny");
+
+        let loaded = load_model(&path, &device).unwrap();
+        assert_eq!(
+            named_values(&loaded),
+            named_values(&model),
+            "{architecture}"
+        );
+        let (found, config) = (loaded.config(), model.config());
+        assert_eq!(found.rope_scaling, config.rope_scaling);
+        assert_eq!(hidden(&loaded), hidden(&model), "{architecture}");
+    }
+}
+
+#[test]
+fn matrices_are_rounded_or_quantised_and_vectors_are_not() {
+    let device = Device::flex();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    let config = GptConfig {
+        d_model: 32,
+        n_heads: 8,
+        d_ff: 48, // rows of the last projection are not whole blocks
+        ..llama()
+    };
+    let model = config.init(Seed(3), &device);
+    for (dtype, coarse) in [
+        (TensorType::from(Dtype::F16), 1e-3),
+        (BlockType::Q8_0.into(), 1e-2),
+        (BlockType::Q4_0.into(), 0.2),
+    ] {
+        save_gguf(&path, &model, dtype, GgufMetadata::new()).unwrap();
+        let file = GgufFile::open(&path).unwrap();
+        let stored = |name: &str| file.stored(name).unwrap().dtype;
+        assert_eq!(stored("blk.1.attn_q.weight"), dtype);
+        assert_eq!(stored("blk.1.attn_norm.weight"), Dtype::F32.into());
+        if dtype != Dtype::F16.into() {
+            assert_eq!(stored("blk.1.ffn_down.weight"), Dtype::F16.into());
+        }
+        let loaded = load_model(&path, &device).unwrap();
+        for (found, exact) in named_values(&loaded).iter().zip(named_values(&model)) {
+            let largest = exact.values.iter().fold(0f32, |a, x| a.max(x.abs()));
+            for (found, exact) in found.values.iter().zip(&exact.values) {
+                let error = (found - exact).abs();
+                assert!(error <= coarse * largest, "{dtype}: {found} {exact}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_llama_cpp_has_no_architecture_for_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let refuse = |config: GptConfig, dtype: TensorType| {
+        let model = config.init(Seed(3), &Device::flex());
+        let path = folder.path().join("model.gguf");
+        let refused = save_gguf(&path, &model, dtype, GgufMetadata::new()).unwrap_err();
+        assert!(!path.exists());
+        refused.to_string()
+    };
+    let window = GptConfig {
+        window: 8,
+        ..llama()
+    };
+    let squared = GptConfig {
+        activation: sinterlm_model::Activation::ReluSquared,
+        ..llama()
+    };
+    let single = TensorType::from(Dtype::F32);
+    assert!(refuse(window, single).contains("with this sliding window"));
+    assert!(refuse(squared, single).contains("without RMS norm and SwiGLU"));
+    let coded = refuse(llama(), BlockType::Q6K.into());
+    assert!(coded.contains("can be read and not encoded"), "{coded}");
 }
