@@ -6,7 +6,7 @@ use sinterlm::recipes::PretrainConfig;
 use sinterlm::trainer::{MicroBatch, TrainerConfig};
 
 /// What only says what is watched and saved, and when the run ends.
-const FREE: [&str; 8] = [
+const FREE: [&str; 12] = [
     "eval",
     "sample",
     "checkpoint",
@@ -15,6 +15,10 @@ const FREE: [&str; 8] = [
     "data.max_download_bytes",
     "trainer.max_steps", // looked at for itself
     "trainer.early_stopping_patience",
+    "trainer.first_step_checks",
+    "trainer.max_skipped_steps",
+    "trainer.on_non_finite",
+    "trainer.spike_z",
 ];
 
 /// How the rows of a step are cut up, which changes no more than rounding.

@@ -81,6 +81,10 @@ impl<M: CausalLm + 'static, O: Objective<M>> Trainer<M, O> {
             }
             let earlier = self.progress();
             let report = self.step();
+            if self.post_mortem.is_some() {
+                // It names the last checkpoint, which may still be on its way.
+                finish_save(hooks, &mut saver)?;
+            }
             self.tell(hooks)?;
             let report = report?;
             self.meters.seconds = clock.seconds();

@@ -171,9 +171,9 @@ impl PackedMatrix {
 
 /// `y = x Wᵀ + b` over the last axis of `x`, with `W` packed.
 ///
-/// The native form (flex, without autodiff) reads the blocks in place and forms sums in f32 in an order that is
-/// the same for any number of rows up to 64; of more rows, parts of `W` are unpacked for a matrix
-/// product. Other backends, and an `x` under autodiff, unpack all of `W` first.
+/// The native form (flex, without autodiff) reads the blocks in place and forms sums in f32, in an
+/// order that is the same for any number of rows up to [`FEW_ROWS`](crate::FEW_ROWS); for more rows
+/// parts of `W` are unpacked for a matrix product. Other backends, and an `x` under autodiff, unpack all of `W` first.
 ///
 /// # Shapes
 /// - `x`: `[.., d_in]`, f32

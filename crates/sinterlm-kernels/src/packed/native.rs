@@ -10,13 +10,11 @@ use rayon::prelude::*;
 
 use super::{BLOCK, PackedFormat, PackedMatrix};
 use crate::{
-    MatmulPrecision, buffer,
+    FEW_ROWS, MatmulPrecision, buffer,
     isa::{Kernel, vectorized},
     product::{Matrix, product},
 };
 
-/// Rows of `x` up to which the blocks are read in place.
-const FEW_ROWS: usize = 64;
 /// Rows of `x` that share one reading of a block; their sums stay in registers.
 const TOGETHER: usize = 4;
 /// Bytes of packed weights of one task: a few microseconds of reading.
