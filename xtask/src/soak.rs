@@ -85,11 +85,7 @@ fn memory(minutes: u64) -> Result<()> {
         println!("skipped: this system does not tell a program its memory");
         return Ok(());
     };
-    let words = format!(
-        "{:.1} MiB early, {:.1} MiB late",
-        early / MIB,
-        late / MIB
-    );
+    let words = format!("{:.1} MiB early, {:.1} MiB late", early / MIB, late / MIB);
     if late > early * SHARE + BYTES {
         bail!("resident memory grows: {words}");
     }
