@@ -1,5 +1,6 @@
 //! A run: its directory, whether new or gone on with, and everything that watches it.
 
+use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -372,6 +373,7 @@ impl Session {
             checkpoint_at: self.config.checkpoint.trigger(),
             on_save: Some(Box::new(move |scalars| {
                 for (key, file) in [("metrics_bytes", &metrics), ("samples_bytes", &samples)] {
+                    flush(file)?;
                     scalars.insert(key.into(), MetricsFile::len_bytes(file).into());
                 }
                 Ok(())
@@ -495,6 +497,19 @@ fn valid_figures(record: &EvalRecord, text: &StoreHeader) -> ValidFigures {
         tokens: text.tokens - 1, // the end-of-text before the first document is read, not scored
         bytes: Some(text.text_bytes),
     }
+}
+
+/// Brings what was appended to a file to the disk: a checkpoint that outlives a power cut relies on
+/// it. A file that is not there has nothing to bring.
+fn flush(path: &Path) -> Result<(), TrainError> {
+    let Ok(file) = OpenOptions::new().append(true).open(path) else {
+        return Ok(());
+    };
+    Ok(file.sync_all().map_err(|source| RunError::Io {
+        path: path.to_owned(),
+        action: "flush",
+        source,
+    })?)
 }
 
 fn copy_into(folder: &Path, files: &[&Path]) -> Result<(), TrainError> {
