@@ -38,6 +38,10 @@ const BLOCK_DEPTH: usize = 1024;
 /// Rows and columns of one task: its part of `a` stays in the second-level cache.
 const TASK_ROWS: usize = 10 * TILE_ROWS;
 const TASK_COLS: usize = 12 * TILE_COLS;
+/// A block of fewer tasks is divided into ones of fewer rows, so that no thread waits long for the
+/// other's last one.
+const TASKS: usize = 32;
+const MIN_TASK_ROWS: usize = 2 * TILE_ROWS;
 
 thread_local! {
     /// Memory of packed blocks, kept for the next product.
@@ -180,14 +184,21 @@ impl Block {
     /// Both operands must be packed.
     unsafe fn multiply(&self) {
         let across = self.size[1].div_ceil(TASK_COLS);
-        let tasks = self.size[0].div_ceil(TASK_ROWS) * across;
+        let task_rows = if self.plan.threaded {
+            (self.size[0] * across / TASKS)
+                .next_multiple_of(TILE_ROWS)
+                .clamp(MIN_TASK_ROWS, TASK_ROWS)
+        } else {
+            TASK_ROWS
+        };
+        let tasks = self.size[0].div_ceil(task_rows) * across;
         let task = |task: usize| {
-            let (row, col) = (task / across * TASK_ROWS, task % across * TASK_COLS);
+            let (row, col) = (task / across * task_rows, task % across * TASK_COLS);
             // SAFETY: each task has its own part of the result; `run` was told of the CPU.
             unsafe {
                 with_avx512_bf16(Task {
                     block: self,
-                    rows: [row, self.size[0].min(row + TASK_ROWS)],
+                    rows: [row, self.size[0].min(row + task_rows)],
                     cols: [col, self.size[1].min(col + TASK_COLS)],
                 });
             }
