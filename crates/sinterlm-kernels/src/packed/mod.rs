@@ -131,7 +131,7 @@ impl PackedMatrix {
             _ => {
                 let blocks = self.shape[0] * self.shape[1] / BLOCK;
                 let bytes = blocks * self.format.block_bytes();
-                let bytes = bytes_of(self.words.clone()).slice([0..bytes]);
+                let bytes = bytes_of(self.words.clone()).narrow(0, 0, bytes);
                 composed(
                     bytes.reshape([blocks, self.format.block_bytes()]),
                     self.format,
@@ -157,7 +157,7 @@ impl PackedMatrix {
             Route::Native => native::rows(self, ids),
             _ => {
                 let row_bytes = d_in / BLOCK * self.format.block_bytes();
-                let bytes = bytes_of(self.words.clone()).slice([0..d_out * row_bytes]);
+                let bytes = bytes_of(self.words.clone()).narrow(0, 0, d_out * row_bytes);
                 let bytes = bytes.reshape([d_out, row_bytes]);
                 let bytes = bytes.select(0, ids.reshape([batch * seq]));
                 let block_bytes = self.format.block_bytes();
