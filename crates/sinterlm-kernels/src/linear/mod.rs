@@ -1,5 +1,5 @@
 //! The affine map of every projection, `y = x Wᵀ + b`: the public function and its composed form.
-//! The CPU forms stand in `native` and, for few rows without a tape, in `few_rows`.
+//! The CPU forms stand in `native` and, for few rows, in `few_rows`.
 
 #[cfg(feature = "flex")]
 mod few_rows;
@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 
 use crate::{MatmulPrecision, Route};
 
-/// Most rows of an untracked product in f32 whose bits on flex do not depend on the other rows.
+/// Most rows of a product in f32 whose bits on flex do not depend on the other rows.
 pub const FEW_ROWS: usize = 64;
 
 /// `y = x Wᵀ + b` over the last axis of `x`.
@@ -18,8 +18,8 @@ pub const FEW_ROWS: usize = 64;
 /// With [`MatmulPrecision::Bf16`] the operands of all three products, `dy` among them, are rounded to
 /// bf16; inputs, outputs and gradients keep the dtype of `x`.
 ///
-/// On flex in f32, up to [`FEW_ROWS`] rows without autodiff take a form that reads the weight once at
-/// the speed of memory, and gives each row the same bits whatever the others are.
+/// On flex in f32, up to [`FEW_ROWS`] rows take a form that reads the weight once at the speed of
+/// memory, and gives each row the same bits whatever the others are.
 ///
 /// The product is one matrix product over all leading axes together. The gradients are
 /// `dx = dy W`, `dW = dyᵀ x` (formed as `[d_out, d_in]`, contiguous) and `db`, the sum of `dy` over

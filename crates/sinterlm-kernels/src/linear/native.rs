@@ -64,7 +64,12 @@ pub(super) fn linear(
 
 impl LinearOp for Flex {
     fn linear_op(x: FlexTensor, weight: FlexTensor, precision: MatmulPrecision) -> FlexTensor {
-        untracked(x, weight, None, precision)
+        forward(
+            &rows_contiguous(x),
+            &rows_contiguous(weight),
+            None,
+            precision,
+        )
     }
     fn linear_bias_op(
         x: FlexTensor,
@@ -72,7 +77,8 @@ impl LinearOp for Flex {
         bias: FlexTensor,
         precision: MatmulPrecision,
     ) -> FlexTensor {
-        untracked(x, weight, Some(&bias), precision)
+        let (x, weight) = (rows_contiguous(x), rows_contiguous(weight));
+        forward(&x, &weight, Some(&bias), precision)
     }
 }
 
@@ -167,24 +173,6 @@ impl<const N: usize> Backward<Flex, N> for LinearBackward {
     }
 }
 
-/// Without a tape, which is how models are used and not trained: few rows have a form of their own.
-fn untracked(
-    x: FlexTensor,
-    weight: FlexTensor,
-    bias: Option<&FlexTensor>,
-    precision: MatmulPrecision,
-) -> FlexTensor {
-    if precision == MatmulPrecision::F32 && (1..=FEW_ROWS).contains(&x.shape()[0]) {
-        return few_rows::linear(&x, &weight, bias);
-    }
-    forward(
-        &rows_contiguous(x),
-        &rows_contiguous(weight),
-        bias,
-        precision,
-    )
-}
-
 fn forward(
     x: &FlexTensor,
     weight: &FlexTensor,
@@ -192,6 +180,10 @@ fn forward(
     precision: MatmulPrecision,
 ) -> FlexTensor {
     let shape = [x.shape()[0], weight.shape()[0]];
+    // With a tape or without: a part that is computed again must come out the same.
+    if precision == MatmulPrecision::F32 && (1..=FEW_ROWS).contains(&shape[0]) {
+        return few_rows::linear(x, weight, bias);
+    }
     let weight = weight.transpose(0, 1); // [d_in, d_out]
     let Some(bias) = bias else {
         return times(x, &weight, precision);
