@@ -23,7 +23,9 @@ fn main() -> Result<()> {
     }
     cases.retain(|case| is_selected(&case.id()));
     if option("list").is_some() {
-        cases.iter().for_each(|case| println!("{}", case.shape()));
+        for case in &cases {
+            println!("{}", case.shape());
+        }
         return Ok(());
     }
     let mut results: Vec<Value> = Vec::new();

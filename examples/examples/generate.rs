@@ -2,7 +2,6 @@
 //!
 //!     cargo run --release --example generate -- --model runs/NAME --prompt "Once upon a time"
 
-use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,7 +12,8 @@ use clap::Parser;
 use sinterlm::model::Token;
 use sinterlm::run::{ExitStatus, Summary, peak_memory_bytes};
 use sinterlm_examples::{
-    Continuing, Failure, OrFailure, Printer, Sampling, Weights, choose_device, generated, main_with,
+    Continuing, Failure, Method, OrFailure, Printer, Sampling, Weights, choose_device, generated,
+    main_with, read_stdin,
 };
 
 /// Continue prompts with a trained model.
@@ -65,25 +65,17 @@ fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
     let started = Instant::now();
     let (device, device_name) = choose_device(&arguments.device).or_unusable()?;
     let weights = Weights::open(&arguments.model, &device).or_unusable()?;
-    let draft = arguments
-        .draft
-        .as_ref()
-        .map(|path| Weights::open(path, &device));
+    let draft = arguments.draft.as_ref();
+    let draft = draft.map(|path| Weights::open(path, &device));
     let draft = draft.transpose().or_unusable()?;
     let mut prompts = arguments.prompt.clone();
     if prompts.is_empty() {
-        prompts.push(
-            read_stdin()
-                .or_unusable()?
-                .trim_end_matches('\n')
-                .to_owned(),
-        );
+        let text = read_stdin().or_unusable()?;
+        prompts.push(text.trim_end_matches('\n').to_owned());
     }
     if !arguments.quiet {
-        eprintln!(
-            "device: {device_name}, weights: {}",
-            weights.folder.display()
-        );
+        let folder = weights.folder.display();
+        eprintln!("device: {device_name}, weights: {folder}");
     }
     let config = arguments.sampling.config();
     let continuing = Continuing {
@@ -96,44 +88,25 @@ fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
     };
     let again = |prompt| std::iter::repeat_n(prompt, arguments.samples as usize);
     let prompts: Vec<String> = prompts.into_iter().flat_map(again).collect();
-    let ids: Vec<Vec<u32>> = prompts
-        .iter()
-        .map(|prompt| weights.prompt(prompt))
-        .collect();
+    let ids = prompts.iter().map(|text| weights.prompt(text)).collect();
     // One text comes as it is written, several come whole and in order.
     let mut out = Printer::default();
     let stream = prompts.len() == 1;
     let mut texts = prompts.clone();
     out.print(if stream { &prompts[0] } else { "" });
-    let mut on_text = |row: usize, piece: &str| {
+    let method = match (arguments.beams, &draft) {
+        (Some(beams), _) => Method::Beams(beams.into()),
+        (_, Some(draft)) => Method::Draft(&draft.model, arguments.draft_tokens),
+        _ => Method::Sample,
+    };
+    let done = continuing.texts(&weights.model, method, ids, &device, |row, piece| {
         texts[row].push_str(piece);
-        if stream {
-            out.print(piece);
-        }
-    };
-    let model = &weights.model;
-    let done = match (arguments.beams, &draft) {
-        (None, None) => generated(continuing.sample(model, ids, &device, on_text))?,
-        (beams, draft) => {
-            let each = ids.into_iter().enumerate().map(|(row, ids)| match draft {
-                Some(draft) => {
-                    let (models, drafts) = ((model, &draft.model), arguments.draft_tokens);
-                    let on_text = |piece: &str| on_text(row, piece);
-                    let done = continuing.speculate(models, (ids, row), drafts, &device, on_text);
-                    done.map(|done| done.generated)
-                }
-                None => {
-                    let beams = beams.unwrap_or(1).into();
-                    continuing.search(model, ids, beams, &device, |piece| on_text(row, piece))
-                }
-            });
-            generated(each.collect::<Result<Vec<_>, _>>())?
-        }
-    };
-    let lines = if stream { vec![String::new()] } else { texts };
-    lines
-        .iter()
-        .for_each(|line| out.print(&format!("{line}\n")));
+        out.print(if stream { piece } else { "" });
+    });
+    let done = generated(done)?;
+    for text in &texts {
+        out.print(&format!("{}\n", if stream { "" } else { text }));
+    }
     for (row, generated) in done.iter().enumerate().filter(|_| arguments.logprobs) {
         for Token { id, logprob } in &generated.tokens {
             let text = weights.tokenizer.decode(&[*id]);
@@ -153,13 +126,4 @@ fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
         summary.write(folder.join("summary.json"))?;
     }
     Ok(ExitStatus::Done)
-}
-
-fn read_stdin() -> anyhow::Result<String> {
-    let mut bytes = Vec::new();
-    std::io::stdin().read_to_end(&mut bytes).context("stdin")?;
-    String::from_utf8(bytes).map_err(|error| {
-        let offset = error.utf8_error().valid_up_to();
-        anyhow::anyhow!("stdin: byte {offset} is not UTF-8; give the text as UTF-8 or by --prompt")
-    })
 }

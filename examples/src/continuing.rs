@@ -1,15 +1,16 @@
 //! From prompts to texts: what programs that generate share around `sinterlm::model::generate`.
 
+use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use sinterlm::burn::tensor::Device;
 use sinterlm::config::Seed;
 use sinterlm::data::{TextStream, Tokenizer};
 use sinterlm::model::{
-    BeamConfig, CausalLm, Generated, Gpt, ModelError, Request, SampleConfig, Speculated, Token,
-    beam_search, generate, load_model, speculative,
+    BeamConfig, CausalLm, Generated, Gpt, ModelError, Request, SampleConfig, Token, beam_search,
+    generate, load_model, speculative,
 };
 
 use crate::exit::{Failure, OrFailure};
@@ -100,12 +101,48 @@ pub struct Continuing<'a> {
     pub seed: Seed,
 }
 
+/// Where a text comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Method<'a> {
+    /// Draws from the model, all prompts side by side.
+    Sample,
+    /// The likeliest text, by a search with so many beams.
+    Beams(usize),
+    /// Draws from the model, with tokens drafted by a smaller one, so many at a time.
+    Draft(&'a Gpt, usize),
+}
+
 impl Continuing<'_> {
-    /// Continues each prompt and hands out whole characters as they come, with the prompt's place.
+    /// Continues each prompt by a method and hands out whole characters as they come, with the
+    /// prompt's place.
     ///
     /// # Errors
     /// As [`generate`].
-    pub fn sample<M: CausalLm>(
+    pub fn texts<M: CausalLm>(
+        &self,
+        model: &M,
+        method: Method<'_>,
+        prompts: Vec<Vec<u32>>,
+        device: &Device,
+        mut on_text: impl FnMut(usize, &str),
+    ) -> Result<Vec<Generated>, ModelError> {
+        let numbered = prompts.iter().cloned().enumerate();
+        match method {
+            Method::Sample => self.sample(model, prompts, device, on_text),
+            Method::Beams(beams) => numbered
+                .map(|(row, ids)| self.search(model, ids, beams, device, |text| on_text(row, text)))
+                .collect(),
+            Method::Draft(draft, tokens) => numbered
+                .map(|(row, ids)| {
+                    let on_text = |text: &str| on_text(row, text);
+                    let prompt = (ids, row);
+                    self.speculate((model, draft), prompt, tokens, device, on_text)
+                })
+                .collect(),
+        }
+    }
+
+    fn sample<M: CausalLm>(
         &self,
         model: &M,
         prompts: Vec<Vec<u32>>,
@@ -126,18 +163,14 @@ impl Continuing<'_> {
         Ok(done)
     }
 
-    /// Continues a prompt with the help of a smaller model that drafts tokens.
-    ///
-    /// # Errors
-    /// As [`speculative`].
-    pub fn speculate<T: CausalLm, D: CausalLm>(
+    fn speculate<T: CausalLm, D: CausalLm>(
         &self,
         models: (&T, &D),
         (prompt, number): (Vec<u32>, usize),
         draft_tokens: usize,
         device: &Device,
         mut on_text: impl FnMut(&str),
-    ) -> Result<Speculated, ModelError> {
+    ) -> Result<Generated, ModelError> {
         let mut stream = self.stream();
         let request = self.request(prompt, number);
         let (config, seed) = (self.config, self.seed);
@@ -154,14 +187,11 @@ impl Continuing<'_> {
             },
         )?;
         on_text(&stream.finish());
-        Ok(done)
+        Ok(done.generated)
     }
 
-    /// The best text of a beam search behind a prompt, up to a stop string.
-    ///
-    /// # Errors
-    /// As [`beam_search`].
-    pub fn search<M: CausalLm>(
+    /// A search's text is cut at a stop string like others, but the search goes on behind it.
+    fn search<M: CausalLm>(
         &self,
         model: &M,
         prompt: Vec<u32>,
@@ -235,7 +265,7 @@ pub fn continue_texts<M: CausalLm>(
     let ids = prompts
         .iter()
         .map(|prompt| start_of_text(tokenizer, prompt));
-    continuing.sample(model, ids.collect(), device, on_text)
+    continuing.texts(model, Method::Sample, ids.collect(), device, on_text)
 }
 
 /// What a program ends with where a text cannot be generated: prompts that cannot be continued are
@@ -254,4 +284,17 @@ fn start_of_text(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
     let mut ids = vec![tokenizer.end_of_text()];
     ids.extend(tokenizer.encode(text));
     ids
+}
+
+/// All of stdin.
+///
+/// # Errors
+/// Where it cannot be read or is no text.
+pub fn read_stdin() -> Result<String> {
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes).context("stdin")?;
+    String::from_utf8(bytes).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        anyhow!("stdin: byte {offset} is not UTF-8; give the text as UTF-8 or by --prompt")
+    })
 }

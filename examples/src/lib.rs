@@ -17,7 +17,7 @@ mod sampling;
 mod session;
 mod weights;
 
-pub use continuing::{Continuing, Weights, continue_texts, generated};
+pub use continuing::{Continuing, Method, Weights, continue_texts, generated, read_stdin};
 pub use conversation::Conversation;
 pub use device::choose_device;
 pub use exit::{Failure, OrFailure, main_with, say};

@@ -1,7 +1,7 @@
 //! Runs each example in its 30-second form, into a folder that is removed afterwards.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 use std::{env, fs};
 
@@ -42,7 +42,8 @@ fn run_all(runs: &Path) -> Result<()> {
         };
         let start = Instant::now();
         let program = repository::target_dir().join("release/examples").join(name);
-        process::run(Command::new(program).args(arguments))?;
+        // Nobody types: a conversation ends at once.
+        process::run(Command::new(program).args(arguments).stdin(Stdio::null()))?;
         println!("example {name}: {} s", start.elapsed().as_secs());
     }
     Ok(())
@@ -52,12 +53,13 @@ fn run_all(runs: &Path) -> Result<()> {
 fn arguments(name: &str, runs: &Path) -> Option<Vec<String>> {
     let path = |name: &str| runs.join(name).display().to_string();
     let config = format!("configs/smoke/{name}.toml");
+    let model = ["--model".to_owned(), path(PRETRAIN)];
+    if name == "chat" {
+        return Some([&model[..], &["--device", "flex"].map(str::to_owned)].concat());
+    }
     let mut arguments = if name == "generate" {
         let prompt = ["--prompt", "Once upon a time", "--max-new-tokens", "20"].map(str::to_owned);
-        ["--model".to_owned(), path(PRETRAIN)]
-            .into_iter()
-            .chain(prompt)
-            .collect()
+        model.into_iter().chain(prompt).collect()
     } else {
         fs::exists(&config).ok().filter(|&there| there)?;
         vec![

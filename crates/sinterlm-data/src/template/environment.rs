@@ -1,6 +1,7 @@
 //! Jinja as Hugging Face sets it up: block trimming, Python's string methods and spellings, and the
 //! functions that templates call.
 
+use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value};
 
 use super::json;
@@ -33,10 +34,8 @@ fn write_like_python(out: &mut Output, state: &State, value: &Value) -> Result<(
     if value.is_none() {
         return Ok(out.write_str("None")?);
     }
-    if let Ok(flag) = bool::try_from(value.clone()) {
-        if value.kind() == minijinja::value::ValueKind::Bool {
-            return Ok(out.write_str(if flag { "True" } else { "False" })?);
-        }
+    if value.kind() == ValueKind::Bool {
+        return Ok(out.write_str(if value.is_true() { "True" } else { "False" })?);
     }
     minijinja::escape_formatter(out, state, value)
 }

@@ -27,7 +27,7 @@ pub struct KeyValues {
 enum Form {
     #[cfg(feature = "flex")]
     Native(native::Store),
-    Composed(composed::Store),
+    Composed(Box<composed::Store>),
 }
 
 /// Which slot each row of a pass continues, and by how much.
@@ -63,7 +63,7 @@ impl KeyValues {
         let form = match Route::of(device, DType::F32) {
             #[cfg(feature = "flex")]
             Route::Native => Form::Native(native::Store::new(shape)),
-            _ => Form::Composed(composed::Store::new(shape, device)),
+            _ => Form::Composed(Box::new(composed::Store::new(shape, device))),
         };
         Self { form, shape }
     }

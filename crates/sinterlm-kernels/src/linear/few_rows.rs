@@ -121,24 +121,34 @@ impl Product<'_> {
     unsafe fn block_avx512(&self, columns: &Columns, rows: usize, line: usize, lines: usize) {
         // The last block repeats its last line.
         let block = std::array::from_fn(|at| self.line(line + at.min(lines - 1)));
+        let bias: [f32; LINES] = std::array::from_fn(|at| {
+            let bias = self.bias.and_then(|bias| bias.get(line + at));
+            bias.copied().unwrap_or(0.0)
+        });
+        let store = |row: usize, dots: [f32; LINES]| {
+            let sums: [f32; LINES] = std::array::from_fn(|at| dots[at] + bias[at]);
+            let sums = sums.map(MaybeUninit::new);
+            // SAFETY: within the buffer, as the row and the lines are; no other task has these lines.
+            unsafe {
+                let to = columns.0.add(row * self.d_out + line);
+                to.copy_from_nonoverlapping(sums.as_ptr(), lines);
+            }
+        };
+        let x = |row: usize| &self.x[row * self.d_in..][..self.d_in];
         let mut row = 0;
-        while row < rows {
-            let count = if rows - row >= 4 { 4 } else { 1 };
-            let mut dots = [[0.0; LINES]; 4];
-            let x = |at: usize| &self.x[(row + at) * self.d_in..][..self.d_in];
-            if count == 4 {
-                // SAFETY: the CPU has the instructions, and all slices have one length.
-                dots = unsafe { avx512::dots(std::array::from_fn(x), block) };
-            } else {
-                // SAFETY: as above.
-                [dots[0]] = unsafe { avx512::dots([x(0)], block) };
+        while row + 4 <= rows {
+            let x = [x(row), x(row + 1), x(row + 2), x(row + 3)];
+            // SAFETY: the CPU has the instructions, and all slices have one length.
+            let dots = unsafe { avx512::dots(x, block) };
+            for (at, dots) in dots.into_iter().enumerate() {
+                store(row + at, dots);
             }
-            for (at, dots) in dots[..count].iter().enumerate() {
-                for (place, &dot) in dots[..lines].iter().enumerate() {
-                    self.write(columns, row + at, line + place, dot);
-                }
-            }
-            row += count;
+            row += 4;
+        }
+        for row in row..rows {
+            // SAFETY: as above.
+            let [dots] = unsafe { avx512::dots([x(row)], block) };
+            store(row, dots);
         }
     }
 
@@ -153,8 +163,8 @@ impl Product<'_> {
             columns
                 .0
                 .add(row * self.d_out + line)
-                .write(MaybeUninit::new(sum))
-        };
+                .write(MaybeUninit::new(sum));
+        }
     }
 }
 
@@ -174,8 +184,10 @@ impl Kernel for Dot<'_> {
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use std::arch::x86_64::{
-        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_reduce_add_ps,
-        _mm512_setzero_ps,
+        __m128, __m256, __m512, _mm_add_ps, _mm_storeu_ps, _mm256_add_ps, _mm256_castpd_ps,
+        _mm256_castps256_ps128, _mm256_extractf128_ps, _mm256_hadd_ps, _mm512_castps_pd,
+        _mm512_castps512_ps256, _mm512_extractf64x4_pd, _mm512_fmadd_ps, _mm512_loadu_ps,
+        _mm512_maskz_loadu_ps, _mm512_setzero_ps,
     };
 
     use super::LINES;
@@ -225,6 +237,28 @@ mod avx512 {
                 }
             }
         }
-        sums.map(|sums| sums.map(|sum| _mm512_reduce_add_ps(sum)))
+        let mut dots = [[0.0; LINES]; R];
+        for row in 0..R {
+            // SAFETY: a row of results has the width of the vector.
+            unsafe { _mm_storeu_ps(dots[row].as_mut_ptr(), across(sums[row])) };
+        }
+        dots
+    }
+
+    /// The sum of each vector: halves are folded, then neighbours.
+    #[target_feature(enable = "avx512f")]
+    fn across([a, b, c, d]: [__m512; LINES]) -> __m128 {
+        let [a, b, c, d] = [half(a), half(b), half(c), half(d)];
+        let both = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+        _mm_add_ps(
+            _mm256_castps256_ps128(both),
+            _mm256_extractf128_ps::<1>(both),
+        )
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn half(sum: __m512) -> __m256 {
+        let high = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(sum));
+        _mm256_add_ps(_mm512_castps512_ps256(sum), _mm256_castpd_ps(high))
     }
 }

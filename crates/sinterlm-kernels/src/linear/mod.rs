@@ -10,16 +10,17 @@ use burn::tensor::Tensor;
 
 use crate::{MatmulPrecision, Route};
 
-/// Most rows of an untracked product in f32 whose bits on flex do not depend on the other rows.
+/// Most rows of a product in f32 whose bits on flex do not depend on the other rows.
 pub const FEW_ROWS: usize = 64;
 
 /// `y = x Wᵀ + b` over the last axis of `x`.
 ///
 /// With [`MatmulPrecision::Bf16`] the operands of all three products, `dy` among them, are rounded to
-/// bf16, with [`MatmulPrecision::F16`] to half precision; inputs, outputs and gradients keep the dtype of `x`.
+/// bf16, with [`MatmulPrecision::F16`] to half precision; inputs, outputs and gradients keep the dtype
+/// of `x`.
 ///
-/// On flex in f32, up to [`FEW_ROWS`] rows take a form that reads the weight once at
-/// the speed of memory, and gives each row the same bits whatever the others are.
+/// On flex in f32, up to [`FEW_ROWS`] rows take a form that reads the weight once at the speed of
+/// memory, and gives each row the same bits whatever the others are.
 ///
 /// The product is one matrix product over all leading axes together. The gradients are
 /// `dx = dy W`, `dW = dyᵀ x` (formed as `[d_out, d_in]`, contiguous) and `db`, the sum of `dy` over

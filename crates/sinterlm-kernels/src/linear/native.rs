@@ -64,8 +64,12 @@ pub(super) fn linear(
 
 impl LinearOp for Flex {
     fn linear_op(x: FlexTensor, weight: FlexTensor, precision: MatmulPrecision) -> FlexTensor {
-        let (x, weight) = (rows_contiguous(x), rows_contiguous(weight));
-        forward(&x, &weight, None, precision)
+        forward(
+            &rows_contiguous(x),
+            &rows_contiguous(weight),
+            None,
+            precision,
+        )
     }
     fn linear_bias_op(
         x: FlexTensor,
@@ -169,7 +173,6 @@ impl<const N: usize> Backward<Flex, N> for LinearBackward {
     }
 }
 
-/// Few rows have a form of their own, with a tape or without: what is computed twice has the same bits.
 fn forward(
     x: &FlexTensor,
     weight: &FlexTensor,
@@ -177,6 +180,7 @@ fn forward(
     precision: MatmulPrecision,
 ) -> FlexTensor {
     let shape = [x.shape()[0], weight.shape()[0]];
+    // With a tape or without: a part that is computed again must come out the same.
     if precision == MatmulPrecision::F32 && (1..=FEW_ROWS).contains(&shape[0]) {
         return few_rows::linear(x, weight, bias);
     }
