@@ -1,5 +1,6 @@
 //! What a checkpoint of the reference model costs: the time that one save in the background takes
-//! from the steps around it, and the time from a checkpoint on the disk to a trainer that can step.
+//! from the steps around it, and the time from a checkpoint on the disk to a trainer that can step. Runs
+//! only when it is named: `cargo bench -- checkpoint`.
 //!
 //! `--folder=DIR` says where to write, about a gigabyte; a temporary folder otherwise. `--steps=N`
 //! is the number of steps around the save, 8 unless told.
@@ -19,12 +20,12 @@ use sinterlm::run::{
     Event, Observer, Observers, RunError, StopFlag, StopReason, peak_memory_bytes,
 };
 use sinterlm::trainer::{Checkpoints, Hooks, Keep, Objective, Trainer, Trigger, find_checkpoint};
-use sinterlm_benches::{StepCase, is_selected, median, option, reference_model};
+use sinterlm_benches::{StepCase, is_named, median, option, reference_model};
 
 fn main() -> Result<()> {
     let case = StepCase::new(4, 256, &reference_model());
     let id = case.id().replace("train_step/", "checkpoint/");
-    if !is_selected(&id) {
+    if !is_named(&id) {
         return Ok(());
     }
     let above = option("folder").map_or_else(env::temp_dir, PathBuf::from);

@@ -10,7 +10,7 @@ use sinterlm_benches::{
 };
 
 /// Timed runs of a composed form, which is slow and only there to compare with.
-const COMPOSED_RUNS: usize = 3;
+const COMPOSED_RUNS: usize = 2;
 
 fn main() {
     run_on_pool(None, run);

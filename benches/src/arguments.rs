@@ -2,11 +2,18 @@
 
 /// Whether the names on the command line leave `id` in: none is given, or one is part of it.
 pub fn is_selected(id: &str) -> bool {
-    let names: Vec<String> = std::env::args()
+    names().next().is_none() || is_named(id)
+}
+
+/// Whether a name on the command line is part of `id`: for what is too long to be run unasked.
+pub fn is_named(id: &str) -> bool {
+    names().any(|name| id.contains(name.as_str()))
+}
+
+fn names() -> impl Iterator<Item = String> {
+    std::env::args()
         .skip(1)
         .filter(|word| !word.starts_with('-'))
-        .collect();
-    names.is_empty() || names.iter().any(|name| id.contains(name.as_str()))
 }
 
 /// The value of `--name=value`; empty for a bare `--name`.

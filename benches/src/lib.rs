@@ -14,7 +14,7 @@ mod peak;
 mod steps;
 mod timing;
 
-pub use arguments::{is_selected, option};
+pub use arguments::{is_named, is_selected, option};
 pub use child::in_child;
 pub use decode::{DecodeCase, decode_cases, stream_bandwidth};
 pub use ops::{Op, kernel_ops, step_ops};

@@ -32,6 +32,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             "--workspace",
             "--bench",
             "checkpoint",
+            "--",
+            "checkpoint",
         ])),
         _ => bail!("soak takes --kills N, --minutes N or --checkpoint-cost, not {words:?}"),
     }
