@@ -1,4 +1,5 @@
-"""One of sinterlm's generations with transformers: GPT-2 with random weights, sampling, key/value cache.
+"""One of sinterlm's generations with transformers, key/value cache: GPT-2 with random weights and
+sampling, or a GGUF file or Hugging Face folder (`"file"`), made f32, and greedy.
 
     python decode.py '{"rows": 1, "prompt": 16, "new": 64, "tokens": 64, "d_model": 512, "d_ff": 2048,
         "n_layers": 6, "n_heads": 8, "vocab_size": 50257, "max_seq_len": 1024, "tied_head": false,
@@ -9,6 +10,7 @@ after one that isn't counted, and the process's peak memory. Needs requirements.
 """
 
 import json
+import pathlib
 import resource
 import statistics
 import sys
@@ -18,10 +20,7 @@ import torch
 import transformers
 
 
-def main():
-    task = json.loads(sys.argv[1])
-    torch.manual_seed(0)
-    torch.set_num_threads(task["threads"])
+def random(task):
     config = transformers.GPT2Config(
         vocab_size=task["vocab_size"],
         n_positions=task["max_seq_len"],
@@ -34,7 +33,22 @@ def main():
         eos_token_id=None,
         pad_token_id=0,
     )
-    model = transformers.GPT2LMHeadModel(config).eval()
+    return transformers.GPT2LMHeadModel(config)
+
+
+def from_file(task):
+    path = pathlib.Path(task["file"])
+    kind = transformers.AutoModelForCausalLM
+    if path.is_dir():
+        return kind.from_pretrained(path, dtype=torch.float32)
+    return kind.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+
+
+def main():
+    task = json.loads(sys.argv[1])
+    torch.manual_seed(0)
+    torch.set_num_threads(task["threads"])
+    model = (from_file if task.get("file") else random)(task).eval()
     rows, prompt, new = task["rows"], task["prompt"], task["new"]
     ids = torch.randint(1, task["vocab_size"], (rows, prompt))
     mask = torch.ones_like(ids)
@@ -43,7 +57,12 @@ def main():
         for _ in range(1 + task["steps"]):
             started = time.perf_counter()
             out = model.generate(
-                ids, attention_mask=mask, max_new_tokens=new, min_new_tokens=new, do_sample=True, top_k=0
+                ids,
+                attention_mask=mask,
+                max_new_tokens=new,
+                min_new_tokens=new,
+                do_sample="file" not in task,
+                top_k=0,
             )
             seconds.append(time.perf_counter() - started)
             assert out.shape == (rows, prompt + new), out.shape

@@ -1,5 +1,5 @@
 //! The same work in other programs, by turns with ours: training steps in PyTorch, generation with
-//! transformers. The scripts in `benches/peers` run the shapes that our benches list.
+//! transformers and llama.cpp. The scripts in `benches/peers` run the shapes that our benches list.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -19,6 +19,9 @@ const STEPS: usize = 5;
 
 /// Our benches that have peers; a script in `benches/peers` has the bench's name.
 const BENCHES: [&str; 2] = ["train_step", "decode"];
+
+/// The mode that runs in Node.js, where llama.cpp comes without a compiler.
+const LLAMA_CPP: &str = "llama.cpp";
 
 const REQUIREMENTS: &str = "benches/peers/requirements.txt";
 
@@ -41,7 +44,7 @@ pub(crate) fn measure(names: &[String]) -> Result<Figures> {
     for (bench, shape) in cases {
         let id = shape["bench"].as_str().context("a shape has an id")?;
         let figure = all.entry(id.to_owned()).or_default();
-        let mut modes = modes(shape["precision"].as_str().unwrap_or_default()).to_vec();
+        let mut modes = modes(&shape).to_vec();
         modes.retain(|mode| *mode != "compile" || compiler.is_some());
         for _ in 0..ROUNDS {
             for (_, ours) in our_run(bench, id)? {
@@ -59,13 +62,16 @@ pub(crate) fn measure(names: &[String]) -> Result<Figures> {
     Ok(all)
 }
 
-/// How others run what we run in a precision: generation names none, and runs in one way.
-fn modes(precision: &str) -> &'static [&'static str] {
-    match precision {
-        "" => &["generate"],
-        "f32" => &["eager", "compile"],
-        "bf16" => &["bf16"],
-        _ => &[],
+/// How others run what we run: training by precision; generation, which names none, with
+/// transformers, and that of a model file with llama.cpp too.
+fn modes(shape: &Value) -> &'static [&'static str] {
+    let of_a_file = shape["file"].is_string();
+    match shape["precision"].as_str() {
+        None if of_a_file => &["generate", LLAMA_CPP],
+        None => &["generate"],
+        Some("f32") => &["eager", "compile"],
+        Some("bf16") => &["bf16"],
+        Some(_) => &[],
     }
 }
 
@@ -91,10 +97,16 @@ fn their_run(python: &str, bench: &str, shape: &Value, mode: &str) -> Result<(St
     task["steps"] = json!(STEPS);
     task["threads"] = json!(threads());
     let mut found = None;
-    let mut command = Command::new(python);
-    command
-        .arg(format!("benches/peers/{bench}.py"))
-        .arg(task.to_string());
+    let mut command = if mode == LLAMA_CPP {
+        let mut node = Command::new("node");
+        node.arg(format!("benches/peers/{bench}.mjs"));
+        node
+    } else {
+        let mut python = Command::new(python);
+        python.arg(format!("benches/peers/{bench}.py"));
+        python
+    };
+    command.arg(task.to_string());
     command.env("TORCHINDUCTOR_CACHE_DIR", folder().join("compiled"));
     process::tee(&mut command, |line| found = answer(line).or(found.take()))?;
     found.context("the script printed no figure")
@@ -170,9 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn each_precision_has_its_own_peers() {
-        assert_eq!(modes("f32"), ["eager", "compile"]);
-        assert_eq!(modes("bf16"), ["bf16"]);
-        assert_eq!(modes(""), ["generate"]);
+    fn each_kind_of_work_has_its_own_peers() {
+        assert_eq!(modes(&json!({"precision": "f32"})), ["eager", "compile"]);
+        assert_eq!(modes(&json!({"precision": "bf16"})), ["bf16"]);
+        assert_eq!(modes(&json!({"rows": 16})), ["generate"]);
+        assert_eq!(
+            modes(&json!({"file": "model.gguf"})),
+            ["generate", LLAMA_CPP]
+        );
     }
 }
