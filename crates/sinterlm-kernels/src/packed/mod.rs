@@ -118,6 +118,20 @@ impl PackedMatrix {
         self.format
     }
 
+    /// Where the weights are.
+    pub fn device(&self) -> Device {
+        self.words.device()
+    }
+
+    /// The same weights on another device.
+    #[must_use]
+    pub fn to_device(self, device: &Device) -> Self {
+        Self {
+            words: self.words.to_device(device),
+            ..self
+        }
+    }
+
     /// Memory of the weights.
     pub fn size_bytes(&self) -> usize {
         self.words.dims()[0] * 4
