@@ -2,6 +2,8 @@
 //! bytes mean, and products with them. The CPU form, which reads the blocks in place, stands in
 //! `native`; reading files is left to others.
 
+#[cfg(all(feature = "flex", target_arch = "x86_64"))]
+mod avx512;
 #[cfg(feature = "flex")]
 mod native;
 

@@ -1,5 +1,6 @@
 //! Packed weights on flex: sums straight from the blocks for few rows, where reading the weights is
 //! what takes time; for many rows parts of the weights are unpacked for a matrix product.
+#![allow(unsafe_code)] // calls of code for AVX-512
 #![allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
 
 use burn::{
@@ -8,14 +9,16 @@ use burn::{
 };
 use rayon::prelude::*;
 
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
 use super::{BLOCK, PackedFormat, PackedMatrix};
 use crate::{
     FEW_ROWS, MatmulPrecision, buffer,
-    isa::{Kernel, vectorized},
+    isa::{Isa, Kernel, available, vectorized},
     product::{Matrix, product},
 };
 
-/// Rows of `x` that share one reading of a block; their sums stay in registers.
+/// Rows of `x` that share one reading of a block under AVX-512; their sums stay in registers.
 const TOGETHER: usize = 4;
 /// Bytes of packed weights of one task: a few microseconds of reading.
 const TASK_BYTES: usize = 1 << 15;
@@ -148,11 +151,57 @@ impl Part<'_> {
             return;
         }
         match format {
-            PackedFormat::F16 => vectorized(Dots(self, F16)),
-            PackedFormat::Bf16 => vectorized(Dots(self, Bf16)),
-            PackedFormat::Q8_0 => vectorized(Dots(self, Q8_0)),
-            PackedFormat::Q4_0 => vectorized(Dots(self, Q4_0)),
-            PackedFormat::Q4_1 => vectorized(Dots(self, Q4_1)),
+            PackedFormat::F16 => self.dots(F16),
+            PackedFormat::Bf16 => self.dots(Bf16),
+            PackedFormat::Q8_0 => self.dots(Q8_0),
+            PackedFormat::Q4_0 => self.dots(Q4_0),
+            PackedFormat::Q4_1 => self.dots(Q4_1),
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn dots<const BYTES: usize, F: Unpack<BYTES>>(self, format: F) {
+        vectorized(Dots(self, format));
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn dots<const BYTES: usize, F: Unpack<BYTES> + avx512::Vectors>(self, format: F) {
+        if available() < Isa::Avx512 {
+            vectorized(Dots(self, format));
+            return;
+        }
+        let (rows, d_in) = (self.rows, self.d_in);
+        let line_bytes = d_in / BLOCK * BYTES;
+        let mut row = 0;
+        // A few rows of `x` stay in the cache beside the task's lines, all would not.
+        while row < rows {
+            let together = if row + TOGETHER <= rows { TOGETHER } else { 1 };
+            let x = |at: usize| &self.x[(row + at) * d_in..][..d_in];
+            let groups = self.bytes.chunks(avx512::LINES * line_bytes);
+            for (out, group) in self.out.chunks_mut(avx512::LINES * rows).zip(groups) {
+                // The last group repeats its last line.
+                let last = group.len() / line_bytes - 1;
+                let lines =
+                    std::array::from_fn(|at| &group[at.min(last) * line_bytes..][..line_bytes]);
+                let mut store = |row: usize, dots: [f32; avx512::LINES]| {
+                    for (out, dot) in out.chunks_exact_mut(rows).zip(dots) {
+                        out[row] = dot;
+                    }
+                };
+                if together == TOGETHER {
+                    let x: [_; TOGETHER] = std::array::from_fn(x);
+                    // SAFETY: the CPU has AVX-512; rows and lines are whole and alike.
+                    let dots = unsafe { avx512::dots::<F, TOGETHER>(x, lines) };
+                    for (at, dots) in dots.into_iter().enumerate() {
+                        store(row + at, dots);
+                    }
+                } else {
+                    // SAFETY: as above.
+                    let [dots] = unsafe { avx512::dots::<F, 1>([x(0)], lines) };
+                    store(row, dots);
+                }
+            }
+            row += together;
         }
     }
 }
@@ -182,49 +231,35 @@ impl<const BYTES: usize, F: Unpack<BYTES>> Kernel for Dots<'_, BYTES, F> {
         let weights = bytes.chunks_exact(d_in / BLOCK * BYTES);
         for (out, weight) in out.chunks_exact_mut(rows).zip(weights) {
             let (blocks, _) = weight.as_chunks::<BYTES>();
-            let mut groups = x.chunks_exact(TOGETHER * d_in);
-            let mut outs = out.chunks_exact_mut(TOGETHER);
-            for (x, out) in (&mut groups).zip(&mut outs) {
-                out.copy_from_slice(&dots::<BYTES, F, TOGETHER>(format, blocks, x, d_in));
-            }
-            let rest = groups.remainder().chunks_exact(d_in);
-            for (x, out) in rest.zip(outs.into_remainder()) {
-                [*out] = dots::<BYTES, F, 1>(format, blocks, x, d_in);
+            for (x, out) in x.chunks_exact(d_in).zip(out) {
+                *out = dot(format, blocks, x.as_chunks().0);
             }
         }
     }
 }
 
-/// Products of a row of blocks with `R` rows of `x`, each summed in the same order.
+/// The product of a row of blocks with a row of `x`.
 #[inline(always)]
-fn dots<const BYTES: usize, F: Unpack<BYTES>, const R: usize>(
+fn dot<const BYTES: usize, F: Unpack<BYTES>>(
     format: F,
     blocks: &[[u8; BYTES]],
-    x: &[f32],
-    d_in: usize,
-) -> [f32; R] {
-    let rows: [&[Lanes]; R] = std::array::from_fn(|r| x[r * d_in..][..d_in].as_chunks().0);
-    let mut sums = [[0.0; BLOCK]; R];
-    assert!(rows.iter().all(|row| row.len() == blocks.len()));
-    for (at, block) in blocks.iter().enumerate() {
+    x: &[Lanes],
+) -> f32 {
+    let mut sums = [0.0; BLOCK];
+    for (block, x) in blocks.iter().zip(x) {
         let weights = format.unpack(block);
-        for r in 0..R {
-            let x = &rows[r][at];
-            for lane in 0..BLOCK {
-                sums[r][lane] += weights[lane] * x[lane];
-            }
+        for lane in 0..BLOCK {
+            sums[lane] += weights[lane] * x[lane];
         }
     }
-    sums.map(|mut sums| {
-        let mut width = BLOCK / 2;
-        while width > 0 {
-            for lane in 0..width {
-                sums[lane] += sums[lane + width];
-            }
-            width /= 2;
+    let mut width = BLOCK / 2;
+    while width > 0 {
+        for lane in 0..width {
+            sums[lane] += sums[lane + width];
         }
-        sums[0]
-    })
+        width /= 2;
+    }
+    sums[0]
 }
 
 fn unpack_into(bytes: &[u8], out: &mut [f32], format: PackedFormat) {
@@ -254,18 +289,18 @@ impl<const BYTES: usize, F: Unpack<BYTES>> Kernel for Whole<'_, BYTES, F> {
 }
 
 #[derive(Clone, Copy)]
-struct F16;
+pub(super) struct F16;
 #[derive(Clone, Copy)]
-struct Bf16;
-#[derive(Clone, Copy)]
-#[allow(non_camel_case_types, reason = "the format's name")]
-struct Q8_0;
+pub(super) struct Bf16;
 #[derive(Clone, Copy)]
 #[allow(non_camel_case_types, reason = "the format's name")]
-struct Q4_0;
+pub(super) struct Q8_0;
 #[derive(Clone, Copy)]
 #[allow(non_camel_case_types, reason = "the format's name")]
-struct Q4_1;
+pub(super) struct Q4_0;
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types, reason = "the format's name")]
+pub(super) struct Q4_1;
 
 impl Unpack<64> for F16 {
     #[inline(always)]
@@ -324,10 +359,6 @@ fn half(bytes: [u8; 2]) -> f32 {
     let magnitude = (bits & 0x7fff) << 13;
     // The exponent's bias is 15 there and 127 here; a product sets subnormal numbers right too.
     let scaled = f32::from_bits(magnitude) * f32::from_bits((127 + 112) << 23);
-    let special = if magnitude >= 0x0f80_0000 {
-        0x7f80_0000
-    } else {
-        0
-    };
+    let special = u32::from(magnitude >= 0x0f80_0000).wrapping_neg() & 0x7f80_0000;
     f32::from_bits(scaled.to_bits() | special | (bits & 0x8000) << 16)
 }
