@@ -117,8 +117,12 @@ fn multiply_packed(x: &Tensor<2>) -> Vec<f32> {
         };
         let bytes: Vec<u8> = (0..7 * 3 * size).map(byte).collect();
         let weight = PackedMatrix::from_bytes(&bytes, format, [7, 96], &x.device());
-        let y = packed_linear(x.clone(), &weight, None).into_data();
-        y.try_into_vec::<f32>().expect("an f32 tensor")
+        let y = packed_linear(x.clone(), &weight, None);
+        let numbers = Tensor::cat(vec![y.flatten::<1>(0, 1), weight.unpack().flatten(0, 1)], 0);
+        numbers
+            .into_data()
+            .try_into_vec::<f32>()
+            .expect("an f32 tensor")
     };
     [F16, Bf16, Q8_0, Q4_0, Q4_1]
         .into_iter()

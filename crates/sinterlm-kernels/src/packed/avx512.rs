@@ -8,13 +8,16 @@ use std::arch::x86_64::{
     _mm512_castsi512_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
     _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_movehdup_ps,
     _mm512_moveldup_ps, _mm512_mul_ps, _mm512_permutexvar_ps, _mm512_reduce_add_ps,
-    _mm512_setzero_ps, _mm512_slli_epi32, _mm512_srli_epi32,
+    _mm512_setzero_ps, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_ps,
 };
 
 use super::{
     BLOCK,
     native::{Bf16, F16, Q4_0, Q4_1, Q8_0},
 };
+
+// Functions in place of closures: a closure that is not inlined would be compiled without the
+// instructions, and each intrinsic become a call.
 
 /// Lines that are multiplied at a time.
 pub(super) const LINES: usize = 4;
@@ -65,13 +68,35 @@ pub(super) unsafe fn dots<F: Vectors, const R: usize>(
     dots
 }
 
+/// Writes the weights of blocks.
+///
+/// # Safety
+/// `blocks` must hold a block for each 32 of `out`.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn unpack<F: Vectors>(blocks: &[u8], out: &mut [f32]) {
+    for (at, out) in out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+        // SAFETY: there is a block for it, and both halves are within its 32 numbers.
+        unsafe {
+            let [low, high] = F::weights(blocks.as_ptr().add(at * F::BYTES));
+            _mm512_storeu_ps(out.as_mut_ptr(), low);
+            _mm512_storeu_ps(out.as_mut_ptr().add(BLOCK / 2), high);
+        }
+    }
+}
+
 impl Vectors for F16 {
     const BYTES: usize = 64;
 
     #[inline(always)]
     unsafe fn weights(block: *const u8) -> [__m512; 2] {
         // SAFETY: within the block.
-        [0, 32].map(|at| unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(block.add(at).cast())) })
+        unsafe {
+            let (low, high) = (block.cast(), block.add(32).cast());
+            [
+                _mm512_cvtph_ps(_mm256_loadu_si256(low)),
+                _mm512_cvtph_ps(_mm256_loadu_si256(high)),
+            ]
+        }
     }
 }
 
@@ -81,10 +106,7 @@ impl Vectors for Bf16 {
     #[inline(always)]
     unsafe fn weights(block: *const u8) -> [__m512; 2] {
         // SAFETY: within the block.
-        [0, 32].map(|at| unsafe {
-            let halves = _mm256_loadu_si256(block.add(at).cast());
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
-        })
+        unsafe { [bf16(block), bf16(block.add(32))] }
     }
 }
 
@@ -96,10 +118,10 @@ impl Vectors for Q8_0 {
         // SAFETY: within the block.
         unsafe {
             let scale = scale(block);
-            [2, 18].map(|at| {
-                let codes = _mm512_cvtepi8_epi32(_mm_loadu_si128(block.add(at).cast()));
-                _mm512_mul_ps(_mm512_cvtepi32_ps(codes), scale)
-            })
+            let (low, high) = (block.add(2).cast(), block.add(18).cast());
+            let low = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(low)));
+            let high = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(high)));
+            [_mm512_mul_ps(low, scale), _mm512_mul_ps(high, scale)]
         }
     }
 }
@@ -145,6 +167,16 @@ impl Vectors for Q4_1 {
             let table = _mm512_fmadd_ps(_mm512_loadu_ps(CODES.as_ptr()), scale, least);
             looked_up(block.add(4), table)
         }
+    }
+}
+
+/// 16 numbers in bfloat16: upper halves of f32.
+#[inline(always)]
+unsafe fn bf16(halves: *const u8) -> __m512 {
+    // SAFETY: the caller's block has them.
+    unsafe {
+        let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(halves.cast()));
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves))
     }
 }
 

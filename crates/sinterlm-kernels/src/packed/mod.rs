@@ -3,6 +3,8 @@
 //! `native`; reading files is left to others.
 
 #[cfg(all(feature = "flex", target_arch = "x86_64"))]
+mod avx2;
+#[cfg(all(feature = "flex", target_arch = "x86_64"))]
 mod avx512;
 #[cfg(feature = "flex")]
 mod native;
