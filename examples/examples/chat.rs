@@ -15,8 +15,8 @@ use clap::Parser;
 use sinterlm::data::{ChatMessage, ChatTemplate};
 use sinterlm::run::ExitStatus;
 use sinterlm_examples::{
-    Conversation, Failure, OrFailure, Printer, Sampling, Weights, choose_device, generated,
-    main_with,
+    Conversation, Failure, OrFailure, Printer, Sampling, Weights, WeightsChoice, choose_device,
+    generated, main_with,
 };
 
 const HELP: &str = "\
@@ -32,6 +32,10 @@ struct Arguments {
     /// Weights: run directory, checkpoint or model folder.
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
+    /// Weights in memory: f32, or as stored, where the file has halves or blocks (less memory, same
+    /// numbers); stored on the CPU where absent.
+    #[arg(long, value_enum, value_name = "AS")]
+    weights: Option<WeightsChoice>,
     /// What the model is told before the conversation.
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
@@ -55,7 +59,8 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
     let (device, device_name) = choose_device(&arguments.device).or_unusable()?;
-    let weights = Weights::open(&arguments.model, &device).or_unusable()?;
+    let weights = WeightsChoice::on(arguments.weights, &device);
+    let weights = Weights::open(&arguments.model, &device, weights).or_unusable()?;
     let template = ChatTemplate::from_folder(&weights.folder).or_unusable()?;
     let talks = !arguments.quiet;
     if talks {

@@ -12,8 +12,8 @@ use clap::Parser;
 use sinterlm::model::Token;
 use sinterlm::run::{ExitStatus, Summary, peak_memory_bytes};
 use sinterlm_examples::{
-    Continuing, Failure, Method, OrFailure, Printer, Sampling, Weights, choose_device, generated,
-    main_with, read_stdin,
+    Continuing, Failure, Method, OrFailure, Printer, Sampling, Weights, WeightsChoice,
+    choose_device, generated, main_with, read_stdin,
 };
 
 /// Continue prompts with a trained model.
@@ -22,6 +22,10 @@ struct Arguments {
     /// Weights: run directory, checkpoint or model folder.
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
+    /// Weights in memory: f32, or as stored, where the file has halves or blocks (less memory, same
+    /// numbers); stored on the CPU where absent.
+    #[arg(long, value_enum, value_name = "AS")]
+    weights: Option<WeightsChoice>,
     /// Beginning of a text, repeatable; read from stdin where absent.
     #[arg(long, value_name = "TEXT")]
     prompt: Vec<String>,
@@ -64,9 +68,10 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
     let started = Instant::now();
     let (device, device_name) = choose_device(&arguments.device).or_unusable()?;
-    let weights = Weights::open(&arguments.model, &device).or_unusable()?;
+    let weights_as = WeightsChoice::on(arguments.weights, &device);
+    let weights = Weights::open(&arguments.model, &device, weights_as).or_unusable()?;
     let draft = arguments.draft.as_ref();
-    let draft = draft.map(|path| Weights::open(path, &device));
+    let draft = draft.map(|path| Weights::open(path, &device, weights_as));
     let draft = draft.transpose().or_unusable()?;
     let mut prompts = arguments.prompt.clone();
     if prompts.is_empty() {

@@ -9,8 +9,8 @@ use sinterlm::burn::tensor::Device;
 use sinterlm::config::Seed;
 use sinterlm::data::{TextStream, Tokenizer};
 use sinterlm::model::{
-    BeamConfig, CausalLm, Generated, Gpt, ModelError, Request, SampleConfig, Token, beam_search,
-    generate, load_model, speculative,
+    BeamConfig, CausalLm, Generated, Gpt, LoadOptions, ModelError, Request, SampleConfig, Token,
+    WeightsAs, beam_search, generate, load_model_with, speculative,
 };
 
 use crate::exit::{Failure, OrFailure};
@@ -35,10 +35,14 @@ impl Weights {
     ///
     /// # Errors
     /// Where there is no model or no tokenizer, or they do not belong together.
-    pub fn open(path: &Path, device: &Device) -> Result<Self> {
+    pub fn open(path: &Path, device: &Device, weights: WeightsAs) -> Result<Self> {
         let folder = find_weights(path)?;
         let tokenizer = Tokenizer::from_file(&folder.join("tokenizer.json"))?;
-        let model = load_model(&folder, device)?;
+        let options = LoadOptions {
+            weights,
+            ..LoadOptions::default()
+        };
+        let (model, _) = load_model_with(&folder, device, &options)?;
         let (knows, holds) = (tokenizer.vocab_size(), model.config().vocab_size);
         if knows > holds {
             let folder = folder.display();

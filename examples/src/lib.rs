@@ -27,4 +27,4 @@ pub use post_mortem::replay;
 pub use printer::Printer;
 pub use sampling::{OverflowChoice, Sampling};
 pub use session::Session;
-pub use weights::find_weights;
+pub use weights::{WeightsChoice, find_weights};

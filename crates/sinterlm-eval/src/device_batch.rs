@@ -49,6 +49,13 @@ impl DeviceBatch {
             softcap: head.softcap,
             ..*options
         };
-        linear_cross_entropy(hidden, head.weight, targets, weights, self.count, &options)
+        linear_cross_entropy(
+            hidden,
+            head.weight.val(),
+            targets,
+            weights,
+            self.count,
+            &options,
+        )
     }
 }

@@ -4,8 +4,9 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use sinterlm_kernels::{
     AdamWStep, AttentionOptions, CrossEntropyOptions, GeluKind, Isa, MatmulPrecision, Moment,
-    MomentFormat, MomentKind, RowLayout, adamw, blend, causal_attention, dropout, gelu, layer_norm,
-    linear, linear_logprobs, muon_momentum, rms_norm, rope, set_max_isa, sum_of_squares, swiglu,
+    MomentFormat, MomentKind, PackedFormat, PackedMatrix, RowLayout, adamw, blend,
+    causal_attention, dropout, gelu, layer_norm, linear, linear_logprobs, muon_momentum,
+    packed_linear, rms_norm, rope, set_max_isa, sum_of_squares, swiglu,
 };
 
 /// Outputs and input gradients of the kernels but attention.
@@ -98,6 +99,34 @@ fn multiply() -> Vec<f32> {
             let y = linear(x.clone(), weight.clone(), None, precision).into_data();
             y.try_into_vec::<f32>().expect("an f32 tensor")
         })
+        .chain(multiply_packed(&matrix(5, 96)))
+        .collect()
+}
+
+/// Products with packed weights of each format, the scales of blocks below 0.01.
+fn multiply_packed(x: &Tensor<2>) -> Vec<f32> {
+    use PackedFormat::{Bf16, F16, Q4_0, Q4_1, Q8_0};
+    let of = |format: PackedFormat| {
+        let size = format.block_bytes();
+        let scale_bytes = [2, 4][usize::from(format == Q4_1)];
+        let byte = |at: usize| match at % size {
+            place if format == F16 || format == Bf16 || place < scale_bytes => {
+                [(at * 37 % 251) as u8, (at * 11 % 33) as u8][at % 2]
+            }
+            _ => (at * 37 % 251) as u8,
+        };
+        let bytes: Vec<u8> = (0..7 * 3 * size).map(byte).collect();
+        let weight = PackedMatrix::from_bytes(&bytes, format, [7, 96], &x.device());
+        let y = packed_linear(x.clone(), &weight, None);
+        let numbers = Tensor::cat(vec![y.flatten::<1>(0, 1), weight.unpack().flatten(0, 1)], 0);
+        numbers
+            .into_data()
+            .try_into_vec::<f32>()
+            .expect("an f32 tensor")
+    };
+    [F16, Bf16, Q8_0, Q4_0, Q4_1]
+        .into_iter()
+        .flat_map(of)
         .collect()
 }
 
@@ -146,7 +175,7 @@ fn every_instruction_set_gives_the_same_bits() {
     });
     assert_eq!(baseline, avx2);
     assert_eq!(baseline, avx512);
-    let products = [Isa::Baseline, Isa::Avx512, Isa::Avx512Bf16].map(|isa| {
+    let products = [Isa::Baseline, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16].map(|isa| {
         set_max_isa(isa);
         multiply()
     });

@@ -2,17 +2,17 @@
 
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
-use sinterlm_kernels as kernels;
 
 use crate::batch::TokenBatch;
 use crate::context::ForwardCtx;
 use crate::kv_cache::KvCache;
+use crate::weight::Weight;
 
 /// The output projection, handed to the loss so that logits need never exist as a whole.
 #[derive(Clone, Debug)]
 pub struct Head {
     /// `[vocab, d_model]`.
-    pub weight: Tensor<2>,
+    pub weight: Weight,
     /// Soft cap `c` on the logits, `c·tanh(logit/c)`, if any.
     pub softcap: Option<f32>,
 }
@@ -42,7 +42,7 @@ pub trait CausalLm: Module {
     /// Logits of activations, `[rows, d_model]` to `[rows, vocab]`; for generation.
     fn logits(&self, hidden: Tensor<2>, ctx: &ForwardCtx) -> Tensor<2> {
         let head = self.head();
-        let logits = kernels::linear(hidden, head.weight, None, ctx.precision.matmul());
+        let logits = head.weight.product(hidden, None, ctx.precision.matmul());
         match head.softcap {
             Some(cap) => (logits / cap).tanh() * cap,
             None => logits,

@@ -50,6 +50,11 @@ pub enum ModelError {
         /// Tokens of the model that proposes.
         draft: usize,
     },
+    /// Weights were to stay packed on a device that trains.
+    #[error(
+        "weights that stay as the file stores them cannot be trained; load them as f32, or on a device without autodiff"
+    )]
+    StoredOnAutodiff,
     /// A container could not be read or written.
     #[error(transparent)]
     Format(#[from] FormatError),

@@ -3,8 +3,10 @@
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 use sinterlm_config::{KeyRng, Seed, Stream, stable_hash};
+use sinterlm_kernels::PackedMatrix;
 
 use crate::params::param_id;
+use crate::weight::{PackedWeight, Weight};
 
 /// How a parameter starts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,11 +61,19 @@ impl ParamSpec {
     }
 }
 
+/// The values of a parameter.
+#[derive(Debug)]
+pub(crate) enum Values {
+    /// Of the parameter's shape, f32.
+    Numbers(TensorData),
+    /// Of its shape too, on the model's device.
+    Packed(PackedMatrix),
+}
+
 /// Makes parameters from a source of values, either drawn or loaded.
 pub(crate) struct Maker<'a, E> {
     pub(crate) device: &'a Device,
-    /// Values of the parameter's shape, f32.
-    pub(crate) values: &'a mut dyn FnMut(&ParamSpec) -> Result<TensorData, E>,
+    pub(crate) values: &'a mut dyn FnMut(&ParamSpec) -> Result<Values, E>,
 }
 
 impl<E> Maker<'_, E> {
@@ -78,8 +88,32 @@ impl<E> Maker<'_, E> {
             shape: shape.to_vec(),
             init,
         };
-        let values = (self.values)(&spec)?;
-        let tensor = Tensor::from_data(values, self.device);
+        let tensor = match (self.values)(&spec)? {
+            Values::Numbers(numbers) => Tensor::from_data(numbers, self.device),
+            Values::Packed(matrix) => matrix.unpack().reshape(shape),
+        };
         Ok(Param::initialized(param_id(&spec.path), tensor).set_require_grad(true))
+    }
+
+    /// A matrix, which may stay packed.
+    pub(crate) fn weight(
+        &mut self,
+        path: String,
+        shape: [usize; 2],
+        init: Init,
+    ) -> Result<Weight, E> {
+        let id = param_id(&path);
+        let spec = ParamSpec {
+            path,
+            shape: shape.to_vec(),
+            init,
+        };
+        Ok(match (self.values)(&spec)? {
+            Values::Numbers(numbers) => {
+                let numbers = Tensor::from_data(numbers, self.device);
+                Weight::Dense(Param::initialized(id, numbers).set_require_grad(true))
+            }
+            Values::Packed(matrix) => Weight::Packed(PackedWeight { id, matrix }),
+        })
     }
 }

@@ -13,6 +13,7 @@ mod kv_cache;
 mod linear;
 mod params;
 mod probe;
+mod weight;
 
 pub use batch::TokenBatch;
 pub use causal_lm::{CausalLm, Head};
@@ -20,8 +21,8 @@ pub use checkpointing::Checkpointing;
 pub use context::{ForwardCtx, Precision};
 pub use error::{ModelError, WeightFaults};
 pub use folder::{
-    LoadOptions, LoadReport, find_model, load_model, load_model_with, read_config, read_end_ids,
-    save_gguf, save_model,
+    LoadOptions, LoadReport, WeightsAs, find_model, load_model, load_model_with, read_config,
+    read_end_ids, save_gguf, save_model,
 };
 pub use generate::{
     Beam, BeamConfig, Context, Decoder, Finish, Generated, Logits, Overflow, Request, SampleConfig,
@@ -36,3 +37,4 @@ pub use kv_cache::KvCache;
 pub use linear::{Embedding, Linear, Norm};
 pub use params::{NamedValues, PathStack, named_values, param_id};
 pub use probe::{Probe, TensorSummary};
+pub use weight::{PackedWeight, Weight};

@@ -7,6 +7,7 @@ use sinterlm_kernels as kernels;
 use crate::context::ForwardCtx;
 use crate::gpt::NormKind;
 use crate::init::{Init, Maker};
+use crate::weight::Weight;
 
 /// `y = x Wᵀ + b`, with the weight stored `[d_out, d_in]` as in published model files.
 ///
@@ -15,7 +16,7 @@ use crate::init::{Init, Maker};
 #[derive(Module, Debug)]
 pub struct Linear {
     /// `[d_out, d_in]`.
-    pub weight: Param<Tensor<2>>,
+    pub weight: Weight,
     /// `[d_out]`, if any.
     pub bias: Option<Param<Tensor<1>>>,
 }
@@ -28,11 +29,8 @@ impl Linear {
         std: f64,
         bias: bool,
     ) -> Result<Self, E> {
-        let weight = maker.param(
-            format!("{path}.weight"),
-            [d_out, d_in],
-            Init::Normal { std },
-        )?;
+        let init = Init::Normal { std };
+        let weight = maker.weight(format!("{path}.weight"), [d_out, d_in], init)?;
         let bias = bias
             .then(|| maker.param(format!("{path}.bias"), [d_out], Init::Zeros))
             .transpose()?;
@@ -42,7 +40,7 @@ impl Linear {
     /// Applies the layer: `[.., d_in]` to `[.., d_out]`, in the dtype of `x`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>, ctx: &ForwardCtx) -> Tensor<D> {
         let bias = self.bias.as_ref().map(Param::val);
-        kernels::linear(x, self.weight.val(), bias, ctx.precision.matmul())
+        self.weight.product(x, bias, ctx.precision.matmul())
     }
 }
 
@@ -50,7 +48,7 @@ impl Linear {
 #[derive(Module, Debug)]
 pub struct Embedding {
     /// `[rows, d_model]`.
-    pub weight: Param<Tensor<2>>,
+    pub weight: Weight,
 }
 
 impl Embedding {
@@ -60,13 +58,16 @@ impl Embedding {
         shape: [usize; 2],
         std: f64,
     ) -> Result<Self, E> {
-        let weight = maker.param(format!("{path}.weight"), shape, Init::Normal { std })?;
+        let weight = maker.weight(format!("{path}.weight"), shape, Init::Normal { std })?;
         Ok(Self { weight })
     }
 
     /// Looks up rows: `[batch, seq]` to `[batch, seq, d_model]`.
     pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        kernels::embedding(self.weight.val(), ids)
+        match &self.weight {
+            Weight::Dense(rows) => kernels::embedding(rows.val(), ids),
+            Weight::Packed(packed) => packed.matrix.rows(ids),
+        }
     }
 }
 

@@ -202,7 +202,7 @@ mod tests {
         let model = model.unwrap();
         let tokens = TokenBatch::dense(&[1, 2, 3, 4, 5, 6, 7, 8], 1, &device);
         let hidden = model.hidden(&tokens, &ForwardCtx::default(), None);
-        let loss = (hidden.powi_scalar(3)).sum() + model.head().weight.sum();
+        let loss = (hidden.powi_scalar(3)).sum() + model.head().weight.val().sum();
         let mut gradients = Gradients::default();
         gradients.accumulate(&model, &mut loss.backward());
         (model, gradients)

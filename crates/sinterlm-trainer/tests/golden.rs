@@ -157,7 +157,7 @@ fn forward_and_backward_agree(variant: &str) {
     let tokens = TokenBatch::dense(&batch.ids, ROWS, &device);
     let logits = linear(
         model.hidden(&tokens, &ctx, None),
-        model.head().weight,
+        model.head().weight.val(),
         None,
         MatmulPrecision::F32,
     );

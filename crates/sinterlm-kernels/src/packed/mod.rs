@@ -2,6 +2,10 @@
 //! bytes mean, and products with them. The CPU form, which reads the blocks in place, stands in
 //! `native`; reading files is left to others.
 
+#[cfg(all(feature = "flex", target_arch = "x86_64"))]
+mod avx2;
+#[cfg(all(feature = "flex", target_arch = "x86_64"))]
+mod avx512;
 #[cfg(feature = "flex")]
 mod native;
 
@@ -116,6 +120,20 @@ impl PackedMatrix {
     /// How the weights are stored.
     pub fn format(&self) -> PackedFormat {
         self.format
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> Device {
+        self.words.device()
+    }
+
+    /// The same weights on another device.
+    #[must_use]
+    pub fn to_device(self, device: &Device) -> Self {
+        Self {
+            words: self.words.to_device(device),
+            ..self
+        }
     }
 
     /// Memory of the weights.

@@ -1,5 +1,6 @@
 //! Packed weights on flex: sums straight from the blocks for few rows, where reading the weights is
 //! what takes time; for many rows parts of the weights are unpacked for a matrix product.
+#![allow(unsafe_code)] // calls of code for an instruction set
 #![allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
 
 use burn::{
@@ -9,13 +10,19 @@ use burn::{
 use rayon::prelude::*;
 
 use super::{BLOCK, PackedFormat, PackedMatrix};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
+#[cfg(target_arch = "x86_64")]
+use crate::isa::{Isa, available};
 use crate::{
     FEW_ROWS, MatmulPrecision, buffer,
     isa::{Kernel, vectorized},
+    lanes::lane_sum,
     product::{Matrix, product},
 };
 
 /// Rows of `x` that share one reading of a block; their sums stay in registers.
+#[cfg(target_arch = "x86_64")]
 const TOGETHER: usize = 4;
 /// Bytes of packed weights of one task: a few microseconds of reading.
 const TASK_BYTES: usize = 1 << 15;
@@ -148,13 +155,99 @@ impl Part<'_> {
             return;
         }
         match format {
-            PackedFormat::F16 => vectorized(Dots(self, F16)),
-            PackedFormat::Bf16 => vectorized(Dots(self, Bf16)),
-            PackedFormat::Q8_0 => vectorized(Dots(self, Q8_0)),
-            PackedFormat::Q4_0 => vectorized(Dots(self, Q4_0)),
-            PackedFormat::Q4_1 => vectorized(Dots(self, Q4_1)),
+            PackedFormat::F16 => self.dots(F16),
+            PackedFormat::Bf16 => self.dots(Bf16),
+            PackedFormat::Q8_0 => self.dots(Q8_0),
+            PackedFormat::Q4_0 => self.dots(Q4_0),
+            PackedFormat::Q4_1 => self.dots(Q4_1),
         }
     }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn dots<const BYTES: usize, F: Unpack<BYTES>>(self, format: F) {
+        vectorized(Dots(self, format));
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn dots<const BYTES: usize, F>(self, format: F)
+    where
+        F: Unpack<BYTES> + avx2::Vectors + avx512::Vectors,
+    {
+        match available() {
+            Isa::Avx512 | Isa::Avx512Bf16 => self.dots_avx512::<F>(),
+            Isa::Avx2 if has_f16c() => self.dots_avx2::<F>(),
+            _ => vectorized(Dots(self, format)),
+        }
+    }
+
+    /// For a CPU with AVX-512.
+    #[cfg(target_arch = "x86_64")]
+    fn dots_avx512<F: avx512::Vectors>(self) {
+        const LINES: usize = avx512::LINES;
+        let (rows, line_bytes) = (self.rows, self.d_in / BLOCK * F::BYTES);
+        // A few rows of `x` stay in the cache beside the task's lines, all would not.
+        for (row, x) in together(self.x, self.d_in) {
+            let groups = self.bytes.chunks(LINES * line_bytes);
+            for (out, group) in self.out.chunks_mut(LINES * rows).zip(groups) {
+                // The last group repeats its last line.
+                let last = group.len() / line_bytes - 1;
+                let lines =
+                    std::array::from_fn(|at| &group[at.min(last) * line_bytes..][..line_bytes]);
+                let mut store = |at: usize, dots: [f32; LINES]| {
+                    for (out, dot) in out.chunks_exact_mut(rows).zip(dots) {
+                        out[row + at] = dot;
+                    }
+                };
+                match x {
+                    // SAFETY: the CPU has AVX-512; rows and lines are whole and alike.
+                    Rows::Four(x) => unsafe { avx512::dots::<F, TOGETHER>(x, lines) }
+                        .into_iter()
+                        .enumerate()
+                        .for_each(|(at, dots)| store(at, dots)),
+                    // SAFETY: as above.
+                    Rows::One(x) => store(0, unsafe { avx512::dots::<F, 1>([x], lines) }[0]),
+                }
+            }
+        }
+    }
+
+    /// For a CPU with AVX2, FMA and F16C.
+    #[cfg(target_arch = "x86_64")]
+    fn dots_avx2<F: avx2::Vectors>(self) {
+        let (rows, line_bytes) = (self.rows, self.d_in / BLOCK * F::BYTES);
+        for (row, x) in together(self.x, self.d_in) {
+            let lines = self.bytes.chunks_exact(line_bytes);
+            for (out, line) in self.out.chunks_exact_mut(rows).zip(lines) {
+                match x {
+                    // SAFETY: the CPU has the instructions; rows and line are whole and alike.
+                    Rows::Four(x) => out[row..row + TOGETHER]
+                        .copy_from_slice(&unsafe { avx2::dots::<F, TOGETHER>(x, line) }),
+                    // SAFETY: as above.
+                    Rows::One(x) => [out[row]] = unsafe { avx2::dots::<F, 1>([x], line) },
+                }
+            }
+        }
+    }
+}
+
+/// Rows of `x` that are multiplied at a time.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+enum Rows<'a> {
+    Four([&'a [f32]; TOGETHER]),
+    One(&'a [f32]),
+}
+
+/// All rows of `x` in fours and what is left one by one, each with the number of the first.
+#[cfg(target_arch = "x86_64")]
+fn together(x: &[f32], d_in: usize) -> impl Iterator<Item = (usize, Rows<'_>)> {
+    let rows = x.len() / d_in;
+    let row = move |row: usize| &x[row * d_in..][..d_in];
+    let whole = rows / TOGETHER * TOGETHER;
+    let fours = (0..whole)
+        .step_by(TOGETHER)
+        .map(move |first| (first, Rows::Four(std::array::from_fn(|at| row(first + at)))));
+    fours.chain((whole..rows).map(move |at| (at, Rows::One(row(at)))))
 }
 
 /// The weights of a block.
@@ -179,62 +272,58 @@ impl<const BYTES: usize, F: Unpack<BYTES>> Kernel for Dots<'_, BYTES, F> {
             },
             format,
         ) = self;
-        let weights = bytes.chunks_exact(d_in / BLOCK * BYTES);
-        for (out, weight) in out.chunks_exact_mut(rows).zip(weights) {
-            let (blocks, _) = weight.as_chunks::<BYTES>();
-            let mut groups = x.chunks_exact(TOGETHER * d_in);
-            let mut outs = out.chunks_exact_mut(TOGETHER);
-            for (x, out) in (&mut groups).zip(&mut outs) {
-                out.copy_from_slice(&dots::<BYTES, F, TOGETHER>(format, blocks, x, d_in));
+        let mut line = vec![0.0; d_in];
+        let packed_lines = bytes.chunks_exact(d_in / BLOCK * BYTES);
+        for (out, packed) in out.chunks_exact_mut(rows).zip(packed_lines) {
+            let (numbers, _) = line.as_chunks_mut::<BLOCK>();
+            for (numbers, block) in numbers.iter_mut().zip(packed.as_chunks::<BYTES>().0) {
+                *numbers = format.unpack(block);
             }
-            let rest = groups.remainder().chunks_exact(d_in);
-            for (x, out) in rest.zip(outs.into_remainder()) {
-                [*out] = dots::<BYTES, F, 1>(format, blocks, x, d_in);
+            for (x, out) in x.chunks_exact(d_in).zip(out) {
+                *out = lane_sum([x, &line], |[a, b]| a * b);
             }
         }
     }
-}
-
-/// Products of a row of blocks with `R` rows of `x`, each summed in the same order.
-#[inline(always)]
-fn dots<const BYTES: usize, F: Unpack<BYTES>, const R: usize>(
-    format: F,
-    blocks: &[[u8; BYTES]],
-    x: &[f32],
-    d_in: usize,
-) -> [f32; R] {
-    let rows: [&[Lanes]; R] = std::array::from_fn(|r| x[r * d_in..][..d_in].as_chunks().0);
-    let mut sums = [[0.0; BLOCK]; R];
-    assert!(rows.iter().all(|row| row.len() == blocks.len()));
-    for (at, block) in blocks.iter().enumerate() {
-        let weights = format.unpack(block);
-        for r in 0..R {
-            let x = &rows[r][at];
-            for lane in 0..BLOCK {
-                sums[r][lane] += weights[lane] * x[lane];
-            }
-        }
-    }
-    sums.map(|mut sums| {
-        let mut width = BLOCK / 2;
-        while width > 0 {
-            for lane in 0..width {
-                sums[lane] += sums[lane + width];
-            }
-            width /= 2;
-        }
-        sums[0]
-    })
 }
 
 fn unpack_into(bytes: &[u8], out: &mut [f32], format: PackedFormat) {
     match format {
-        PackedFormat::F16 => vectorized(Whole(bytes, out, F16)),
-        PackedFormat::Bf16 => vectorized(Whole(bytes, out, Bf16)),
-        PackedFormat::Q8_0 => vectorized(Whole(bytes, out, Q8_0)),
-        PackedFormat::Q4_0 => vectorized(Whole(bytes, out, Q4_0)),
-        PackedFormat::Q4_1 => vectorized(Whole(bytes, out, Q4_1)),
+        PackedFormat::F16 => unpack_as(F16, bytes, out),
+        PackedFormat::Bf16 => unpack_as(Bf16, bytes, out),
+        PackedFormat::Q8_0 => unpack_as(Q8_0, bytes, out),
+        PackedFormat::Q4_0 => unpack_as(Q4_0, bytes, out),
+        PackedFormat::Q4_1 => unpack_as(Q4_1, bytes, out),
     }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn unpack_as<const BYTES: usize, F: Unpack<BYTES>>(format: F, bytes: &[u8], out: &mut [f32]) {
+    vectorized(Whole(bytes, out, format));
+}
+
+#[cfg(target_arch = "x86_64")]
+fn unpack_as<const BYTES: usize, F>(format: F, bytes: &[u8], out: &mut [f32])
+where
+    F: Unpack<BYTES> + avx2::Vectors + avx512::Vectors,
+{
+    assert_eq!(
+        bytes.len() / BYTES,
+        out.len() / BLOCK,
+        "a block for each 32"
+    );
+    match available() {
+        // SAFETY: the CPU has AVX-512, and the blocks are there.
+        Isa::Avx512 | Isa::Avx512Bf16 => unsafe { avx512::unpack::<F>(bytes, out) },
+        // SAFETY: the CPU has the instructions, and the blocks are there.
+        Isa::Avx2 if has_f16c() => unsafe { avx2::unpack::<F>(bytes, out) },
+        _ => vectorized(Whole(bytes, out, format)),
+    }
+}
+
+/// Every CPU with AVX2 seems to have it.
+#[cfg(target_arch = "x86_64")]
+fn has_f16c() -> bool {
+    is_x86_feature_detected!("f16c")
 }
 
 struct Whole<'a, const BYTES: usize, F: Unpack<BYTES>>(&'a [u8], &'a mut [f32], F);
@@ -254,32 +343,42 @@ impl<const BYTES: usize, F: Unpack<BYTES>> Kernel for Whole<'_, BYTES, F> {
 }
 
 #[derive(Clone, Copy)]
-struct F16;
+pub(super) struct F16;
 #[derive(Clone, Copy)]
-struct Bf16;
-#[derive(Clone, Copy)]
-#[allow(non_camel_case_types, reason = "the format's name")]
-struct Q8_0;
+pub(super) struct Bf16;
 #[derive(Clone, Copy)]
 #[allow(non_camel_case_types, reason = "the format's name")]
-struct Q4_0;
+pub(super) struct Q8_0;
 #[derive(Clone, Copy)]
 #[allow(non_camel_case_types, reason = "the format's name")]
-struct Q4_1;
+pub(super) struct Q4_0;
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types, reason = "the format's name")]
+pub(super) struct Q4_1;
+
+// Plain loops over arrays of constant length: closures and iterators are not always inlined, and what
+// is not keeps the baseline's instructions.
 
 impl Unpack<64> for F16 {
     #[inline(always)]
     fn unpack(self, block: &[u8; 64]) -> Lanes {
-        let (pairs, _) = block.as_chunks::<2>();
-        std::array::from_fn(|i| half(pairs[i]))
+        let mut out = [0.0; BLOCK];
+        for i in 0..BLOCK {
+            out[i] = half([block[2 * i], block[2 * i + 1]]);
+        }
+        out
     }
 }
 
 impl Unpack<64> for Bf16 {
     #[inline(always)]
     fn unpack(self, block: &[u8; 64]) -> Lanes {
-        let (pairs, _) = block.as_chunks::<2>();
-        std::array::from_fn(|i| f32::from_bits(u32::from(u16::from_le_bytes(pairs[i])) << 16))
+        let mut out = [0.0; BLOCK];
+        for i in 0..BLOCK {
+            let bits = u16::from_le_bytes([block[2 * i], block[2 * i + 1]]);
+            out[i] = f32::from_bits(u32::from(bits) << 16);
+        }
+        out
     }
 }
 
@@ -287,7 +386,11 @@ impl Unpack<34> for Q8_0 {
     #[inline(always)]
     fn unpack(self, block: &[u8; 34]) -> Lanes {
         let scale = half([block[0], block[1]]);
-        std::array::from_fn(|i| f32::from(block[2 + i].cast_signed()) * scale)
+        let mut out = [0.0; BLOCK];
+        for i in 0..BLOCK {
+            out[i] = f32::from(block[2 + i].cast_signed()) * scale;
+        }
+        out
     }
 }
 
@@ -295,7 +398,13 @@ impl Unpack<18> for Q4_0 {
     #[inline(always)]
     fn unpack(self, block: &[u8; 18]) -> Lanes {
         let scale = half([block[0], block[1]]);
-        nibbles(&block[2..], |q| (f32::from(q) - 8.0) * scale)
+        let mut out = [0.0; BLOCK];
+        for i in 0..BLOCK / 2 {
+            let pair = i32::from(block[2 + i]);
+            out[i] = ((pair & 15) - 8) as f32 * scale;
+            out[BLOCK / 2 + i] = ((pair >> 4) - 8) as f32 * scale;
+        }
+        out
     }
 }
 
@@ -303,18 +412,14 @@ impl Unpack<20> for Q4_1 {
     #[inline(always)]
     fn unpack(self, block: &[u8; 20]) -> Lanes {
         let (scale, least) = (half([block[0], block[1]]), half([block[2], block[3]]));
-        nibbles(&block[4..], |q| f32::from(q) * scale + least)
+        let mut out = [0.0; BLOCK];
+        for i in 0..BLOCK / 2 {
+            let pair = i32::from(block[4 + i]);
+            out[i] = (pair & 15) as f32 * scale + least;
+            out[BLOCK / 2 + i] = (pair >> 4) as f32 * scale + least;
+        }
+        out
     }
-}
-
-#[inline(always)]
-fn nibbles(pairs: &[u8], value: impl Fn(u8) -> f32) -> Lanes {
-    let mut out = [0.0; BLOCK];
-    for i in 0..BLOCK / 2 {
-        out[i] = value(pairs[i] & 15);
-        out[BLOCK / 2 + i] = value(pairs[i] >> 4);
-    }
-    out
 }
 
 /// The value of a half precision number, without branches, so that it becomes vector code.
@@ -324,10 +429,6 @@ fn half(bytes: [u8; 2]) -> f32 {
     let magnitude = (bits & 0x7fff) << 13;
     // The exponent's bias is 15 there and 127 here; a product sets subnormal numbers right too.
     let scaled = f32::from_bits(magnitude) * f32::from_bits((127 + 112) << 23);
-    let special = if magnitude >= 0x0f80_0000 {
-        0x7f80_0000
-    } else {
-        0
-    };
+    let special = u32::from(magnitude >= 0x0f80_0000).wrapping_neg() & 0x7f80_0000;
     f32::from_bits(scaled.to_bits() | special | (bits & 0x8000) << 16)
 }

@@ -1,27 +1,29 @@
 //! Supervised loading: every tensor of a file and every parameter of the model is accounted for
 //! before anything is made.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{AllocationProperty, Bytes, DType, Device, TensorData};
+use burn::tensor::{Device, TensorData};
 use sinterlm_config::Seed;
-use sinterlm_formats::{FormatError, StoredTensor, TensorSource, WeightFile};
+use sinterlm_formats::{FormatError, TensorSource, WeightFile};
 
 use super::description::Description;
 use super::place::Form;
+use super::values::{WeightsAs, values_of};
 use crate::error::{ModelError, WeightFaults};
 use crate::gpt::Gpt;
-use crate::init::ParamSpec;
+use crate::init::{ParamSpec, Values};
 
-/// What a load may pass over; by default nothing.
+/// What a load may pass over, by default nothing, and how it holds the weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoadOptions {
     /// Draws parameters that the file lacks from this seed, in place of refusing the file.
     pub fill_missing: Option<Seed>,
     /// Passes over tensors that no parameter takes, in place of refusing the file.
     pub allow_unused: bool,
+    /// How weights are held in memory.
+    pub weights: WeightsAs,
 }
 
 /// What became of a file's tensors.
@@ -33,8 +35,10 @@ pub struct LoadReport {
     pub loaded: usize,
     /// Bytes of tensors that lie in the memory map, without a copy.
     pub mapped_bytes: usize,
-    /// Bytes of tensors that were converted or arranged anew.
+    /// Bytes in memory of tensors that were converted or arranged anew.
     pub copied_bytes: usize,
+    /// Bytes of both kinds that hold weights in the file's type, see [`WeightsAs::Stored`].
+    pub packed_bytes: usize,
     /// Parameters that were drawn freshly, by their names in the file's layout.
     pub missing: Vec<String>,
     /// Tensors that were passed over.
@@ -55,15 +59,19 @@ pub fn load_model(path: &Path, device: &Device) -> Result<Gpt, ModelError> {
     load_model_with(path, device, &LoadOptions::default()).map(|(model, _)| model)
 }
 
-/// [`load_model`] that may pass over faults, and reports what was done.
+/// [`load_model`] that may pass over faults or leave weights packed, and reports what was done.
 ///
 /// # Errors
-/// As [`load_model`], less what `options` allow.
+/// As [`load_model`], less what `options` allow; [`ModelError::StoredOnAutodiff`] where the device
+/// trains and weights are to stay packed.
 pub fn load_model_with(
     path: &Path,
     device: &Device,
     options: &LoadOptions,
 ) -> Result<(Gpt, LoadReport), ModelError> {
+    if options.weights == WeightsAs::Stored && device.is_autodiff() {
+        return Err(ModelError::StoredOnAutodiff);
+    }
     let description = Description::read(path)?;
     let source = WeightFile::open(path)?;
     let specs = description.config.param_specs(device);
@@ -91,6 +99,7 @@ pub fn load_model_with(
         loaded: found.len(),
         mapped_bytes: 0,
         copied_bytes: 0,
+        packed_bytes: 0,
         missing: faults.missing,
         unused: faults.unused,
     };
@@ -99,10 +108,13 @@ pub fn load_model_with(
         .init_with(device, &mut |spec: &ParamSpec| {
             let Some((name, form)) = found.get(&spec.path) else {
                 let seed = options.fill_missing.unwrap_or(Seed(0));
-                return Ok(TensorData::new(spec.draw(seed), spec.shape.clone()));
+                let drawn = TensorData::new(spec.draw(seed), spec.shape.clone());
+                return Ok(Values::Numbers(drawn));
             };
             let stored = source.stored(name)?;
-            Ok::<_, FormatError>(tensor_data(stored, *form, &spec.shape, &mut report))
+            let form = (*form, options.weights);
+            let values = values_of(stored, form, &spec.shape, device, &mut report);
+            Ok::<_, FormatError>(values)
         })?;
     Ok((model, report))
 }
@@ -184,26 +196,4 @@ impl<'a> MatchUp<'a> {
         self.faults.unused = unused.map(|name| (*name).to_owned()).collect();
         (self.found, self.faults)
     }
-}
-
-/// A parameter's values, in the memory map where they can stay there.
-fn tensor_data(
-    stored: StoredTensor,
-    form: Form,
-    shape: &[usize],
-    report: &mut LoadReport,
-) -> TensorData {
-    let size_bytes = 4 * shape.iter().product::<usize>();
-    if form == Form::Plain && stored.as_f32().is_some() {
-        report.mapped_bytes += size_bytes;
-        let bytes = bytes::Bytes::from_owner(stored.bytes);
-        let bytes = Bytes::from_shared(bytes, AllocationProperty::File);
-        return TensorData::from_bytes(bytes, shape.to_vec(), DType::F32);
-    }
-    report.copied_bytes += size_bytes;
-    let values = match stored.as_f32() {
-        Some(values) => Cow::Borrowed(values),
-        None => Cow::Owned(stored.to_f32().expect("types were checked to be floats")),
-    };
-    TensorData::new(form.restore(values, shape), shape.to_vec())
 }

@@ -13,6 +13,7 @@ mod llama2c;
 mod load;
 mod place;
 mod rope;
+mod values;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use family::Family;
 pub use gguf_write::save_gguf;
 pub use load::{LoadOptions, LoadReport, load_model, load_model_with};
 use place::Form;
+pub use values::WeightsAs;
 
 const WEIGHTS: &str = "model.safetensors";
 const CONFIG: &str = "config.json";

@@ -68,18 +68,39 @@ impl Form {
                 },
                 &[rows, cols],
             ) => transpose(&stored[index * rows..], 3 * rows, [cols, rows]),
-            (Self::Third { index, .. }, _) => {
-                let len = shape.iter().product::<usize>();
-                stored[index * len..][..len].to_vec()
-            }
-            (Self::Neighbours { heads }, _) => {
-                let cols = shape[1..].iter().product::<usize>();
-                let rows = (0..shape[0]).map(|row| neighbour(row, shape[0] / heads));
-                rows.flat_map(|row| &stored[row * cols..][..cols])
-                    .copied()
-                    .collect()
-            }
             (Self::Plain | Self::Transposed, _) => stored.into_owned(),
+            (Self::Third { .. } | Self::Neighbours { .. }, _) => {
+                let row_len = shape[1..].iter().product::<usize>();
+                self.rows(&stored, shape[0], row_len).into_owned()
+            }
+        }
+    }
+
+    /// Whether rows of the parameter are whole rows of the file's tensor.
+    pub(crate) fn keeps_rows(self) -> bool {
+        match self {
+            Self::Plain | Self::Neighbours { .. } => true,
+            Self::Transposed => false,
+            Self::Third { transposed, .. } => !transposed,
+        }
+    }
+
+    /// A parameter's `count` rows of `len` elements or bytes out of the file's, where they are rows
+    /// there: in place if they follow each other.
+    pub(crate) fn rows<T: Copy>(self, stored: &[T], count: usize, len: usize) -> Cow<'_, [T]> {
+        match self {
+            Self::Plain | Self::Transposed => Cow::Borrowed(stored),
+            Self::Third { index, .. } => {
+                Cow::Borrowed(&stored[index * count * len..][..count * len])
+            }
+            Self::Neighbours { heads } => {
+                let mut rows = Vec::with_capacity(count * len);
+                for row in 0..count {
+                    let row = neighbour(row, count / heads);
+                    rows.extend_from_slice(&stored[row * len..][..len]);
+                }
+                Cow::Owned(rows)
+            }
         }
     }
 

@@ -25,9 +25,10 @@ pub use size::{MemoryEstimate, Parameters};
 use crate::batch::TokenBatch;
 use crate::causal_lm::{CausalLm, Head};
 use crate::context::ForwardCtx;
-use crate::init::{Maker, ParamSpec};
+use crate::init::{Maker, ParamSpec, Values};
 use crate::kv_cache::KvCache;
 use crate::linear::{Embedding, Linear, Norm};
+use crate::weight::Weight;
 use block::{Block, BlockCtx};
 
 /// GPT-2's initial standard deviation of weights and embeddings (Radford et al. 2019).
@@ -75,15 +76,15 @@ impl GptConfig {
         self.init_with(device, &mut |spec: &ParamSpec| {
             let (path, values) = (&spec.path, values(spec)?);
             assert_eq!(values.len(), spec.len(), "{path}: wrong number of values");
-            Ok(TensorData::new(values, spec.shape.clone()))
+            Ok(Values::Numbers(TensorData::new(values, spec.shape.clone())))
         })
     }
 
-    /// [`init_from`](Self::init_from) with values that may lie in memory that is shared.
+    /// [`init_from`](Self::init_from) with values that may lie in memory that is shared, or packed.
     pub(crate) fn init_with<E>(
         &self,
         device: &Device,
-        values: &mut dyn FnMut(&ParamSpec) -> Result<TensorData, E>,
+        values: &mut dyn FnMut(&ParamSpec) -> Result<Values, E>,
     ) -> Result<Gpt, E> {
         Gpt::make(self, device, values)
     }
@@ -94,7 +95,8 @@ impl GptConfig {
         // A model of single values, thrown away: what is wanted is what it asks for.
         let made = self.init_with(device, &mut |spec: &ParamSpec| {
             specs.push(spec.clone());
-            Ok::<_, Infallible>(TensorData::new(vec![0.0f32], vec![1; spec.shape.len()]))
+            let one = TensorData::new(vec![0.0f32], vec![1; spec.shape.len()]);
+            Ok::<_, Infallible>(Values::Numbers(one))
         });
         match made {
             Ok(_) => specs,
@@ -107,7 +109,7 @@ impl Gpt {
     fn make<E>(
         config: &GptConfig,
         device: &Device,
-        values: &mut dyn FnMut(&ParamSpec) -> Result<TensorData, E>,
+        values: &mut dyn FnMut(&ParamSpec) -> Result<Values, E>,
     ) -> Result<Self, E> {
         let maker = &mut Maker { device, values };
         let d_model = config.d_model;
@@ -150,12 +152,12 @@ impl Gpt {
         let Some(wpe) = &self.wpe else {
             return x;
         };
-        match tokens.shared_positions() {
+        match (&wpe.weight, tokens.shared_positions()) {
             // Every row reads the same positions: one slice, broadcast, in place of a look-up.
-            Some(row) if row.is_sorted_by(|a, b| a + 1 == *b) => {
+            (Weight::Dense(table), Some(row)) if row.is_sorted_by(|a, b| a + 1 == *b) => {
                 let first = row.first().map_or(0, |first| *first as usize);
                 let rows = [first..first + row.len(), 0..self.config.d_model];
-                x + wpe.weight.val().slice(rows).unsqueeze::<3>()
+                x + table.val().slice(rows).unsqueeze::<3>()
             }
             _ => x + wpe.forward(tokens.positions.clone()),
         }
@@ -215,7 +217,7 @@ impl CausalLm for Gpt {
             .as_ref()
             .map_or(&self.wte.weight, |head| &head.weight);
         Head {
-            weight: weight.val(),
+            weight: weight.clone(),
             softcap: (self.config.logits_softcap > 0.0)
                 .then_some(self.config.logits_softcap as f32),
         }
@@ -233,7 +235,7 @@ impl CausalLm for Gpt {
             capacity.min(self.config.max_seq_len),
             head_dim,
         ];
-        KvCache::new(self.blocks.len(), shape, &self.wte.weight.lazy_device())
+        KvCache::new(self.blocks.len(), shape, &self.wte.weight.device())
     }
 }
 

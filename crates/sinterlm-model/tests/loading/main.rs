@@ -4,6 +4,7 @@
 
 mod configs;
 mod gguf;
+mod packed;
 mod published;
 mod tensors;
 

@@ -62,7 +62,12 @@ fn the_published_smollm2_gives_the_logits_of_transformers() {
     let ids: Vec<u32> = golden.i64("ids").iter().map(|id| *id as u32).collect();
     let tokens = TokenBatch::dense(&ids, 1, &device);
     let hidden = model.hidden(&tokens, &ForwardCtx::default(), None);
-    let logits = linear(hidden, model.head().weight, None, MatmulPrecision::F32);
+    let logits = linear(
+        hidden,
+        model.head().weight.val(),
+        None,
+        MatmulPrecision::F32,
+    );
     let logits: Vec<f32> = logits.into_data().try_into_vec().unwrap();
     let vocab = logits.len() / ids.len();
     for (at, expected) in golden

@@ -86,6 +86,7 @@ fn a_load_may_be_asked_to_pass_over_missing_and_unused_tensors() {
     let options = LoadOptions {
         fill_missing: Some(Seed(8)),
         allow_unused: true,
+        ..LoadOptions::default()
     };
     let (model, report) = load_model_with(folder.path(), &device, &options).unwrap();
     assert_eq!(report.missing, ["model.layers.1.mlp.up_proj.weight"]);

@@ -69,10 +69,10 @@ impl Objective<Gpt> for Poisoned {
             Some(Poison::InfiniteLoss) => loss.add_scalar(f32::INFINITY),
             // The slope of a root at zero, times zero.
             Some(Poison::GradientOnly) => {
-                let zero = model.head().weight.mul_scalar(0.0).sum();
+                let zero = model.head().weight.val().mul_scalar(0.0).sum();
                 loss + zero.sqrt()
             }
-            Some(Poison::Detached) => model.head().weight.square().mean().add_scalar(5.7),
+            Some(Poison::Detached) => model.head().weight.val().square().mean().add_scalar(5.7),
             Some(Poison::Factor(factor)) => loss.mul_scalar(*factor),
         }
     }
