@@ -233,7 +233,7 @@ pub enum DataError {
     },
     /// The Hub refuses a file.
     #[error(
-        "{url}: refused with status {status}; check repo, revision and file (private and gated ones are to be downloaded by hand)"
+        "{url}: refused with status {status}; {remedy}", remedy = hub_remedy(*status)
     )]
     HubRefused {
         /// The address.
@@ -274,6 +274,14 @@ pub enum DataError {
         /// Hash of what came.
         found: String,
     },
+    /// A repository of the Hub holds no model that can be loaded.
+    #[error("{path}: {fault}; name a repository with weights in safetensors or PyTorch's form, or `hub:owner/name/FILE.gguf`", path = path.display())]
+    HubIndex {
+        /// The repository, or its index of shards.
+        path: PathBuf,
+        /// What is wrong.
+        fault: String,
+    },
     /// A chat template cannot be read, or refuses a conversation.
     #[error("{name}, line {line}: {fault}; check the template and the order of roles")]
     Template {
@@ -284,6 +292,17 @@ pub enum DataError {
         /// What is wrong.
         fault: String,
     },
+}
+
+fn hub_remedy(status: u16) -> &'static str {
+    match status {
+        401 | 403 => {
+            "it is private, gated or not there: check the name, accept its terms on its page, and set \
+             HF_TOKEN to a token of yours that may read it"
+        }
+        404 => "check repo, revision and file",
+        _ => "check repo, revision, file and HF_ENDPOINT",
+    }
 }
 
 fn io_remedy(source: &std::io::Error) -> &'static str {

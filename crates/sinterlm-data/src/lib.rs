@@ -18,7 +18,7 @@ mod windows;
 pub use batch::Batch;
 pub use config::{DataConfig, InvalidUtf8, SourceConfig, TokenizerConfig};
 pub use error::DataError;
-pub use hub::{Hub, HubCopy, HubFile, RepoType};
+pub use hub::{Hub, HubCopy, HubFile, HubModel, HubToken, RepoType};
 pub use prepare::{Fingerprints, Prepared, Progress, SourceReport, Stage, prepare};
 pub use source::{Document, Documents, TextSource, fingerprint, read_documents};
 pub use store::{StoreHeader, TokenStore};
