@@ -30,6 +30,14 @@ pub enum DataError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A tokenizer has no form in a GGUF file.
+    #[error(
+        "the tokenizer cannot be written into a GGUF file: {reason}; write a Hugging Face folder instead"
+    )]
+    TokenizerExport {
+        /// What stands against it.
+        reason: String,
+    },
     /// Training a tokenizer found less text than its vocabulary needs.
     #[error(
         "tokenizer.vocab_size: the training text yields only {found} tokens, {wanted} were asked for; lower it to {found} or add text"

@@ -24,5 +24,5 @@ pub use source::{Document, Documents, TextSource, fingerprint, read_documents};
 pub use store::{StoreHeader, TokenStore};
 pub use stories::StoryGenerator;
 pub use template::{ChatMessage, ChatTemplate, EncodedChat, Turn};
-pub use tokenizer::{END_OF_TEXT, TextStream, Tokenizer};
+pub use tokenizer::{END_OF_TEXT, TextMarks, TextStream, Tokenizer};
 pub use windows::{TrainWindows, ValidWindows};
