@@ -36,7 +36,7 @@ impl Weights {
     /// # Errors
     /// Where there is no model or no tokenizer, or they do not belong together.
     pub fn open(path: &Path, device: &Device, weights: WeightsAs) -> Result<Self> {
-        let folder = find_weights(path)?;
+        let folder = find_weights(path, false)?;
         let tokenizer = Tokenizer::from_file(&folder.join("tokenizer.json"))?;
         let options = LoadOptions {
             weights,

@@ -80,7 +80,7 @@ impl Session {
             sinterlm::config::load(&path, &options.set).or_unusable()?;
         config.seed = options.seed.unwrap_or(config.seed);
         config.weights = options.model.clone().or(config.weights);
-        take_weights(&mut config).or_unusable()?;
+        take_weights(&mut config, options.offline).or_unusable()?;
         let dir = RunDir::create(options.out_or_default(name)).or_unusable()?;
         let provenance = Provenance::collect();
         let stop = StopFlag::install()?;

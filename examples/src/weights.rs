@@ -1,12 +1,14 @@
-//! `--model`: from a path to a model folder that is whole, and what it brings to a config.
+//! `--model`: from a path, or a name on the Hub, to a model folder that is whole, and what it brings to
+//! a config.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
 use sinterlm::burn::module::Module;
 use sinterlm::burn::tensor::{DType, Device};
-use sinterlm::data::{Tokenizer, TokenizerConfig};
+use sinterlm::data::{Hub, HubModel, Tokenizer, TokenizerConfig};
 use sinterlm::eval::{PROBE_TEXT, load_probe};
 use sinterlm::kernels::Route;
 use sinterlm::model::{Gpt, WeightsAs, find_model, read_config};
@@ -35,16 +37,54 @@ impl WeightsChoice {
     }
 }
 
-/// The model folder that `path` means; a checkpoint is held against its manifest.
+/// The model folder or file that `path` means: on this machine, or on the Hub, as `owner/name` or
+/// `hub:owner/name[@revision][/FILE.gguf]`. A checkpoint is held against its manifest.
 ///
 /// # Errors
-/// Where there is no model, or the checkpoint is damaged.
-pub fn find_weights(path: &Path) -> Result<PathBuf> {
+/// Where there is no model, the checkpoint is damaged, or the model cannot be fetched.
+pub fn find_weights(path: &Path, is_offline: bool) -> Result<PathBuf> {
+    if let Some(model) = on_hub(path)? {
+        let what = format!("{}: no such path here, a model of the Hub", path.display());
+        return fetch(&model, is_offline).context(what);
+    }
     let folder = std::path::absolute(find_model(path)?)?;
     if folder.join("manifest.json").is_file() {
         Checkpoint::verify(&folder)?;
     }
     Ok(folder)
+}
+
+/// The model of the Hub that a path names. A path into a folder that is here never does.
+fn on_hub(path: &Path) -> Result<Option<HubModel>> {
+    let Some(text) = path.to_str().filter(|_| !path.exists()) else {
+        return Ok(None);
+    };
+    if text.starts_with("hub:") {
+        return Ok(Some(text.parse()?));
+    }
+    let beside = path.parent().is_some_and(Path::exists);
+    Ok(text.parse().ok().filter(|_| !beside))
+}
+
+fn fetch(model: &HubModel, is_offline: bool) -> Result<PathBuf> {
+    let hub = Hub::from_env(is_offline);
+    if !hub.is_offline && hub.cached_model(model)?.is_none() && !hub.is_reachable() {
+        let endpoint = &hub.endpoint;
+        bail!("{endpoint} cannot be reached; check the path, or the network and HF_ENDPOINT");
+    }
+    let mut shown: Option<(String, ProgressBar)> = None;
+    let copy = hub.fetch_model(model, &mut |file, done, total| {
+        if shown.as_ref().is_none_or(|(name, _)| name != file) {
+            let style = ProgressStyle::with_template("{msg} {bar:24} {bytes}/{total_bytes}");
+            let bar = ProgressBar::new(total).with_message(file.to_owned());
+            bar.set_style(style.expect("a fixed template"));
+            shown = Some((file.to_owned(), bar));
+        }
+        if let Some((_, bar)) = &shown {
+            bar.set_position(done);
+        }
+    })?;
+    Ok(copy.path)
 }
 
 /// Scores a short text with loaded weights and says how well they do.
@@ -73,11 +113,11 @@ pub(crate) fn probe_weights(
 
 /// Puts the weights that a config names in place of its own model and tokenizer: ids mean
 /// something else in every trained tokenizer.
-pub(crate) fn take_weights(config: &mut PretrainConfig) -> Result<()> {
+pub(crate) fn take_weights(config: &mut PretrainConfig, is_offline: bool) -> Result<()> {
     let Some(path) = &config.weights else {
         return Ok(());
     };
-    let folder = find_weights(path)?;
+    let folder = find_weights(path, is_offline)?;
     let dropout = config.model.dropout;
     config.model = read_config(&folder)?;
     config.model.dropout = dropout;

@@ -30,6 +30,14 @@ pub enum DataError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A tokenizer has no form in a GGUF file.
+    #[error(
+        "the tokenizer cannot be written into a GGUF file: {reason}; write a Hugging Face folder instead"
+    )]
+    TokenizerExport {
+        /// What stands against it.
+        reason: String,
+    },
     /// Training a tokenizer found less text than its vocabulary needs.
     #[error(
         "tokenizer.vocab_size: the training text yields only {found} tokens, {wanted} were asked for; lower it to {found} or add text"
@@ -233,7 +241,7 @@ pub enum DataError {
     },
     /// The Hub refuses a file.
     #[error(
-        "{url}: refused with status {status}; check repo, revision and file (private and gated ones are to be downloaded by hand)"
+        "{url}: refused with status {status}; {remedy}", remedy = hub_remedy(*status)
     )]
     HubRefused {
         /// The address.
@@ -274,6 +282,14 @@ pub enum DataError {
         /// Hash of what came.
         found: String,
     },
+    /// A repository of the Hub holds no model that can be loaded.
+    #[error("{path}: {fault}; name a repository with weights in safetensors or PyTorch's form, or `hub:owner/name/FILE.gguf`", path = path.display())]
+    HubIndex {
+        /// The repository, or its index of shards.
+        path: PathBuf,
+        /// What is wrong.
+        fault: String,
+    },
     /// A chat template cannot be read, or refuses a conversation.
     #[error("{name}, line {line}: {fault}; check the template and the order of roles")]
     Template {
@@ -284,6 +300,17 @@ pub enum DataError {
         /// What is wrong.
         fault: String,
     },
+}
+
+fn hub_remedy(status: u16) -> &'static str {
+    match status {
+        401 | 403 => {
+            "it is private, gated or not there: check the name, accept its terms on its page, and set \
+             HF_TOKEN to a token of yours that may read it"
+        }
+        404 => "check repo, revision and file",
+        _ => "check repo, revision, file and HF_ENDPOINT",
+    }
 }
 
 fn io_remedy(source: &std::io::Error) -> &'static str {

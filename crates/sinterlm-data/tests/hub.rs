@@ -75,7 +75,9 @@ impl Server {
     }
 
     fn large(acts: &[Act]) -> (Self, Vec<u8>) {
-        let content: Vec<u8> = (0..300_000_u32).map(|n| ((n * n) >> 7) as u8).collect();
+        let content: Vec<u8> = (0..300_000_u32)
+            .map(|n| (n.wrapping_mul(n) >> 7) as u8)
+            .collect();
         let etag = sha256(&content);
         (Self::start(content.clone(), etag, acts), content)
     }

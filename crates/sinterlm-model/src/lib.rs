@@ -21,8 +21,8 @@ pub use checkpointing::Checkpointing;
 pub use context::{ForwardCtx, Precision};
 pub use error::{ModelError, WeightFaults};
 pub use folder::{
-    LoadOptions, LoadReport, WeightsAs, find_model, load_model, load_model_with, read_config,
-    read_end_ids, save_gguf, save_model,
+    LoadOptions, LoadReport, SaveOptions, WeightsAs, find_model, load_model, load_model_with,
+    read_config, read_end_ids, save_gguf, save_model, save_model_with,
 };
 pub use generate::{
     Beam, BeamConfig, Context, Decoder, Finish, Generated, Logits, Overflow, Request, SampleConfig,

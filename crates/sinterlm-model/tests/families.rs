@@ -6,11 +6,12 @@ use std::convert::Infallible;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Int, Tensor};
-use sinterlm_formats::SafetensorsFile;
+use sinterlm_formats::{Dtype, SafetensorsFile};
 use sinterlm_kernels::{CrossEntropyOptions, MatmulPrecision, linear, linear_cross_entropy};
 use sinterlm_model::{
     Activation, CausalLm, ForwardCtx, Gpt, GptConfig, LoadOptions, NormKind, PathStack, Positions,
-    RopeScaling, TokenBatch, load_model_with, named_values, read_config, read_end_ids, save_model,
+    RopeScaling, SaveOptions, TokenBatch, load_model, load_model_with, named_values, read_config,
+    read_end_ids, save_model, save_model_with,
 };
 use sinterlm_testkit::{Golden, WHOLE_MODEL_F32, assert_close, fixed_weight, fixture};
 
@@ -286,6 +287,51 @@ fn folders_have_the_tensors_of_transformers_and_come_back() {
         assert_eq!(report.loaded, named_values(&model).len(), "{name}");
         let in_place = name != "gpt2"; // which stores its matrices transposed
         assert_eq!(report.copied_bytes == 0, in_place, "{name}: {report:?}");
+    }
+}
+
+#[test]
+fn half_floats_and_marks_are_written_as_asked() {
+    let device = Device::flex();
+    for (name, config) in families() {
+        let model = model(&config, &device);
+        for (dtype, called, error) in [
+            (Dtype::F16, "float16", 1.0 / 2048.0),
+            (Dtype::BF16, "bfloat16", 1.0 / 256.0),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let options = SaveOptions {
+                dtype,
+                begin: None,
+                ends: vec![3, 5],
+            };
+            save_model_with(folder.path(), &model, &options).unwrap();
+            let file = SafetensorsFile::open(folder.path().join("model.safetensors")).unwrap();
+            assert!(
+                file.names()
+                    .all(|name| file.tensor(name).unwrap().dtype == dtype)
+            );
+            let written = std::fs::read_to_string(folder.path().join("config.json")).unwrap();
+            let written: serde_json::Value = serde_json::from_str(&written).unwrap();
+            assert_eq!(written["torch_dtype"], called);
+            assert!(written["bos_token_id"].is_null());
+            assert_eq!(read_end_ids(folder.path()).unwrap(), [3, 5]);
+            let loaded = load_model(folder.path(), &device).unwrap();
+            for (found, exact) in named_values(&loaded).iter().zip(named_values(&model)) {
+                assert_eq!(found.path, exact.path);
+                for (found, exact) in found.values.iter().zip(&exact.values) {
+                    let near = (found - exact).abs() <= error * exact.abs() + 1e-7;
+                    assert!(near, "{name}, {dtype}: {found} {exact}");
+                }
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let options = SaveOptions {
+            dtype: Dtype::I32,
+            ..SaveOptions::new(0)
+        };
+        let refused = save_model_with(folder.path(), &model, &options).unwrap_err();
+        assert!(refused.to_string().contains("only F32, F16 and BF16"));
     }
 }
 

@@ -2,6 +2,7 @@
 //! belongs to `source`.
 
 mod layout;
+mod model;
 mod part;
 mod transfer;
 
@@ -17,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use ureq::http::Uri;
 
 use crate::DataError;
+
+pub use model::HubModel;
 
 /// How long [`Hub::is_reachable`] tries.
 const PROBE: Duration = Duration::from_secs(3);
@@ -117,15 +120,27 @@ pub struct Hub {
     pub stall_timeout: Duration,
     /// Tries in a row that may fail without a new byte before a transfer is given up; 4 by default.
     pub max_attempts: u32,
+    /// Who asks, for private and gated repositories; sent to the endpoint alone.
+    pub token: Option<HubToken>,
+}
+
+/// An access token of the Hub, as its users make them; never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HubToken(pub String);
+
+impl fmt::Debug for HubToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HubToken(..)")
+    }
 }
 
 impl Hub {
-    /// The Hub that the environment names: `HF_ENDPOINT`, `HF_HUB_OFFLINE`, and for the cache
+    /// The Hub that the environment names: `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`, and for the cache
     /// `HF_HUB_CACHE`, `HF_HOME` or `XDG_CACHE_HOME`, in this order; an empty variable counts as
     /// absent. `is_offline` is true where the caller or the environment wants it.
     ///
     /// Proxies are taken from `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`. Certificates are checked
-    /// against Mozilla's list, built in. No token is sent: private and gated files are refused.
+    /// against Mozilla's list, built in.
     pub fn from_env(is_offline: bool) -> Self {
         let hub = Self::from_variables(|name| std::env::var_os(name));
         Self {
@@ -155,6 +170,7 @@ impl Hub {
             is_offline: matches!(offline.as_str(), "1" | "on" | "yes" | "true"),
             stall_timeout: Duration::from_secs(30),
             max_attempts: 4,
+            token: text("HF_TOKEN").map(|token| HubToken(token.trim().to_owned())),
         }
     }
 

@@ -58,19 +58,17 @@ fn passing(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Fault {
 /// The Hub tells them in `X-Repo-Commit`, `X-Linked-ETag` and `X-Linked-Size` beside its redirect
 /// to the storage, or in the plain headers of the answer itself for small files.
 pub(super) fn announce(hub: &Hub, file: &HubFile) -> Result<Announced, DataError> {
-    let agent = agent(hub, 0);
+    let agent = agent(hub);
     let first_url = file_url(hub, file, &file.revision);
     retry(hub, &first_url, || {
         let (mut commit, mut etag, mut size) = (None, None, None);
         let mut url = first_url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let response = checked(
-                agent
-                    .head(&url)
-                    .header("accept-encoding", "identity")
-                    .call(),
-                &url,
-            )?;
+            let mut request = agent.head(&url).header("accept-encoding", "identity");
+            if let Some(value) = authorization(hub, &url) {
+                request = request.header(header::AUTHORIZATION, value);
+            }
+            let response = checked(request.call(), &url)?;
             let headers = response.headers();
             commit = text(headers, "x-repo-commit").or(commit);
             etag = text(headers, "x-linked-etag").or(etag);
@@ -79,13 +77,7 @@ pub(super) fn announce(hub: &Hub, file: &HubFile) -> Result<Announced, DataError
                 if commit.is_some() && etag.is_some() && size.is_some() {
                     break;
                 }
-                let target = text(headers, "location");
-                url = target
-                    .and_then(|target| resolve(&url, &target))
-                    .ok_or_else(|| DataError::HubAnswer {
-                        url: url.clone(),
-                        fault: "redirects nowhere".to_owned(),
-                    })?;
+                url = target_of(&url, headers)?;
             } else {
                 etag = etag.or_else(|| text(headers, "etag"));
                 size = size.or_else(|| text(headers, "content-length"));
@@ -137,10 +129,16 @@ pub(super) fn download(
         let _ = part.discard();
         return Ok(());
     }
-    let agent = agent(hub, MAX_REDIRECTS);
+    let agent = agent(hub);
     progress(part.len, announced.size_bytes);
     retry(hub, &url, || {
-        pull(&agent, &url, &mut part, announced.size_bytes, progress)
+        pull(
+            (hub, &agent),
+            &url,
+            &mut part,
+            announced.size_bytes,
+            progress,
+        )
     })?;
     let found = part.hash.finish();
     if found != announced.etag {
@@ -157,7 +155,7 @@ pub(super) fn download(
 
 /// One connection's worth of bytes.
 fn pull(
-    agent: &Agent,
+    (hub, agent): (&Hub, &Agent),
     url: &str,
     part: &mut Part,
     size_bytes: u64,
@@ -166,11 +164,7 @@ fn pull(
     if part.len == size_bytes {
         return Ok(());
     }
-    let mut request = agent.get(url).header("accept-encoding", "identity");
-    if part.len > 0 {
-        request = request.header("range", format!("bytes={}-", part.len));
-    }
-    let response = match checked(request.call(), url) {
+    let response = match get(hub, agent, url, part.len) {
         Err(Fault::Final(DataError::HubRefused { status: 416, .. })) => {
             part.restart()?;
             return Err(passing("the server cannot go on where it stopped"));
@@ -251,9 +245,49 @@ fn retry<T>(
     }
 }
 
-fn agent(hub: &Hub, max_redirects: u32) -> Agent {
+/// Asks for a file's bytes from `start` on, wherever the Hub sends for them.
+fn get(hub: &Hub, agent: &Agent, url: &str, start: u64) -> Result<Response<Body>, Fault> {
+    let mut url = url.to_owned();
+    for _ in 0..=MAX_REDIRECTS {
+        let mut request = agent.get(&url).header("accept-encoding", "identity");
+        if let Some(value) = authorization(hub, &url) {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        if start > 0 {
+            request = request.header("range", format!("bytes={start}-"));
+        }
+        let response = checked(request.call(), &url)?;
+        if !response.status().is_redirection() {
+            return Ok(response);
+        }
+        url = target_of(&url, response.headers())?;
+    }
+    let fault = "redirects in circles".to_owned();
+    Err(DataError::HubAnswer { url, fault }.into())
+}
+
+/// Where a redirect leads to.
+fn target_of(url: &str, headers: &HeaderMap) -> Result<String, Fault> {
+    let target = text(headers, "location").and_then(|target| resolve(url, &target));
+    target.ok_or_else(|| {
+        DataError::HubAnswer {
+            url: url.to_owned(),
+            fault: "redirects nowhere".to_owned(),
+        }
+        .into()
+    })
+}
+
+/// What tells the endpoint who asks; nothing for any other server.
+fn authorization(hub: &Hub, url: &str) -> Option<String> {
+    let path = url.strip_prefix(hub.endpoint.as_str())?;
+    let token = hub.token.as_ref().filter(|_| path.starts_with('/'))?;
+    Some(format!("Bearer {}", token.0))
+}
+
+fn agent(hub: &Hub) -> Agent {
     Agent::config_builder()
-        .max_redirects(max_redirects)
+        .max_redirects(0) // followed here, so that only the endpoint sees the token
         .http_status_as_error(false)
         .timeout_connect(Some(hub.stall_timeout.min(Duration::from_secs(10))))
         .timeout_recv_response(Some(hub.stall_timeout))

@@ -11,8 +11,12 @@ use std::path::Path;
 
 use minijinja::{Environment, Value};
 use serde::{Deserialize, Serialize};
+use sinterlm_formats::{GgufFile, GgufMetadata, TensorSource};
 
-use crate::{DataError, Tokenizer};
+use crate::{DataError, TextMarks, Tokenizer};
+
+/// The template's key in the metadata of a GGUF file.
+const GGUF_KEY: &str = "tokenizer.chat_template";
 
 /// A model without a template of its own reads this: roles on lines of their own, in plain words.
 const PLAIN: &str = "\
@@ -152,6 +156,41 @@ impl ChatTemplate {
             }
         }
         Ok(Some(template))
+    }
+
+    /// The template in the metadata of a GGUF file, with the names of that file's marks; none where
+    /// it has none.
+    ///
+    /// # Errors
+    /// [`DataError::Format`] for a value of another type, [`DataError::Template`] where it is no
+    /// Jinja template.
+    pub fn from_gguf(file: &GgufFile) -> Result<Option<Self>, DataError> {
+        let Some(field) = file.field(GGUF_KEY) else {
+            return Ok(None);
+        };
+        let mut template = Self::new(&file.path().display().to_string(), field.text()?)?;
+        let Some(tokens) = file.field("tokenizer.ggml.tokens") else {
+            return Ok(Some(template));
+        };
+        let tokens = tokens.texts()?;
+        let marks = TextMarks::from_gguf(file)?;
+        for (mark, id) in [
+            ("bos_token", marks.bos),
+            ("eos_token", marks.eos),
+            ("pad_token", marks.padding),
+            ("unk_token", marks.unknown),
+        ] {
+            if let Some(text) = id.and_then(|id| tokens.get(id as usize)) {
+                let text = text.as_str().into();
+                template.variables.insert(mark.to_owned(), text);
+            }
+        }
+        Ok(Some(template))
+    }
+
+    /// Adds the template to the metadata of a GGUF file.
+    pub fn to_gguf(&self, metadata: &mut GgufMetadata) {
+        metadata.insert(GGUF_KEY.to_owned(), self.source.as_str().into());
     }
 
     /// Lets the template ask for the date, with `strftime_now`; `unix_seconds` is taken as UTC.

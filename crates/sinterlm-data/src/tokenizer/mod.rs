@@ -1,17 +1,28 @@
 //! The tokenizer every other part uses: a thin layer over crate `tokenizers` that keeps user text
-//! apart from special tokens. GPT-2's tables, training and streaming have files of their own.
+//! apart from special tokens. GPT-2's tables, other programs' formats, training and streaming have
+//! files of their own.
 
+mod gguf;
 mod gpt2;
+mod marks;
+mod pre;
+mod sentencepiece;
 mod stream;
 mod train;
+mod vocabulary;
 
+pub use marks::TextMarks;
 pub use stream::TextStream;
 
 use std::cmp::Reverse;
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
+
+use sinterlm_formats::{GgufFile, GgufMetadata};
 
 use crate::DataError;
 use crate::digest::sha256_hex;
@@ -53,20 +64,60 @@ impl Tokenizer {
         GPT2.clone()
     }
 
-    /// Reads a Hugging Face `tokenizer.json`.
+    /// Reads a Hugging Face `tokenizer.json`, the tokenizer of a GGUF file, or llama2.c's
+    /// `tokenizer.bin` (known by its extension).
     ///
-    /// Truncation and padding saved in it are switched off: they would silently lose text.
+    /// Truncation and padding saved in a `tokenizer.json` are switched off: they would silently
+    /// lose text.
     ///
     /// # Errors
     /// [`DataError::Io`] where the file cannot be read, [`DataError::Tokenizer`] where it is no
-    /// tokenizer, cannot encode unknown characters or has no end-of-text token.
+    /// tokenizer, cannot encode unknown characters or has no end-of-text token; as
+    /// [`from_gguf`](Self::from_gguf).
     pub fn from_file(path: &Path) -> Result<Self, DataError> {
-        let json = std::fs::read_to_string(path).map_err(|source| DataError::Io {
+        let unreadable = |source| DataError::Io {
             path: path.to_owned(),
             action: "read the tokenizer",
             source,
-        })?;
+        };
+        let mut start = [0; 4];
+        let read = File::open(path).and_then(|mut file| file.read(&mut start));
+        read.map_err(unreadable)?;
+        if start == *b"GGUF" {
+            return Self::from_gguf(&GgufFile::open(path)?);
+        }
+        if path.extension().is_some_and(|extension| extension == "bin") {
+            return sentencepiece::from_llama2c(path);
+        }
+        let json = std::fs::read_to_string(path).map_err(unreadable)?;
         Self::from_json(&json, path)
+    }
+
+    /// The tokenizer in the metadata of a GGUF file: byte-level BPE (`gpt2`) or SentencePiece's BPE
+    /// (`llama`), with llama.cpp's meaning of the keys.
+    ///
+    /// [`encode_with_template`](Self::encode_with_template) puts the marks around a text that the
+    /// file asks for.
+    ///
+    /// # Errors
+    /// [`DataError::Format`] for keys that are missing or of another type, [`DataError::Tokenizer`]
+    /// for other kinds of tokenizers, an unknown `tokenizer.ggml.pre` and lists that do not fit
+    /// together.
+    pub fn from_gguf(file: &GgufFile) -> Result<Self, DataError> {
+        gguf::read(file)
+    }
+
+    /// The metadata that makes this the tokenizer of a GGUF file; a chat template is not among it,
+    /// see [`ChatTemplate::to_gguf`](crate::ChatTemplate::to_gguf).
+    ///
+    /// `vocab_size` is the number of rows of the model's embedding: llama.cpp wants a token for each.
+    ///
+    /// # Errors
+    /// [`DataError::TokenizerExport`] for a tokenizer that llama.cpp has no form of: other models
+    /// than BPE, other pre-tokenizers, merges that no scores can express.
+    pub fn to_gguf(&self, marks: &TextMarks, vocab_size: usize) -> Result<GgufMetadata, DataError> {
+        let metadata = gguf::write(self, marks, vocab_size);
+        metadata.map_err(|reason| DataError::TokenizerExport { reason })
     }
 
     /// Trains a byte-level BPE (Sennrich et al. 2016, with GPT-2's pre-tokenizer) on `documents`.
@@ -98,10 +149,15 @@ impl Tokenizer {
         let inner: tokenizers::Tokenizer = json
             .parse()
             .map_err(|e| fault(path, format!("is no tokenizer ({e})")))?;
-        Self::wrap(inner, path)
+        Self::wrap(inner, path, None)
     }
 
-    fn wrap(mut inner: tokenizers::Tokenizer, path: &Path) -> Result<Self, DataError> {
+    /// `end` ends a text where none of the usual names is known.
+    fn wrap(
+        mut inner: tokenizers::Tokenizer,
+        path: &Path,
+        end: Option<u32>,
+    ) -> Result<Self, DataError> {
         inner
             .with_truncation(None)
             .map_err(|e| fault(path, format!("has unusable truncation ({e})")))?
@@ -112,6 +168,7 @@ impl Tokenizer {
         let end_of_text = END_NAMES
             .iter()
             .find_map(|name| vocab.get(*name).copied())
+            .or(end)
             .ok_or_else(|| fault(path, format!("has none of the tokens {END_NAMES:?}")))?;
         let mut specials: Vec<_> = inner
             .get_added_tokens_decoder()

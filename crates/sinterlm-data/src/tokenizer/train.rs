@@ -30,7 +30,7 @@ pub(super) fn train<S: AsRef<str> + Send>(
     inner
         .train(&mut TrainerWrapper::BpeTrainer(trainer), documents)
         .expect("byte-level BPE trains on any text");
-    let tokenizer = Tokenizer::wrap(inner, Path::new("trained tokenizer"))?;
+    let tokenizer = Tokenizer::wrap(inner, Path::new("trained tokenizer"), None)?;
     if tokenizer.vocab_size() == vocab_size {
         Ok(tokenizer)
     } else {

@@ -1,6 +1,6 @@
 //! Model folders in the Hugging Face layout, `config.json` and `model.safetensors`, as checkpoints,
-//! final models and `--model` use them; finding and writing them. Reading is `load`'s, what a family's
-//! keys and names are is left to the files called after it.
+//! final models and `--model` use them, and finding them. Reading is `load`'s, writing `save`'s, what a
+//! family's keys and names are is left to the files called after it.
 
 mod description;
 mod family;
@@ -13,23 +13,20 @@ mod llama2c;
 mod load;
 mod place;
 mod rope;
+mod save;
 mod values;
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use sinterlm_formats::{Dtype, TensorEntry, WeightFile, write_file_atomic, write_safetensors};
+use sinterlm_formats::WeightFile;
 
 use crate::error::ModelError;
-use crate::gpt::{Gpt, GptConfig};
-use crate::params::{NamedValues, named_values};
+use crate::gpt::GptConfig;
 use description::Description;
-use family::Family;
 pub use gguf_write::save_gguf;
 pub use load::{LoadOptions, LoadReport, load_model, load_model_with};
-use place::Form;
+pub use save::{SaveOptions, save_model, save_model_with};
 pub use values::WeightsAs;
 
 const WEIGHTS: &str = "model.safetensors";
@@ -71,72 +68,6 @@ pub fn find_model(path: &Path) -> Result<PathBuf, ModelError> {
                 fault: fault.to_owned(),
             }
         })
-}
-
-/// Writes `config.json` and `model.safetensors` into `folder`, which must exist, in the layout of the
-/// published family that has the model's options, or in our own where none has.
-///
-/// `end_of_text` is the tokenizer's end-of-text id, which other programs stop at and begin with.
-///
-/// # Errors
-/// [`ModelError::Format`] where a file cannot be written.
-pub fn save_model(folder: &Path, model: &Gpt, end_of_text: u32) -> Result<(), ModelError> {
-    let family = Family::of(model.config());
-    let mut config = family.to_json(model.config());
-    config["bos_token_id"] = end_of_text.into();
-    config["eos_token_id"] = end_of_text.into();
-    let text = serde_json::to_string_pretty(&config).expect("a JSON value prints");
-    write_file_atomic(folder.join(CONFIG), |out| out.write_all(text.as_bytes()))?;
-
-    let mut tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
-    for NamedValues {
-        path,
-        shape,
-        values,
-    } in named_values(model)
-    {
-        let place = family.place(&path);
-        let (_, stored) = tensors.entry(place.name).or_insert_with(|| {
-            let stored = place.form.stored_shape(&shape);
-            let is_part = matches!(place.form, Form::Third { .. });
-            let len = if is_part { stored.iter().product() } else { 0 };
-            (stored, vec![0.0; len])
-        });
-        place.form.store(values, &shape, stored);
-    }
-    if family == Family::Gpt2 && !model.config().qkv_bias {
-        // `transformers` always has a fused bias; where we have none, zeros do the same.
-        let width = 3 * model.config().d_model;
-        for layer in 0..model.config().n_layers {
-            let place = family.place(&format!("blocks.{layer}.attn.q.bias"));
-            tensors.insert(place.name, (vec![width], vec![0.0; width]));
-        }
-    }
-    let entries: Vec<TensorEntry<'_>> = tensors
-        .iter()
-        .map(|(name, (shape, values))| TensorEntry {
-            name: name.clone(),
-            dtype: Dtype::F32,
-            shape: shape.clone(),
-            data: little_endian(values),
-        })
-        .collect();
-    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    write_safetensors(folder.join(WEIGHTS), &entries, &metadata)?;
-    Ok(())
-}
-
-fn little_endian(values: &[f32]) -> Cow<'_, [u8]> {
-    if cfg!(target_endian = "little") {
-        Cow::Borrowed(bytemuck::cast_slice(values))
-    } else {
-        Cow::Owned(
-            values
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect(),
-        )
-    }
 }
 
 /// The decoder that a folder or file describes.

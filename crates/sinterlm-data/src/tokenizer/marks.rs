@@ -1,0 +1,145 @@
+//! Which tokens begin and end texts, as model folders and GGUF files say it.
+
+use std::path::Path;
+
+use sinterlm_formats::{GgufFile, GgufMetadata, TensorSource};
+
+use super::pre::Cut;
+use super::{Tokenizer, fault};
+use crate::DataError;
+
+/// The tokens that mark texts, and which of them are put around a text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TextMarks {
+    /// Begins a text.
+    pub bos: Option<u32>,
+    /// Ends a text, or an answer.
+    pub eos: Option<u32>,
+    /// Ends a turn of a conversation, where that is another one than `eos`.
+    pub eot: Option<u32>,
+    /// Stands for text that no token spells.
+    pub unknown: Option<u32>,
+    /// Fills up batches.
+    pub padding: Option<u32>,
+    /// Whether `bos` is put before a text that is read.
+    pub add_bos: bool,
+    /// Whether `eos` is put behind a text that is read.
+    pub add_eos: bool,
+}
+
+impl TextMarks {
+    /// What our own training does: the end of the text before begins each text.
+    pub fn of_training(tokenizer: &Tokenizer) -> Self {
+        Self {
+            bos: Some(tokenizer.end_of_text()),
+            eos: Some(tokenizer.end_of_text()),
+            add_bos: true,
+            ..Self::default()
+        }
+    }
+
+    /// The marks of a model folder: named by `tokenizer_config.json`, put around a text as its
+    /// tokenizer does; [`of_training`](Self::of_training) where there is no such file.
+    ///
+    /// `ends` are the ids that end a text by the model's own description, which count where
+    /// `tokenizer_config.json` names none; one more of them than `eos` becomes `eot`.
+    ///
+    /// # Errors
+    /// [`DataError::Io`] and [`DataError::Tokenizer`] where the file is there and unusable.
+    pub fn from_folder(
+        folder: &Path,
+        tokenizer: &Tokenizer,
+        ends: &[u32],
+    ) -> Result<Self, DataError> {
+        let path = folder.join("tokenizer_config.json");
+        if !path.is_file() {
+            return Ok(Self::of_training(tokenizer));
+        }
+        let text = std::fs::read_to_string(&path).map_err(|source| DataError::Io {
+            path: path.clone(),
+            action: "read the tokenizer's marks",
+            source,
+        })?;
+        let config: serde_json::Value =
+            serde_json::from_str(&text).map_err(|e| fault(&path, format!("is no JSON ({e})")))?;
+        let named = |name: &str| {
+            let entry = &config[name];
+            let entry = entry.get("content").unwrap_or(entry);
+            entry
+                .as_str()
+                .and_then(|text| tokenizer.inner.token_to_id(text))
+        };
+        let eos = named("eos_token").or(ends.first().copied());
+        let bos = named("bos_token");
+        let (plain, whole) = (tokenizer.encode("a"), tokenizer.encode_with_template("a"));
+        let added = whole.len() > plain.len();
+        Ok(Self {
+            bos,
+            eos,
+            eot: ends.iter().copied().find(|id| Some(*id) != eos),
+            unknown: named("unk_token"),
+            padding: named("pad_token"),
+            add_bos: added && bos.is_some() && whole.first() == bos.as_ref(),
+            add_eos: added && eos.is_some() && whole.last() == eos.as_ref(),
+        })
+    }
+
+    /// The marks of a GGUF file, with llama.cpp's defaults for what it does not say.
+    ///
+    /// # Errors
+    /// [`DataError::Format`] for a value of another type, [`DataError::Tokenizer`] for an unknown
+    /// `tokenizer.ggml.pre`.
+    pub fn from_gguf(file: &GgufFile) -> Result<Self, DataError> {
+        let key = |name: &str| file.field(&format!("tokenizer.ggml.{name}"));
+        let text = |name: &str| key(name).map(|field| field.text()).transpose();
+        let flag = |name: &str| key(name).map(|field| field.flag()).transpose();
+        let id = |name: &str| -> Result<Option<u32>, DataError> {
+            let Some(field) = key(&format!("{name}_token_id")) else {
+                return Ok(None);
+            };
+            // Some writers say "none" by a number that is no id.
+            Ok(u32::try_from(field.uint()?)
+                .ok()
+                .filter(|id| *id < u32::MAX))
+        };
+        let pieces = text("model")? == Some("llama");
+        let default = |id: u32| pieces.then_some(id);
+        let adds_bos = match text("pre")? {
+            Some(name) if !pieces => {
+                let cut = Cut::named(name).map_err(|reason| fault(file.path(), reason));
+                cut?.adds_bos
+            }
+            _ => pieces,
+        };
+        let (bos, eos) = (id("bos")?.or(default(1)), id("eos")?.or(default(2)));
+        let turn = id("eot")?.or(id("eom")?);
+        Ok(Self {
+            bos,
+            eos,
+            eot: turn.filter(|id| Some(*id) != eos),
+            unknown: id("unknown")?.or(default(0)),
+            padding: id("padding")?,
+            add_bos: bos.is_some() && flag("add_bos_token")?.unwrap_or(adds_bos),
+            add_eos: eos.is_some() && flag("add_eos_token")?.unwrap_or(false),
+        })
+    }
+
+    /// Adds the marks to the metadata of a GGUF file.
+    pub(super) fn write(&self, metadata: &mut GgufMetadata) {
+        let ids = [
+            ("bos", self.bos),
+            ("eos", self.eos),
+            ("eot", self.eot),
+            ("unknown", self.unknown),
+            ("padding", self.padding),
+        ];
+        for (name, id) in ids {
+            if let Some(id) = id {
+                metadata.insert(format!("tokenizer.ggml.{name}_token_id"), id.into());
+            }
+        }
+        for (name, added) in [("bos", self.add_bos), ("eos", self.add_eos)] {
+            metadata.insert(format!("tokenizer.ggml.add_{name}_token"), added.into());
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Tokenizers and templates in GGUF files, against what others make of the same files.
+
+#![allow(clippy::unwrap_used, reason = "unwrap is for tests")]
+
+use proptest::prelude::*;
+use sinterlm_data::{ChatMessage, ChatTemplate, DataError, TextMarks, Tokenizer};
+use sinterlm_formats::{GgufFile, GgufMetadata, GgufValue, write_gguf};
+
+const TEXTS: [&str; 8] = [
+    "Once upon a time, there was a little girl.",
+    "  two spaces, a\ttab\n\n\nand 1234567 digits: 3.14 ",
+    "it's we'll DON'T I'M",
+    "Grüße aus Köln, 北京 and 🙂🇩🇪",
+    "<|endoftext|> is text here, and so is </s>",
+    "fn main() { println!(\"{}\", 0x1F); }",
+    " ",
+    "\u{0}\u{7f}\u{fffd}\r\n",
+];
+
+/// A file without tensors that has this metadata.
+fn file(metadata: &GgufMetadata) -> GgufFile {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    write_gguf(&path, metadata, &[], |_| unreachable!("it has no tensor")).unwrap();
+    GgufFile::open(&path).unwrap()
+}
+
+fn trained() -> Tokenizer {
+    Tokenizer::train_bpe(TEXTS, 300).unwrap()
+}
+
+fn text(metadata: &GgufMetadata, key: &str) -> String {
+    match &metadata[key] {
+        GgufValue::String(text) => text.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_trained_tokenizer_comes_back_from_a_gguf() {
+    let tokenizer = trained();
+    let marks = TextMarks::of_training(&tokenizer);
+    let metadata = tokenizer.to_gguf(&marks, 320).unwrap();
+    assert_eq!(text(&metadata, "tokenizer.ggml.pre"), "gpt-2");
+    let file = file(&metadata);
+    assert_eq!(TextMarks::from_gguf(&file).unwrap(), marks);
+    let back = Tokenizer::from_gguf(&file).unwrap();
+    assert_eq!(back.vocab_size(), 320, "a token for each row");
+    assert_eq!(back.end_of_text(), tokenizer.end_of_text());
+    for text in TEXTS {
+        let ids = tokenizer.encode(text);
+        assert_eq!(back.encode(text), ids, "{text:?}");
+        assert_eq!(back.decode(&ids), text);
+        let special = format!("{text}<|endoftext|>{text}");
+        assert_eq!(
+            back.encode_with_special(&special),
+            tokenizer.encode_with_special(&special)
+        );
+        // A text begins where the one before ends, as in training.
+        let begun = [vec![tokenizer.end_of_text()], ids].concat();
+        assert_eq!(back.encode_with_template(text), begun);
+    }
+}
+
+#[test]
+fn gpt2_comes_back_from_a_gguf() {
+    let gpt2 = Tokenizer::gpt2();
+    let marks = TextMarks {
+        bos: Some(gpt2.end_of_text()),
+        eos: Some(gpt2.end_of_text()),
+        ..TextMarks::default()
+    };
+    let back = Tokenizer::from_gguf(&file(&gpt2.to_gguf(&marks, 50_257).unwrap())).unwrap();
+    for text in TEXTS {
+        assert_eq!(back.encode(text), gpt2.encode(text), "{text:?}");
+        assert_eq!(
+            back.encode_with_template(text),
+            gpt2.encode(text),
+            "{text:?}"
+        );
+    }
+    let error = gpt2.to_gguf(&marks, 50_000).unwrap_err().to_string();
+    assert!(error.contains("50257 tokens, the model 50000"), "{error}");
+}
+
+#[test]
+fn a_template_travels_with_the_names_of_its_marks() {
+    let tokenizer = trained();
+    let marks = TextMarks::of_training(&tokenizer);
+    let mut metadata = tokenizer.to_gguf(&marks, 300).unwrap();
+    assert!(ChatTemplate::from_gguf(&file(&metadata)).unwrap().is_none());
+    let source = "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}";
+    ChatTemplate::new("here", source)
+        .unwrap()
+        .to_gguf(&mut metadata);
+    let template = ChatTemplate::from_gguf(&file(&metadata)).unwrap().unwrap();
+    assert_eq!(template.source(), source);
+    let text = template
+        .render(&[ChatMessage::new("user", "hi")], true)
+        .unwrap();
+    assert_eq!(text, "<|endoftext|>hi<|endoftext|>");
+}
+
+#[test]
+fn what_is_wrong_with_a_files_tokenizer_is_named() {
+    let tokenizer = trained();
+    let good = tokenizer
+        .to_gguf(&TextMarks::of_training(&tokenizer), 300)
+        .unwrap();
+    let strings = |texts: &[&str]| -> GgufValue {
+        texts
+            .iter()
+            .map(|text| (*text).to_owned())
+            .collect::<Vec<_>>()
+            .into()
+    };
+    let cases: Vec<(&str, Option<GgufValue>, &str)> = vec![
+        ("model", None, "has no tokenizer"),
+        ("model", Some("bert".into()), "\"bert\""),
+        ("model", Some(7u32.into()), "tokenizer.ggml.model"),
+        ("pre", Some("nobody".into()), "\"nobody\""),
+        ("tokens", None, "tokenizer.ggml.tokens"),
+        ("tokens", Some(strings(&["a", "a"])), "twice, as 0 and 1"),
+        ("merges", None, "tokenizer.ggml.merges"),
+        ("merges", Some(strings(&["ab"])), "merge 0"),
+        ("merges", Some(strings(&["zz zz"])), "zz"),
+        (
+            "token_type",
+            Some(vec![1i32; 3].into()),
+            "3 token types for 300 tokens",
+        ),
+        ("token_type", Some(vec![9i32; 300].into()), "type 9"),
+        ("eos_token_id", Some(300u32.into()), "names 300 as a mark"),
+        ("eos_token_id", Some("</s>".into()), "eos_token_id"),
+        ("add_bos_token", Some(1u32.into()), "add_bos_token"),
+    ];
+    for (key, value, expected) in cases {
+        let mut metadata = good.clone();
+        let key = format!("tokenizer.ggml.{key}");
+        match &value {
+            Some(value) => metadata.insert(key.clone(), value.clone()),
+            None => metadata.remove(&key),
+        };
+        let error = Tokenizer::from_gguf(&file(&metadata))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(expected), "{key} {value:?}: {error}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Any lists, of any lengths, give a tokenizer or an error.
+    #[test]
+    fn hostile_metadata_gives_an_error_and_no_panic(
+        pieces in any::<bool>(),
+        tokens in prop::collection::vec("[a-c ▁<>0x]{0,6}|\\PC{0,3}", 0..12),
+        kinds in prop::option::of(prop::collection::vec(0i32..8, 0..12)),
+        scores in prop::collection::vec(prop_oneof![Just(f32::NAN), -9f32..9.0], 0..12),
+        merges in prop::collection::vec("[a-c ▁]{0,5}", 0..4),
+        ids in prop::collection::vec(prop_oneof![0u32..14, Just(u32::MAX)], 3),
+        flags in prop::collection::vec(any::<bool>(), 3),
+    ) {
+        let mut metadata = GgufMetadata::new();
+        let mut put = |key: &str, value: GgufValue| {
+            metadata.insert(format!("tokenizer.ggml.{key}"), value);
+        };
+        put("model", if pieces { "llama" } else { "gpt2" }.into());
+        put("pre", "llama-bpe".into());
+        put("tokens", tokens.into());
+        put("scores", scores.into());
+        put("merges", merges.into());
+        if let Some(kinds) = kinds {
+            put("token_type", kinds.into());
+        }
+        for (name, id) in ["bos", "eos", "unknown"].iter().zip(ids) {
+            put(&format!("{name}_token_id"), id.into());
+        }
+        for (name, flag) in ["add_bos_token", "add_eos_token", "add_space_prefix"].iter().zip(flags) {
+            put(name, flag.into());
+        }
+        match Tokenizer::from_gguf(&file(&metadata)) {
+            Ok(tokenizer) => {
+                for text in TEXTS {
+                    let ids = tokenizer.encode_with_template(text);
+                    prop_assert!(ids.iter().all(|id| (*id as usize) < tokenizer.vocab_size()));
+                    tokenizer.decode(&ids);
+                }
+            }
+            Err(error) => {
+                let named = matches!(error, DataError::Tokenizer { .. } | DataError::Format(_));
+                prop_assert!(named, "{}", error);
+            }
+        }
+    }
+}

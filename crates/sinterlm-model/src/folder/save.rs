@@ -1,0 +1,144 @@
+//! Writing a model folder: `config.json` and `model.safetensors`. What stands beside them for text, the
+//! tokenizer and its marks, is the caller's to add.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use sinterlm_formats::{Dtype, TensorEntry, TensorType, write_file_atomic, write_safetensors};
+
+use super::family::Family;
+use super::place::Form;
+use super::{CONFIG, WEIGHTS};
+use crate::error::ModelError;
+use crate::gpt::Gpt;
+use crate::params::{NamedValues, named_values};
+
+/// How a model folder is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SaveOptions {
+    /// Type of every tensor: F32, F16 or BF16.
+    pub dtype: Dtype,
+    /// The token that other programs begin a text with, if any.
+    pub begin: Option<u32>,
+    /// The tokens that other programs stop at.
+    pub ends: Vec<u32>,
+}
+
+impl SaveOptions {
+    /// F32, with one token between texts.
+    pub fn new(end_of_text: u32) -> Self {
+        Self {
+            dtype: Dtype::F32,
+            begin: Some(end_of_text),
+            ends: vec![end_of_text],
+        }
+    }
+}
+
+/// Writes `config.json` and `model.safetensors` into `folder`, which must exist, in the layout of the
+/// published family that has the model's options, or in our own where none has.
+///
+/// `end_of_text` is the tokenizer's end-of-text id, which other programs stop at and begin with.
+///
+/// # Errors
+/// [`ModelError::Format`] where a file cannot be written.
+pub fn save_model(folder: &Path, model: &Gpt, end_of_text: u32) -> Result<(), ModelError> {
+    save_model_with(folder, model, &SaveOptions::new(end_of_text))
+}
+
+/// [`save_model`] in another type or with other marks.
+///
+/// Half floats are rounded to nearest even; what is beyond their range becomes infinite.
+///
+/// # Errors
+/// As [`save_model`], and [`ModelError::Folder`] for a type that no model folder has.
+pub fn save_model_with(
+    folder: &Path,
+    model: &Gpt,
+    options: &SaveOptions,
+) -> Result<(), ModelError> {
+    let Some(dtype_name) = name_of(options.dtype) else {
+        let dtype = options.dtype;
+        return Err(ModelError::Folder {
+            path: folder.to_owned(),
+            fault: format!(
+                "{dtype} is no type for a model folder's weights, only F32, F16 and BF16"
+            ),
+        });
+    };
+    let family = Family::of(model.config());
+    let mut config = family.to_json(model.config());
+    config["torch_dtype"] = dtype_name.into();
+    config["bos_token_id"] = json!(options.begin);
+    config["eos_token_id"] = match options.ends[..] {
+        [] => Value::Null,
+        [end] => end.into(),
+        _ => json!(options.ends),
+    };
+    let text = serde_json::to_string_pretty(&config).expect("a JSON value prints");
+    write_file_atomic(folder.join(CONFIG), |out| out.write_all(text.as_bytes()))?;
+
+    let tensors = stored_tensors(model, family);
+    let entries: Vec<TensorEntry<'_>> = tensors
+        .iter()
+        .map(|(name, (shape, values))| entry(name, shape, values, options.dtype))
+        .collect();
+    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    write_safetensors(folder.join(WEIGHTS), &entries, &metadata)?;
+    Ok(())
+}
+
+/// The family's tensors by name, with shape and values.
+fn stored_tensors(model: &Gpt, family: Family) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+    let mut tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
+    for NamedValues {
+        path,
+        shape,
+        values,
+    } in named_values(model)
+    {
+        let place = family.place(&path);
+        let (_, stored) = tensors.entry(place.name).or_insert_with(|| {
+            let stored = place.form.stored_shape(&shape);
+            let is_part = matches!(place.form, Form::Third { .. });
+            let len = if is_part { stored.iter().product() } else { 0 };
+            (stored, vec![0.0; len])
+        });
+        place.form.store(values, &shape, stored);
+    }
+    if family == Family::Gpt2 && !model.config().qkv_bias {
+        // `transformers` always has a fused bias; where we have none, zeros do the same.
+        let width = 3 * model.config().d_model;
+        for layer in 0..model.config().n_layers {
+            let place = family.place(&format!("blocks.{layer}.attn.q.bias"));
+            tensors.insert(place.name, (vec![width], vec![0.0; width]));
+        }
+    }
+    tensors
+}
+
+fn entry<'a>(name: &str, shape: &[usize], values: &'a [f32], dtype: Dtype) -> TensorEntry<'a> {
+    if dtype == Dtype::F32 {
+        return TensorEntry::from_f32(name, shape, values);
+    }
+    let mut bytes = vec![0; values.len() * dtype.size_bytes()];
+    TensorType::from(dtype).encode(values, &mut bytes);
+    TensorEntry {
+        name: name.to_owned(),
+        dtype,
+        shape: shape.to_vec(),
+        data: Cow::Owned(bytes),
+    }
+}
+
+/// What `config.json` calls a type of weights.
+fn name_of(dtype: Dtype) -> Option<&'static str> {
+    match dtype {
+        Dtype::F32 => Some("float32"),
+        Dtype::F16 => Some("float16"),
+        Dtype::BF16 => Some("bfloat16"),
+        _ => None,
+    }
+}

@@ -1,0 +1,83 @@
+//! Writes a trained model for other programs, reads it back and holds it against its source:
+//!
+//!     cargo run --release --example export -- --model runs/NAME --to exported
+//!     cargo run --release --example export -- --model runs/NAME --to exported.gguf --dtype q8_0
+//!
+//! The comparison is printed and lies beside the weights, `receipt.json`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, anyhow};
+use clap::Parser;
+use sinterlm::run::{ExitStatus, Gate, Summary, peak_memory_bytes};
+use sinterlm_examples::{
+    Destination, Failure, OrFailure, TextModel, choose_device, find_weights, main_with, say,
+};
+
+/// Write a trained model for other programs.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Weights: run directory, checkpoint, model folder, GGUF, or owner/name on the Hub.
+    #[arg(long, value_name = "PATH")]
+    model: PathBuf,
+    #[command(flatten)]
+    destination: Destination,
+    /// tokenizer.json, where the weights have none beside them.
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// CPU threads; all cores where absent.
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// auto, flex, wgpu, vulkan, metal, cuda, cuda:1
+    #[arg(long, value_name = "D", default_value = "auto")]
+    device: String,
+    /// Folder for summary.json; nothing is written where absent.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Never touch the network.
+    #[arg(long)]
+    offline: bool,
+    /// Only where the export lies.
+    #[arg(long)]
+    quiet: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    main_with(arguments.threads, || run(&arguments))
+}
+
+fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
+    let started = Instant::now();
+    let destination = &arguments.destination;
+    destination.check().or_unusable()?;
+    let (device, device_name) = choose_device(&arguments.device).or_unusable()?;
+    let path = find_weights(&arguments.model, arguments.offline).or_unusable()?;
+    let tokenizer = arguments.tokenizer.as_deref();
+    let source = TextModel::open(&path, tokenizer, &device).or_unusable()?;
+    if !arguments.quiet {
+        let path = path.display();
+        eprintln!("device: {device_name}, weights: {path}");
+    }
+    let receipt = destination.export(&source, &device)?;
+    if !arguments.quiet || !receipt.passed {
+        say(&receipt);
+    }
+    if let Some(folder) = &arguments.out {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        let mut summary = Summary::new("export");
+        summary.seconds = Some(started.elapsed().as_secs_f64());
+        summary.peak_memory_bytes = peak_memory_bytes();
+        summary.gates = vec![Gate::at_most("faults", receipt.faults.len() as f64, 0.0)];
+        summary.write(folder.join("summary.json"))?;
+    }
+    let to = destination.to.display();
+    if !receipt.passed {
+        return Err(anyhow!("{to}: the copy is not the same model; it was removed").into());
+    }
+    say(format!("exported: {to}"));
+    Ok(ExitStatus::Done)
+}
