@@ -7,7 +7,7 @@ use sinterlm::data::Batch;
 use sinterlm::eval::DeviceBatch;
 use sinterlm::kernels::MatmulPrecision;
 use sinterlm::losses::{CrossEntropyOptions, TokenCount};
-use sinterlm::model::{ForwardCtx, Gpt, GptConfig, Precision, Preset};
+use sinterlm::model::{ForwardCtx, Gpt, GptConfig, Precision, Preset, StepSize};
 use sinterlm::trainer::{
     At, Moments, Objective, OptimizerConfig, OptimizerKind, ScheduleConfig, TrainError, Trainer,
     TrainerConfig,
@@ -130,11 +130,15 @@ impl StepCase {
     pub fn estimated_memory(&self) -> u64 {
         let device = Device::flex().autodiff();
         let optimizer = self.optimizer.memory_of(&self.model.init(Seed(0), &device));
-        let checkpointing = self.trainer.activation_checkpointing;
-        let step = self
-            .model
-            .training_memory(self.rows, self.seq, optimizer.state, checkpointing);
-        step.total() + optimizer.directions
+        let step = StepSize {
+            rows: self.rows,
+            seq: self.seq,
+            activation_checkpointing: self.trainer.activation_checkpointing,
+            micro_batches: 1,
+            optimizer_state: optimizer.state,
+            optimizer_scratch: optimizer.scratch,
+        };
+        self.model.training_memory(&step).peak()
     }
 
     /// Name in baselines and filters.
