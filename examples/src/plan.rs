@@ -151,19 +151,24 @@ impl Plan<'_> {
         let program = resident.saturating_sub(parts.weights) + TOUCHED_LATER;
         // Between steps there is room for the plot, and for the copy of weights and state that the
         // last checkpoint is written from.
-        let between = LossPlot::DRAWING_BYTES.max(parts.kept());
-        let peak = parts.kept() + parts.passing.max(between);
-        // Text that was just prepared may have taken more than training will.
-        let so_far = peak_memory_bytes().unwrap_or(0);
+        let passing = parts.passing.max(parts.kept()).max(LossPlot::DRAWING_BYTES);
+        let peak = parts.kept() + passing;
         let free = available_memory_bytes();
         let of_free = free.map_or_else(String::new, |free| {
             format!(", {:.0} MiB are free", mib(free + parts.weights))
         });
+        let so_far = peak_memory_bytes().unwrap_or(0);
+        let of_text = if so_far > program + peak {
+            ", less than preparing the text took"
+        } else {
+            ""
+        };
         say(format!(
-            "plan: peak about {:.0} MiB, of which program and data {:.0}, gradients, activations and buffers at one time {:.0}{of_free}",
+            "plan: peak about {:.0} MiB: program and data {:.0}, weights and state {:.0}, gradients, activations and buffers {:.0}{of_text}{of_free}",
             mib((program + peak).max(so_far)),
             mib(program),
-            mib(parts.passing)
+            mib(parts.kept()),
+            mib(passing)
         ));
         let copy = if self.saves_beside_training() {
             // The weights are copied by the update that meets them while they are written.

@@ -177,6 +177,8 @@ mod native {
         let whole = Matrix::new(values, rows, cols, cols);
         let size = rows.min(cols);
         let inverse = (1.0 / norm) as f32;
+        // Before the square matrices, which would fill the gap that the matrix before this left.
+        let mut out = vec![0.0; rows * cols];
 
         let mut gram = vec![0.0; size * size];
         if rows <= cols {
@@ -250,7 +252,6 @@ mod native {
             }
         }
 
-        let mut out = vec![0.0; rows * cols];
         let block_rows = block_rows(rows, precision);
         threads.blocks(&mut out, block_rows * cols, |block, out| {
             let (first, count) = (block * block_rows, out.len() / cols);
