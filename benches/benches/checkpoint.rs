@@ -20,7 +20,7 @@ use sinterlm::run::{
     Event, Observer, Observers, RunError, StopFlag, StopReason, peak_memory_bytes,
 };
 use sinterlm::trainer::{Checkpoints, Hooks, Keep, Objective, Trainer, Trigger, find_checkpoint};
-use sinterlm_benches::{StepCase, is_named, median, option, reference_model};
+use sinterlm_benches::{Case, StepCase, is_named, median, option, reference_model};
 
 fn main() -> Result<()> {
     let case = StepCase::new(4, 256, &reference_model());

@@ -6,8 +6,8 @@
 use sinterlm::burn::tensor::Device;
 use sinterlm::kernels::{Route, run_on_pool, with_route};
 use sinterlm_benches::{
-    Op, StepCase, is_named, is_selected, median, option, product_peak, reference_model, step_ops,
-    timings,
+    Case, Op, StepCase, is_named, is_selected, median, option, product_peak, reference_model,
+    step_ops, timings,
 };
 
 /// Timed runs of a composed form, which is slow and only there to compare with.

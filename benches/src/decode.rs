@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use sinterlm::burn::tensor::Device;
 use sinterlm::config::Seed;
 use sinterlm::model::{Gpt, GptConfig, Preset, Request, SampleConfig, generate};
+use sinterlm::run::peak_memory_bytes;
 
-use crate::reference_model;
+use crate::{Case, median, reference_model, timings};
 
 /// Texts continued side by side, from prompts of random tokens.
 #[derive(Clone, Debug)]
@@ -43,20 +44,6 @@ pub fn decode_cases() -> Vec<DecodeCase> {
 }
 
 impl DecodeCase {
-    /// Name in baselines and filters.
-    pub fn id(&self) -> String {
-        let Self {
-            rows, prompt, new, ..
-        } = self;
-        let GptConfig {
-            d_model,
-            n_layers,
-            vocab_size,
-            ..
-        } = self.model;
-        format!("decode/b{rows}_p{prompt}_n{new}_d{d_model}_l{n_layers}_v{vocab_size}/f32/flex")
-    }
-
     /// Tokens that the figure is about: those read where hardly any is written, else those written.
     pub fn tokens(&self) -> usize {
         self.rows * if self.new == 1 { self.prompt } else { self.new }
@@ -68,24 +55,6 @@ impl DecodeCase {
         let head = model.vocab_size * model.d_model;
         let blocks = model.n_layers * (4 * model.d_model + 2 * model.d_ff()) * model.d_model;
         4.0 * (head + blocks) as f64
-    }
-
-    /// What another program needs to know to do the same.
-    pub fn shape(&self) -> Value {
-        json!({
-            "bench": self.id(),
-            "rows": self.rows,
-            "prompt": self.prompt,
-            "new": self.new,
-            "tokens": self.tokens(),
-            "d_model": self.model.d_model,
-            "d_ff": self.model.d_ff(),
-            "n_layers": self.model.n_layers,
-            "n_heads": self.model.n_heads,
-            "vocab_size": self.model.vocab_size,
-            "max_seq_len": self.model.max_seq_len.max(self.prompt + self.new),
-            "tied_head": self.model.tied_head,
-        })
     }
 
     /// A model with fresh weights and a function that generates with it.
@@ -112,6 +81,59 @@ impl DecodeCase {
             let done = done.expect("fresh weights give finite logits");
             assert!(done.iter().all(|generated| generated.tokens.len() == new));
         }
+    }
+}
+
+impl Case for DecodeCase {
+    fn id(&self) -> String {
+        let Self {
+            rows, prompt, new, ..
+        } = self;
+        let GptConfig {
+            d_model,
+            n_layers,
+            vocab_size,
+            ..
+        } = self.model;
+        format!("decode/b{rows}_p{prompt}_n{new}_d{d_model}_l{n_layers}_v{vocab_size}/f32/flex")
+    }
+
+    fn shape(&self) -> Value {
+        json!({
+            "bench": self.id(),
+            "rows": self.rows,
+            "prompt": self.prompt,
+            "new": self.new,
+            "tokens": self.tokens(),
+            "d_model": self.model.d_model,
+            "d_ff": self.model.d_ff(),
+            "n_layers": self.model.n_layers,
+            "n_heads": self.model.n_heads,
+            "vocab_size": self.model.vocab_size,
+            "max_seq_len": self.model.max_seq_len.max(self.prompt + self.new),
+            "tied_head": self.model.tied_head,
+        })
+    }
+
+    fn measure(&self, runs: Option<usize>) -> Value {
+        let mut run = self.start();
+        let seconds = timings(runs, &mut run);
+        drop(run);
+        let peak_memory = peak_memory_bytes(); // before the yardstick, which needs some too
+        let bandwidth = stream_bandwidth();
+        let middle = median(&seconds);
+        let steps_per_second = self.new as f64 / middle;
+        json!({
+            "bench": self.id(),
+            "median_seconds": middle,
+            "step_seconds": seconds,
+            "tokens": self.tokens(),
+            "tokens_per_second": (self.tokens() as f64 / middle).round(),
+            "weight_bytes": self.weight_bytes(),
+            "stream_bytes_per_second": bandwidth.round(),
+            "share_of_stream": self.weight_bytes() * steps_per_second / bandwidth,
+            "peak_memory_bytes": peak_memory,
+        })
     }
 }
 
@@ -145,7 +167,7 @@ mod tests {
 
     #[test]
     fn every_case_has_an_id_of_its_own_and_runs() {
-        let mut ids: Vec<String> = decode_cases().iter().map(DecodeCase::id).collect();
+        let mut ids: Vec<String> = decode_cases().iter().map(Case::id).collect();
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), decode_cases().len());

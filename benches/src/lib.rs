@@ -7,7 +7,7 @@
 //! `docs/performance.md` says how to read them.
 
 mod arguments;
-mod child;
+mod cases;
 mod decode;
 mod ops;
 mod peak;
@@ -15,7 +15,7 @@ mod steps;
 mod timing;
 
 pub use arguments::{is_named, is_selected, option};
-pub use child::in_child;
+pub use cases::{Case, run_cases};
 pub use decode::{DecodeCase, decode_cases, stream_bandwidth};
 pub use ops::{Op, kernel_ops, step_ops};
 pub use peak::product_peak;

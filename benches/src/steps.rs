@@ -7,11 +7,14 @@ use sinterlm::data::Batch;
 use sinterlm::eval::DeviceBatch;
 use sinterlm::kernels::MatmulPrecision;
 use sinterlm::losses::{CrossEntropyOptions, TokenCount};
-use sinterlm::model::{ForwardCtx, Gpt, GptConfig, Precision, Preset};
+use sinterlm::model::{ForwardCtx, Gpt, GptConfig, Precision, Preset, StepSize};
+use sinterlm::run::peak_memory_bytes;
 use sinterlm::trainer::{
     At, Moments, Objective, OptimizerConfig, OptimizerKind, ScheduleConfig, TrainError, Trainer,
     TrainerConfig,
 };
+
+use crate::{Case, median, product_peak, timings};
 
 /// The model that figures are given for: 6 layers of width 512, GPT-2's vocabulary, untied head.
 pub fn reference_model() -> GptConfig {
@@ -130,47 +133,15 @@ impl StepCase {
     pub fn estimated_memory(&self) -> u64 {
         let device = Device::flex().autodiff();
         let optimizer = self.optimizer.memory_of(&self.model.init(Seed(0), &device));
-        let checkpointing = self.trainer.activation_checkpointing;
-        let step = self
-            .model
-            .training_memory(self.rows, self.seq, optimizer.state, checkpointing);
-        step.total() + optimizer.directions
-    }
-
-    /// Name in baselines and filters.
-    pub fn id(&self) -> String {
-        let GptConfig {
-            d_model,
-            n_layers,
-            vocab_size,
-            ..
-        } = self.model;
-        format!(
-            "train_step/b{}_s{}_d{d_model}_l{n_layers}_v{vocab_size}/{}{}/{}/flex",
-            self.rows,
-            self.seq,
-            self.optimizer_name(),
-            self.variant,
-            self.precision_name(),
-        )
-    }
-
-    /// What another program needs to know to run the same step.
-    pub fn shape(&self) -> Value {
-        json!({
-            "bench": self.id(),
-            "rows": self.rows,
-            "seq": self.seq,
-            "d_model": self.model.d_model,
-            "d_ff": self.model.d_ff(),
-            "n_layers": self.model.n_layers,
-            "n_heads": self.model.n_heads,
-            "vocab_size": self.model.vocab_size,
-            "max_seq_len": self.model.max_seq_len,
-            "tied_head": self.model.tied_head,
-            "optimizer": self.optimizer_name(),
-            "precision": self.precision_name(),
-        })
+        let step = StepSize {
+            rows: self.rows,
+            seq: self.seq,
+            activation_checkpointing: self.trainer.activation_checkpointing,
+            micro_batches: 1,
+            optimizer_state: optimizer.state,
+            optimizer_scratch: optimizer.scratch,
+        };
+        self.model.training_memory(&step).peak()
     }
 
     /// A function that does one step, set up with fresh weights.
@@ -228,6 +199,69 @@ impl StepCase {
     }
 }
 
+impl Case for StepCase {
+    fn id(&self) -> String {
+        let GptConfig {
+            d_model,
+            n_layers,
+            vocab_size,
+            ..
+        } = self.model;
+        format!(
+            "train_step/b{}_s{}_d{d_model}_l{n_layers}_v{vocab_size}/{}{}/{}/flex",
+            self.rows,
+            self.seq,
+            self.optimizer_name(),
+            self.variant,
+            self.precision_name(),
+        )
+    }
+
+    fn shape(&self) -> Value {
+        json!({
+            "bench": self.id(),
+            "rows": self.rows,
+            "seq": self.seq,
+            "d_model": self.model.d_model,
+            "d_ff": self.model.d_ff(),
+            "n_layers": self.model.n_layers,
+            "n_heads": self.model.n_heads,
+            "vocab_size": self.model.vocab_size,
+            "max_seq_len": self.model.max_seq_len,
+            "tied_head": self.model.tied_head,
+            "optimizer": self.optimizer_name(),
+            "precision": self.precision_name(),
+        })
+    }
+
+    /// All take five minutes without those between.
+    fn is_extra(&self) -> bool {
+        let bf16 = self.trainer.precision == Precision::Bf16;
+        [self.rows, self.seq] == [2, 1024] || ([self.rows, self.seq] == [4, 512] && bf16)
+    }
+
+    fn measure(&self, runs: Option<usize>) -> Value {
+        let mut step = self.start();
+        let step_seconds = timings(runs, &mut *step);
+        drop(step);
+        let peak_memory = peak_memory_bytes(); // before the products below, which need some too
+        let product_peak = product_peak(&Device::flex());
+        let seconds = median(&step_seconds);
+        json!({
+            "bench": self.id(),
+            "median_seconds": seconds,
+            "step_seconds": step_seconds,
+            "tokens": self.tokens(),
+            "tokens_per_second": (self.tokens() as f64 / seconds).round(),
+            "flops": self.flops(),
+            "product_peak_flops_per_second": product_peak.round(),
+            "share_of_product_peak": self.flops() / seconds / product_peak,
+            "peak_memory_bytes": peak_memory,
+            "estimated_memory_bytes": self.estimated_memory(),
+        })
+    }
+}
+
 /// Random tokens: speed does not depend on what they are.
 #[derive(Debug)]
 struct Noise {
@@ -270,7 +304,7 @@ mod tests {
     #[test]
     fn every_case_has_an_id_of_its_own() {
         let cases = step_cases();
-        let ids: BTreeSet<String> = cases.iter().map(StepCase::id).collect();
+        let ids: BTreeSet<String> = cases.iter().map(Case::id).collect();
         assert_eq!(ids.len(), cases.len());
         assert!(ids.contains("train_step/b4_s256_d512_l6_v50257/adamw/f32/flex"));
     }

@@ -42,7 +42,7 @@ fn run(options: &Options) -> Result<ExitStatus, Failure> {
     }
     let prepared = session.prepare_text(options)?;
     let model = session.starting_model(&prepared.tokenizer, &device)?;
-    session.fit_to_machine(&device, &device_name)?;
+    session.fit_to_machine(&model, &device, &device_name)?;
     let config = session.config.clone();
     let (seed, seq) = (Seed(config.seed), config.model.max_seq_len);
     let train = TrainWindows::new(prepared.train, seq, seed).or_unusable()?;
@@ -72,6 +72,7 @@ fn run(options: &Options) -> Result<ExitStatus, Failure> {
             model: &config.model,
             trainer: &config.trainer,
             optimizer: &config.optimizer,
+            checkpoint: &config.checkpoint,
             rows_per_epoch,
             first: &first,
         };

@@ -6,9 +6,10 @@ use anyhow::Result;
 use sinterlm::burn::module::{Module, ModuleVisitor, Param};
 use sinterlm::burn::tensor::Tensor;
 use sinterlm::data::{Batch, Tokenizer};
+use sinterlm::kernels::release_freed_memory;
 use sinterlm::model::{CausalLm, GptConfig};
 use sinterlm::run::{LossPlot, available_memory_bytes, peak_memory_bytes, resident_bytes};
-use sinterlm::trainer::{Objective, OptimizerConfig, Trainer, TrainerConfig};
+use sinterlm::trainer::{CheckpointConfig, Objective, OptimizerConfig, Trainer, TrainerConfig};
 
 use crate::exit::say;
 use crate::rows::{RowStyle, show_row};
@@ -20,6 +21,8 @@ const LONGEST_PROBE: f64 = 60.0;
 /// Rows that are shown, and how many of their tokens.
 const ROWS: usize = 2;
 const ROW_TOKENS: usize = 64;
+/// Code of the program and stacks of its threads that the first steps touch: 2 to 6 MiB on Linux.
+const TOUCHED_LATER: u64 = 4 << 20;
 /// What WebGPU guarantees for one buffer in a kernel, in bytes; devices often have more.
 const WEBGPU_BINDING: u64 = 128 << 20;
 
@@ -34,6 +37,8 @@ pub struct Plan<'a> {
     pub trainer: &'a TrainerConfig,
     /// The update rule.
     pub optimizer: &'a OptimizerConfig,
+    /// When and how checkpoints are written.
+    pub checkpoint: &'a CheckpointConfig,
     /// Rows of one pass over the data.
     pub rows_per_epoch: u64,
     /// The first batch, for a look at its rows.
@@ -54,6 +59,7 @@ impl Plan<'_> {
         mut trainer: Trainer<M, O>,
         tokenizer: &Tokenizer,
     ) -> Result<()> {
+        release_freed_memory(); // as a run does before its first step
         let steps_left = self.trainer.max_steps.saturating_sub(trainer.steps());
         self.print_sizes(steps_left);
         let fits = self.print_memory(trainer.model());
@@ -92,31 +98,18 @@ impl Plan<'_> {
             count.trained, count.frozen
         ));
         let optimizer = self.optimizer.memory_of(model);
-        let parts = self.model.training_memory(
-            self.trainer.micro_rows(),
-            self.first.seq,
-            optimizer.state,
-            self.trainer.activation_checkpointing,
-        );
-        let accumulator = if self.trainer.grad_accum_steps > 1 {
-            parts.gradients
-        } else {
-            0
-        };
-        let average = if self.trainer.ema_decay > 0.0 {
-            parts.weights
-        } else {
-            0
-        };
-        let total = parts.total() + optimizer.directions + accumulator + average;
+        let parts = self.trainer.memory_of(self.model, optimizer);
+        let average = parts.optimizer - optimizer.state;
+        let accumulates = self.trainer.grad_accum_steps > 1;
         let named = [
             ("weights", parts.weights),
             ("their average", average),
-            ("gradients", parts.gradients + accumulator),
-            ("moments", parts.optimizer),
-            ("directions of Muon", optimizer.directions),
+            ("moments", optimizer.state),
+            ("gradients", parts.gradients),
+            ("their sum", if accumulates { parts.gradients } else { 0 }),
             ("activations", parts.activations),
             ("a chunk of logits", parts.logits),
+            ("within an update", optimizer.scratch),
         ];
         let named: Vec<String> = named
             .into_iter()
@@ -148,24 +141,58 @@ impl Plan<'_> {
             let pairs = self.model.n_layers as u64 * pairs;
             say(format!(
                 "plan: peak at least {:.0} MiB on the device, of which pairs of tokens in attention {:.0}",
-                mib(total + pairs),
+                mib(parts.peak() + pairs),
                 mib(pairs)
             ));
             return true;
         }
-        // The weights are there by now, the plot is still to be drawn.
+        // The weights are there by now.
         let resident = resident_bytes().unwrap_or(0);
-        let program = resident.saturating_sub(parts.weights) + LossPlot::DRAWING_BYTES;
+        let program = resident.saturating_sub(parts.weights) + TOUCHED_LATER;
+        // Between steps there is room for the plot, and for the copy of weights and state that the
+        // last checkpoint is written from.
+        let passing = parts.passing.max(parts.kept()).max(LossPlot::DRAWING_BYTES);
+        let peak = parts.kept() + passing;
         let free = available_memory_bytes();
         let of_free = free.map_or_else(String::new, |free| {
             format!(", {:.0} MiB are free", mib(free + parts.weights))
         });
+        let so_far = peak_memory_bytes().unwrap_or(0);
+        let of_text = if so_far > program + peak {
+            ", less than preparing the text took"
+        } else {
+            ""
+        };
         say(format!(
-            "plan: peak about {:.0} MiB, of which program and data {:.0}{of_free}",
-            mib(program + total),
-            mib(program)
+            "plan: peak about {:.0} MiB: program and data {:.0}, weights and state {:.0}, gradients, activations and buffers {:.0}{of_text}{of_free}",
+            mib((program + peak).max(so_far)),
+            mib(program),
+            mib(parts.kept()),
+            mib(passing)
         ));
-        free.is_none_or(|free| total - parts.weights < free)
+        let copy = if self.saves_beside_training() {
+            // The weights are copied by the update that meets them while they are written.
+            parts.kept()
+        } else {
+            0
+        };
+        if copy > 0 {
+            say(format!(
+                "plan: {:.0} MiB more while a checkpoint is written beside training",
+                mib(copy)
+            ));
+        }
+        free.is_none_or(|free| peak + copy - parts.weights < free)
+    }
+
+    fn saves_beside_training(&self) -> bool {
+        let trigger = self.checkpoint.trigger();
+        let steps = trigger.every_steps;
+        self.checkpoint.background
+            && (trigger.every_tokens > 0
+                || trigger.every_seconds > 0
+                || self.checkpoint.keep_best
+                || (steps > 0 && steps < self.trainer.max_steps))
     }
 
     fn print_probe<M: CausalLm, O: Objective<M>>(

@@ -256,7 +256,12 @@ impl Session {
     /// # Errors
     /// Exit status 2 where nothing fits, where the device doesn't tell its memory, or where it has no
     /// half precision that is asked for.
-    pub fn fit_to_machine(&mut self, device: &Device, device_name: &str) -> Result<(), Failure> {
+    pub fn fit_to_machine(
+        &mut self,
+        model: &Gpt,
+        device: &Device,
+        device_name: &str,
+    ) -> Result<(), Failure> {
         let available = available_memory_bytes().filter(|_| device_name == "flex");
         let config = &mut self.config;
         config.trainer.precision = config.trainer.precision.on(device);
@@ -271,10 +276,8 @@ impl Session {
         match (config.trainer.micro_batch_size, available) {
             (MicroBatch::Rows(_), _) => Ok(()),
             (MicroBatch::Auto(_), Some(available)) => {
-                let state = config
-                    .optimizer
-                    .state_bytes(config.model.parameters().total);
-                config.trainer.fit_micro_batch(&config.model, state, available).or_unusable()
+                let optimizer = config.optimizer.memory_of(model);
+                config.trainer.fit_micro_batch(&config.model, optimizer, available).or_unusable()
             }
             (MicroBatch::Auto(_), None) => Err(anyhow::anyhow!(
                 "trainer.micro_batch_size: \"auto\" needs to know the memory, which {device_name} does not tell; give a number"

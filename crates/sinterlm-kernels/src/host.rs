@@ -45,6 +45,20 @@ fn keep_freed_memory() {
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn keep_freed_memory() {}
 
+/// Gives memory that was freed back to the system, where [`run_on_pool`] has it kept: call it after
+/// work whose buffers the next doesn't need, such as preparing text before training.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub fn release_freed_memory() {
+    // SAFETY: the allocator looks for unused pages, behind its lock.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Does nothing: memory is not kept here.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn release_freed_memory() {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -68,6 +68,16 @@ pub fn orthogonalize_all(
         .collect()
 }
 
+/// Bytes that [`orthogonalize_all`] of matrices of these shapes needs at most beside its input, which
+/// it frees as it goes: for each thread four square matrices, the operands of a product rearranged,
+/// and one result.
+pub fn orthogonalize_all_bytes(shapes: &[[usize; 2]]) -> u64 {
+    let of = |[rows, cols]: &[usize; 2]| 4 * (6 * rows.min(cols).pow(2) + rows * cols) as u64;
+    let mut each: Vec<u64> = shapes.iter().map(of).collect();
+    each.sort_unstable_by(|a, b| b.cmp(a));
+    each.iter().take(rayon::current_num_threads()).sum()
+}
+
 fn frobenius(g: &Tensor<2>) -> f64 {
     sum_of_squares(g.clone()).sqrt() + NORM_FLOOR
 }
@@ -167,6 +177,8 @@ mod native {
         let whole = Matrix::new(values, rows, cols, cols);
         let size = rows.min(cols);
         let inverse = (1.0 / norm) as f32;
+        // Before the square matrices, which would fill the gap that the matrix before this left.
+        let mut out = vec![0.0; rows * cols];
 
         let mut gram = vec![0.0; size * size];
         if rows <= cols {
@@ -240,7 +252,6 @@ mod native {
             }
         }
 
-        let mut out = vec![0.0; rows * cols];
         let block_rows = block_rows(rows, precision);
         threads.blocks(&mut out, block_rows * cols, |block, out| {
             let (first, count) = (block * block_rows, out.len() / cols);

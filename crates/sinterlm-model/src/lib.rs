@@ -30,7 +30,7 @@ pub use generate::{
 };
 pub use gpt::{
     Activation, Gpt, GptConfig, MemoryEstimate, NormKind, Parameters, Positions, Preset,
-    RopeScaling,
+    RopeScaling, StepSize,
 };
 pub use init::{Init, ParamSpec};
 pub use kv_cache::KvCache;

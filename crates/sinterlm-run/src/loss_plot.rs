@@ -57,7 +57,9 @@ pub struct LossPlot {
 
 impl LossPlot {
     /// Memory that drawing takes for a moment: the picture, and what it is averaged down from.
-    pub const DRAWING_BYTES: u64 = 3 * (SIZE.0 * SIZE.1 * (OVERSAMPLING * OVERSAMPLING + 1)) as u64;
+    /// An eighth more for its compression.
+    pub const DRAWING_BYTES: u64 =
+        3 * (SIZE.0 * SIZE.1 * (OVERSAMPLING * OVERSAMPLING + 1)) as u64 * 9 / 8;
 
     /// Draws to `path`.
     pub fn new(path: impl AsRef<Path>) -> Self {

@@ -31,6 +31,9 @@ pub fn peak_bytes<const N: usize>(
         let child = Command::new(env::current_exe().expect("a test is a file"))
             .args(["--exact", test, "--nocapture"])
             .env(MODE, mode)
+            // As in a program, which sets its allocator up before it has threads; a test is on its
+            // second one, and glibc would go on with two heaps.
+            .env("MALLOC_ARENA_MAX", "1")
             .output()
             .unwrap_or_else(|error| panic!("{test}: {error}"));
         let output = String::from_utf8_lossy(&child.stdout);

@@ -3,11 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinterlm_config::{Check, Validate};
-use sinterlm_model::{GptConfig, Precision};
+use sinterlm_model::{GptConfig, MemoryEstimate, Precision, StepSize};
 
 use crate::error::TrainError;
 use crate::guard::OnNonFinite;
 use crate::hooks::Keep;
+use crate::optimizer::OptimizerMemory;
 
 /// Rows of one forward and backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -136,7 +137,7 @@ impl TrainerConfig {
     pub fn fit_micro_batch(
         &mut self,
         model: &GptConfig,
-        optimizer_bytes: u64,
+        optimizer: OptimizerMemory,
         available_bytes: u64,
     ) -> Result<(), TrainError> {
         if let MicroBatch::Rows(_) = self.micro_batch_size {
@@ -144,19 +145,9 @@ impl TrainerConfig {
         }
         let budget = available_bytes / 5 * 4;
         let need = |rows: u64| {
-            let estimate = model.training_memory(
-                rows as usize,
-                model.max_seq_len,
-                optimizer_bytes,
-                self.activation_checkpointing,
-            );
-            // Where one step takes several micro-batches, their sum is kept beside the new gradients.
-            let accumulator = if rows < self.rows_per_step {
-                estimate.gradients
-            } else {
-                0
-            };
-            estimate.total() + accumulator
+            let micro_batches = self.rows_per_step / rows;
+            let step = self.step_size(model, rows as usize, micro_batches, optimizer);
+            model.training_memory(&step).peak()
         };
         let divisors = (1..=self.rows_per_step)
             .rev()
@@ -168,6 +159,38 @@ impl TrainerConfig {
         self.micro_batch_size = MicroBatch::Rows(rows);
         self.grad_accum_steps = self.rows_per_step / rows;
         Ok(())
+    }
+
+    /// The memory of training `model` with these settings on rows of its `max_seq_len` tokens; the
+    /// moving average of the weights counts as state of the optimizer.
+    ///
+    /// # Panics
+    /// If `"auto"` was not resolved.
+    pub fn memory_of(&self, model: &GptConfig, optimizer: OptimizerMemory) -> MemoryEstimate {
+        let (rows, micro_batches) = (self.micro_rows(), self.grad_accum_steps);
+        model.training_memory(&self.step_size(model, rows, micro_batches, optimizer))
+    }
+
+    fn step_size(
+        &self,
+        model: &GptConfig,
+        rows: usize,
+        micro_batches: u64,
+        optimizer: OptimizerMemory,
+    ) -> StepSize {
+        let average = if self.ema_decay > 0.0 {
+            4 * model.parameters().total
+        } else {
+            0
+        };
+        StepSize {
+            rows,
+            seq: model.max_seq_len,
+            activation_checkpointing: self.activation_checkpointing,
+            micro_batches,
+            optimizer_state: optimizer.state + average,
+            optimizer_scratch: optimizer.scratch,
+        }
     }
 
     /// Rows of one micro-batch.
@@ -373,14 +396,17 @@ mod tests {
     #[test]
     fn auto_takes_all_rows_where_memory_allows_and_accumulates_where_not() {
         let model = Preset::TinyStories.config();
-        let optimizer = 8 * model.parameters().total;
+        let optimizer = OptimizerMemory {
+            state: 8 * model.parameters().total,
+            scratch: 0,
+        };
         let mut roomy = auto(12);
         roomy.fit_micro_batch(&model, optimizer, 1 << 40).unwrap();
         assert_eq!((roomy.micro_rows(), roomy.grad_accum_steps), (12, 1));
 
-        let one_row = model.training_memory(2, model.max_seq_len, optimizer, false);
         let mut tight = auto(12);
-        let available = (one_row.total() + one_row.gradients) * 5 / 4 + 8;
+        let two_rows = tight.step_size(&model, 2, 6, optimizer);
+        let available = model.training_memory(&two_rows).peak() * 5 / 4 + 8;
         tight.fit_micro_batch(&model, optimizer, available).unwrap();
         assert_eq!((tight.micro_rows(), tight.grad_accum_steps), (2, 6));
 

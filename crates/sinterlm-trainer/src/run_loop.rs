@@ -64,6 +64,7 @@ impl<M: CausalLm + 'static, O: Objective<M>> Trainer<M, O> {
     /// [`TrainError`]; checkpoints already written stay. That a checkpoint in the background can't
     /// be written ends the run at its next step.
     pub fn run(&mut self, hooks: &mut Hooks<'_, M>) -> Result<Outcome, TrainError> {
+        sinterlm_kernels::release_freed_memory(); // of what prepared the run
         hooks.observers.on_event(&Event::Started {
             kind: hooks.kind,
             max_steps: self.config.max_steps,

@@ -9,7 +9,9 @@ use sinterlm_config::{KeyRng, Seed};
 use sinterlm_data::Batch;
 use sinterlm_eval::DeviceBatch;
 use sinterlm_losses::{CrossEntropyOptions, TokenCount};
-use sinterlm_model::{Checkpointing, ForwardCtx, Gpt, GptConfig, PathStack, named_values};
+use sinterlm_model::{
+    Checkpointing, ForwardCtx, Gpt, GptConfig, PathStack, StepSize, named_values,
+};
 use sinterlm_testkit::{SINGLE_OP_F32, assert_close, peak_bytes};
 use sinterlm_trainer::{
     At, MicroBatch, Objective, OptimizerConfig, ScheduleConfig, TrainError, Trainer, TrainerConfig,
@@ -186,9 +188,13 @@ fn the_peak_memory_of_a_step_falls() {
         return;
     };
     let memory = |checkpointing| {
-        config
-            .training_memory(ROWS, 64, 0, checkpointing)
-            .activations
+        let step = StepSize {
+            rows: ROWS,
+            seq: 64,
+            activation_checkpointing: checkpointing,
+            ..StepSize::default()
+        };
+        config.training_memory(&step).peak()
     };
     let (saved, wanted) = (
         keep.saturating_sub(checkpoint),

@@ -20,7 +20,7 @@ pub use config::{Activation, GptConfig, NormKind, Positions};
 pub use presets::Preset;
 pub use rope::RopeScaling;
 pub(crate) use rope::{rope_divisors, yarn_factor};
-pub use size::{MemoryEstimate, Parameters};
+pub use size::{MemoryEstimate, Parameters, StepSize};
 
 use crate::batch::TokenBatch;
 use crate::causal_lm::{CausalLm, Head};

@@ -11,54 +11,85 @@ pub struct Parameters {
     pub embedding: u64,
 }
 
-/// Bytes that a training step needs, by part.
+/// What decides how much memory a training step takes, beside the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepSize {
+    /// Rows of a micro-batch.
+    pub rows: usize,
+    /// Tokens of a row.
+    pub seq: usize,
+    /// Whether blocks keep their input alone and are computed again.
+    pub activation_checkpointing: bool,
+    /// Micro-batches of a step.
+    pub micro_batches: u64,
+    /// Bytes that the optimizer keeps from step to step.
+    pub optimizer_state: u64,
+    /// Bytes that it needs during an update, beside the gradients.
+    pub optimizer_scratch: u64,
+}
+
+/// Bytes that training takes from its second step on (the first makes the optimizer's state), by
+/// part. The parts are not all there at one time: [`peak`](Self::peak) tells the most that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryEstimate {
     /// Master weights, f32.
     pub weights: u64,
-    /// Gradients, f32; that of a tied table comes in two parts, one from each of its uses. Twice
-    /// that while micro-batches accumulate.
-    pub gradients: u64,
     /// Optimizer state.
     pub optimizer: u64,
-    /// Activations kept for the backward pass of one micro-batch, and what its first block needs
-    /// beside them.
+    /// Gradients, f32. Twice that where micro-batches accumulate.
+    pub gradients: u64,
+    /// Activations at the end of the forward pass of one micro-batch.
     pub activations: u64,
     /// One chunk of logits.
     pub logits: u64,
+    /// The most that comes and goes within a step: what there is of gradients, activations, logits
+    /// and buffers at one time, and an eighth for the gaps that an allocator leaves between them.
+    pub passing: u64,
     /// The largest single buffer: a parameter, an activation or the chunk of logits.
     pub largest_buffer: u64,
 }
 
 impl MemoryEstimate {
-    /// Sum of all parts in bytes.
-    ///
-    /// Not all parts are in use at one time: gradients come as activations go. But a process on the
-    /// CPU keeps what it has freed, in pieces that mostly don't fit what comes next, so the sum is
-    /// what its peak shows.
-    pub fn total(&self) -> u64 {
-        self.weights + self.gradients + self.optimizer + self.activations + self.logits
+    /// What stays from step to step.
+    pub fn kept(&self) -> u64 {
+        self.weights + self.optimizer
+    }
+
+    /// The most memory at any time of a step.
+    pub fn peak(&self) -> u64 {
+        self.kept() + self.passing
     }
 }
 
 impl GptConfig {
     /// Counts the parameters.
     pub fn parameters(&self) -> Parameters {
-        let (d, d_ff) = (self.d_model as u64, self.d_ff() as u64);
-        let [q, k] = self.attention_widths().map(|width| width as u64);
-        let where_set = |set: bool, count: u64| if set { count } else { 0 };
+        let d = self.d_model as u64;
         let table = self.vocab_size as u64 * d;
         let learned = self.positions == Positions::Learned;
         let embedding = table + where_set(learned, self.max_seq_len as u64 * d);
+        let head = where_set(!self.tied_head, table);
+        let blocks = self.n_layers as u64 * self.block_parameters();
+        let total = embedding + blocks + self.norm_parameters() + head;
+        Parameters { total, embedding }
+    }
+
+    /// Values of one norm over the width.
+    fn norm_parameters(&self) -> u64 {
+        let d = self.d_model as u64;
+        d + where_set(self.norm == NormKind::LayerNorm, d)
+    }
+
+    /// Values of one block.
+    fn block_parameters(&self) -> u64 {
+        let (d, d_ff) = (self.d_model as u64, self.d_ff() as u64);
+        let [q, k] = self.attention_widths().map(|width| width as u64);
         let biases = where_set(self.qkv_bias, q + 2 * k)
             + where_set(self.attn_out_bias, d)
             + where_set(self.mlp_bias, d_ff + where_set(self.is_gated(), d_ff) + d);
-        let norm = d + where_set(self.norm == NormKind::LayerNorm, d);
-        let norms = 2 * norm + where_set(self.qk_norm, 2 * self.head_dim() as u64);
-        let head = where_set(!self.tied_head, table);
-        let block = self.block_matrices() + biases + norms;
-        let total = embedding + self.n_layers as u64 * block + norm + head;
-        Parameters { total, embedding }
+        let norms =
+            2 * self.norm_parameters() + where_set(self.qk_norm, 2 * self.head_dim() as u64);
+        self.block_matrices() + biases + norms
     }
 
     /// Values of the matrices of one block.
@@ -84,60 +115,68 @@ impl GptConfig {
         6 * products + (3 * 2 * seen * self.attention_widths()[0]) as u64
     }
 
-    /// Estimates the memory of a training step with `micro_batch_size` rows of `seq` tokens and
-    /// `optimizer_bytes` bytes of optimizer state.
+    /// Estimates the memory of training with steps of that size.
     ///
     /// Activations are counted for fused attention, norms and loss (nothing of the size of
-    /// `seq × seq` or of the whole logits is kept); with `activation_checkpointing` for one block
-    /// at a time, and the input of each.
-    pub fn training_memory(
-        &self,
-        micro_batch_size: usize,
-        seq: usize,
-        optimizer_bytes: u64,
-        activation_checkpointing: bool,
-    ) -> MemoryEstimate {
-        let bytes = 4;
+    /// `seq × seq` or of the whole logits is kept); with activation checkpointing the input of each
+    /// block, and one block at a time.
+    pub fn training_memory(&self, step: &StepSize) -> MemoryEstimate {
+        const BYTES: u64 = 4;
         let total = self.parameters().total;
-        let twice = if self.tied_head {
-            self.vocab_size * self.d_model
-        } else {
-            0
-        } as u64;
-        let tokens = (micro_batch_size * seq) as u64;
-        let (d, d_ff, vocab) = (
-            self.d_model as u64,
-            self.d_ff() as u64,
-            self.vocab_size as u64,
-        );
+        let n_layers = self.n_layers as u64;
+        let (d, d_ff) = (self.d_model as u64, self.d_ff() as u64);
+        let vocab = self.vocab_size as u64;
         let [q, k] = self.attention_widths().map(|width| width as u64);
+        let tokens = (step.rows * step.seq) as u64;
         // Per block: two norm outputs and two residual sums (4 d), q, k, v and the attended values,
         // q and k before their norms, the feed-forward layer before and after its activation.
-        let normed = if self.qk_norm { q + k } else { 0 };
-        let feed_forward = (2 + u64::from(self.is_gated())) * d_ff;
-        let block = 4 * d + 2 * q + 2 * k + normed + feed_forward;
-        // Beside the blocks: the last norm's output and its gradient; in the backward pass of the
-        // last block the gradients of its output and of its feed-forward layer.
-        let rest = 3 * d + d_ff;
-        let n_layers = self.n_layers as u64;
-        let blocks = if activation_checkpointing {
-            n_layers * d + block
+        let inner = (1 + u64::from(self.is_gated())) * d_ff;
+        let block = tokens * (4 * d + 2 * (q + k) + where_set(self.qk_norm, q + k) + inner + d_ff);
+        let (blocks, recomputed) = if step.activation_checkpointing {
+            (n_layers * tokens * d, block)
         } else {
-            n_layers * block
+            (n_layers * block, 0)
         };
+        // Beside the blocks: embeddings, the last norm's output and the gradient of that.
+        let activations = blocks + 3 * tokens * d;
         // As `linear_cross_entropy` cuts them: 64 to 512 rows, 100 MiB of f32 logits.
         let most = ((25 << 20) / vocab.max(1)).clamp(64, 512);
         let logits = vocab * tokens.div_ceil(tokens.div_ceil(most).max(1));
-        let largest = [vocab * d, d * d_ff, tokens * d_ff, tokens * d, logits];
+
+        let table = vocab * d;
+        let accumulated = where_set(step.micro_batches > 1, total);
+        // Operands as matrix products rearrange them.
+        let packed = (tokens.max(d) * d_ff).min(2 << 20);
+        // The backward pass within a block: gradients of its output and of the feed-forward layer.
+        let within = tokens * (2 * d + inner) + packed;
+        // Gradients are made as activations are freed, block by block at an even rate: the most
+        // is there at one of the ends.
+        let at_loss = activations + table + logits + packed;
+        let in_last_block = blocks + recomputed + table + within;
+        let later = total - self.block_parameters() - where_set(!self.tied_head, table);
+        let in_first_block = later + block + within;
+        // A tied table's gradient comes in two parts, one from each of its uses.
+        let at_embedding = total + where_set(self.tied_head, table) + 2 * tokens * d;
+        let backward = [at_loss, in_last_block, in_first_block, at_embedding];
+        let backward = accumulated + backward.into_iter().max().unwrap_or(0);
+        let update = BYTES * total + step.optimizer_scratch;
+        let passing = update.max(BYTES * backward);
+
+        let largest = [table, d * d_ff, tokens * d_ff, tokens * d, logits];
         MemoryEstimate {
-            weights: bytes * total,
-            gradients: bytes * (total + twice),
-            optimizer: optimizer_bytes,
-            activations: bytes * tokens * (blocks + rest),
-            logits: bytes * logits,
-            largest_buffer: bytes * largest.into_iter().max().unwrap_or(0),
+            weights: BYTES * total,
+            optimizer: step.optimizer_state,
+            gradients: BYTES * total,
+            activations: BYTES * activations,
+            logits: BYTES * logits,
+            passing: passing + passing / 8,
+            largest_buffer: BYTES * largest.into_iter().max().unwrap_or(0),
         }
     }
+}
+
+fn where_set(set: bool, count: u64) -> u64 {
+    if set { count } else { 0 }
 }
 
 #[cfg(test)]

@@ -110,19 +110,6 @@ impl Validate for OptimizerConfig {
 }
 
 impl OptimizerConfig {
-    /// Bytes of state for that many parameters, for memory estimates: an upper bound over the groups.
-    pub fn state_bytes(&self, parameters: u64) -> u64 {
-        let values = match self.kind {
-            OptimizerKind::AdamW | OptimizerKind::Muon => 2 * parameters,
-            OptimizerKind::Lion | OptimizerKind::Adafactor => parameters,
-        };
-        match self.format(COMPACT_FROM) {
-            MomentFormat::F32 => 4 * values,
-            MomentFormat::Bf16 => 2 * values,
-            MomentFormat::Int8 => values + values / 64,
-        }
-    }
-
     /// The format of a state vector of that many values.
     pub(super) fn format(&self, len: usize) -> MomentFormat {
         match self.moments {

@@ -2,7 +2,7 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
-use sinterlm_kernels::MomentFormat;
+use sinterlm_kernels::{self as kernels, MomentFormat};
 use sinterlm_model::PathStack;
 
 use super::config::{OptimizerConfig, OptimizerKind};
@@ -13,27 +13,34 @@ use super::rules::Rule;
 pub struct OptimizerMemory {
     /// What it keeps from step to step.
     pub state: u64,
-    /// What it holds within a step: Muon has the directions of all its matrices at once.
-    pub directions: u64,
+    /// What it needs within an update: Muon the matrices of its iteration, Lion and Adafactor some
+    /// copies of one parameter.
+    pub scratch: u64,
 }
 
 impl OptimizerConfig {
-    /// The memory that training this model leads to: every trainable parameter by its own rule,
-    /// where [`state_bytes`](Self::state_bytes) is a bound for all.
+    /// The memory that training this model leads to: every trainable parameter by its own rule.
     pub fn memory_of<M: Module>(&self, model: &M) -> OptimizerMemory {
         let mut sum = Sum {
             config: self,
             memory: OptimizerMemory::default(),
+            matrices: Vec::new(),
             stack: PathStack::default(),
         };
         model.visit(&mut sum);
-        sum.memory
+        let scratch = kernels::orthogonalize_all_bytes(&sum.matrices);
+        OptimizerMemory {
+            scratch: scratch.max(sum.memory.scratch),
+            ..sum.memory
+        }
     }
 }
 
 struct Sum<'a> {
     config: &'a OptimizerConfig,
     memory: OptimizerMemory,
+    /// Muon's.
+    matrices: Vec<[usize; 2]>,
     stack: PathStack,
 }
 
@@ -46,8 +53,13 @@ impl ModuleVisitor for Sum<'_> {
         let len: usize = dims.iter().product();
         // One entry a vector that the rule keeps.
         let kind = Rule::of(self.config, &self.stack.path(), D).kind();
-        if kind == OptimizerKind::Muon {
-            self.memory.directions += 4 * len as u64;
+        match kind {
+            OptimizerKind::Muon => self.matrices.push([dims[0], dims[1]]),
+            OptimizerKind::Lion | OptimizerKind::Adafactor => {
+                // Four results of burn's operations at a time.
+                self.memory.scratch = self.memory.scratch.max(4 * 4 * len as u64);
+            }
+            OptimizerKind::AdamW => {}
         }
         let vectors = match kind {
             OptimizerKind::AdamW => vec![len; 2],

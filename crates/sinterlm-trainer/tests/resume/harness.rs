@@ -157,6 +157,20 @@ impl Setup {
         cut: Option<Cut>,
         stop: &StopFlag,
     ) -> Trainer<Gpt, Struck> {
+        self.trainer_of(case, model, |objective| Struck {
+            cut,
+            stop: stop.clone(),
+            ..objective
+        })
+    }
+
+    /// A trainer with an objective made of one that nothing strikes.
+    pub(crate) fn trainer_of<O: Objective<Gpt>>(
+        &self,
+        case: &Case,
+        model: Option<Gpt>,
+        objective: impl FnOnce(Struck) -> O,
+    ) -> Trainer<Gpt, O> {
         let device = Device::flex().autodiff();
         let config = TrainerConfig {
             max_steps: STEPS,
@@ -189,13 +203,13 @@ impl Setup {
         let model = model.map(|model| model.with_dropout(case.dropout));
         Trainer::new(
             model.unwrap_or_else(|| model_config.init(SEED, &device)),
-            Struck {
+            objective(Struck {
                 inner: NextToken::new(windows, &config, &device),
-                cut,
-                stop: stop.clone(),
+                cut: None,
+                stop: StopFlag::new(),
                 step: 0,
                 losses: Cell::new(0),
-            },
+            }),
             config,
             optimizer,
             schedule,

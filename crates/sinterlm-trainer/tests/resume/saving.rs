@@ -1,16 +1,24 @@
 //! What a save does beside training: which state it holds, what stays, what its fault does.
 
-use std::sync::{Mutex, mpsc};
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::sleep;
+use std::time::Duration;
+
+use burn::tensor::Tensor;
+use sinterlm_data::Batch;
+use sinterlm_losses::TokenCount;
 
 use sinterlm_formats::FormatError;
-use sinterlm_model::{Gpt, save_model};
+use sinterlm_model::{ForwardCtx, Gpt, save_model};
 use sinterlm_run::{Event, Observer, Observers, RunError, StopFlag};
 use sinterlm_trainer::{
-    Checkpoints, Hooks, Keep, OptimizerKind, StopCause, TrainError, find_checkpoint,
+    At, Checkpoints, Hooks, Keep, Objective, OptimizerKind, StopCause, TrainError, find_checkpoint,
     list_checkpoints,
 };
 
-use crate::harness::{Case, ISA, STEPS, Setup, every, folder, scripted};
+use crate::harness::{Case, ISA, STEPS, Setup, Struck, every, folder, scripted};
 
 #[test]
 fn a_run_resumed_at_its_end_does_no_step_more() {
@@ -166,4 +174,84 @@ fn a_checkpoint_that_cannot_be_written_ends_the_run() {
     assert_eq!(list_checkpoints(folder.path()).len(), 0);
     let left = std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(left, 0, "the staged folder is removed");
+}
+
+/// An objective whose loss is not a number at step 3, and which then tells that it has come so far.
+struct Poisoned {
+    inner: Struck,
+    at_step: u64,
+    told: Cell<Option<mpsc::Sender<()>>>,
+}
+
+impl Objective<Gpt> for Poisoned {
+    type Batch = Batch;
+
+    fn prepare(&mut self, model: &Gpt, step: u64) -> Result<(), TrainError> {
+        self.at_step = step + 1;
+        self.inner.prepare(model, step)
+    }
+
+    fn batch(&self, at: At) -> Result<Batch, TrainError> {
+        self.inner.batch(at)
+    }
+
+    fn count(&self, batch: &Batch) -> TokenCount {
+        self.inner.count(batch)
+    }
+
+    fn loss(&self, model: &Gpt, batch: &Batch, step: TokenCount, ctx: &ForwardCtx) -> Tensor<1> {
+        let loss = self.inner.loss(model, batch, step, ctx);
+        if self.at_step < 3 {
+            return loss;
+        }
+        if let Some(told) = self.told.take() {
+            told.send(()).unwrap();
+        }
+        loss.mul_scalar(f32::NAN)
+    }
+}
+
+/// Keeps what a post-mortem calls the last checkpoint.
+struct LastCheckpoint(Arc<Mutex<Option<PathBuf>>>);
+
+impl Observer for LastCheckpoint {
+    fn on_event(&mut self, event: &Event<'_>) -> Result<(), RunError> {
+        if let Event::NotFinite(report) = event {
+            self.0.lock().unwrap().clone_from(&report.last_checkpoint);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_post_mortem_waits_for_the_checkpoint_that_is_being_written() {
+    let _shared = ISA.read().unwrap();
+    let setup = Setup::new();
+    let folder = folder();
+    let (told, poisoned) = mpsc::channel();
+    let poisoned = Mutex::new(poisoned);
+    let named = Arc::new(Mutex::new(None));
+    let mut hooks = Hooks {
+        observers: Observers::new().with(LastCheckpoint(Arc::clone(&named))),
+        checkpoints: Some(Checkpoints::new(
+            folder.path(),
+            move |folder, model: &Gpt| {
+                // Whole a good while after the step that goes wrong has begun.
+                poisoned.lock().unwrap().recv().unwrap();
+                sleep(Duration::from_millis(300));
+                Ok(save_model(folder, model, 0)?)
+            },
+        )),
+        checkpoint_at: every(2),
+        ..Hooks::default()
+    };
+    let mut trainer = setup.trainer_of(&Case::default(), None, |inner| Poisoned {
+        inner,
+        at_step: 0,
+        told: Cell::new(Some(told)),
+    });
+    let error = trainer.run(&mut hooks).unwrap_err().to_string();
+    assert!(error.contains("step 3"), "{error}");
+    let named = named.lock().unwrap().clone();
+    assert_eq!(named, Some(folder.path().join("step-00000002")));
 }
