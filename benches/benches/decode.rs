@@ -30,7 +30,12 @@ fn main() -> Result<()> {
     }
     let mut results: Vec<Value> = Vec::new();
     for case in &cases {
-        let line = in_child(&case.id())?;
+        case.write_file()?;
+        let line = in_child(&case.id());
+        if let Some(file) = case.file() {
+            std::fs::remove_file(file)?;
+        }
+        let line = line?;
         println!("{line}");
         results.push(serde_json::from_str(&line)?);
     }
@@ -43,7 +48,7 @@ fn main() -> Result<()> {
 /// Runs one case in this process.
 fn measure(case: &DecodeCase) -> Result<Value> {
     let runs = option("steps").map(|count| count.parse()).transpose()?;
-    let mut run = case.start();
+    let mut run = case.start()?;
     let seconds = timings(runs, &mut run);
     drop(run);
     let peak_memory = peak_memory_bytes(); // before the yardstick, which needs some too

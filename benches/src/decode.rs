@@ -1,12 +1,18 @@
 //! Generation: which cases are measured, what they are called, and how one is run.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::Instant;
 
+use anyhow::Result;
 use serde_json::{Value, json};
 use sinterlm::burn::tensor::Device;
 use sinterlm::config::Seed;
-use sinterlm::model::{Gpt, GptConfig, Preset, Request, SampleConfig, generate};
+use sinterlm::formats::{BlockType, GgufMetadata, TensorType};
+use sinterlm::model::{
+    Gpt, GptConfig, LoadOptions, Preset, Request, SampleConfig, WeightsAs, generate,
+    load_model_with, save_gguf,
+};
 
 use crate::reference_model;
 
@@ -21,15 +27,19 @@ pub struct DecodeCase {
     pub new: usize,
     /// The model.
     pub model: GptConfig,
+    /// Blocks of a file that weights are read from in place; numbers in f32 where absent.
+    pub blocks: Option<BlockType>,
 }
 
-/// The cases of `cargo bench`: decoding one text, rollouts of sixteen, and reading a long prompt.
+/// The cases of `cargo bench`: decoding one text, rollouts of sixteen, and reading a long prompt; one
+/// text from weights in blocks, too.
 pub fn decode_cases() -> Vec<DecodeCase> {
     let case = |rows, prompt, new, model: &GptConfig| DecodeCase {
         rows,
         prompt,
         new,
         model: model.clone(),
+        blocks: None,
     };
     let models = [Preset::Small.config(), reference_model()];
     let of = |model| {
@@ -39,7 +49,11 @@ pub fn decode_cases() -> Vec<DecodeCase> {
             case(1, 512, 1, model),
         ]
     };
-    models.iter().flat_map(of).collect()
+    let packed = [BlockType::Q4_1, BlockType::Q8_0].map(|blocks| DecodeCase {
+        blocks: Some(blocks),
+        ..case(1, 16, 64, &models[1])
+    });
+    models.iter().flat_map(of).chain(packed).collect()
 }
 
 impl DecodeCase {
@@ -54,7 +68,10 @@ impl DecodeCase {
             vocab_size,
             ..
         } = self.model;
-        format!("decode/b{rows}_p{prompt}_n{new}_d{d_model}_l{n_layers}_v{vocab_size}/f32/flex")
+        let weights = self.blocks.map_or("f32", BlockType::name).to_lowercase();
+        format!(
+            "decode/b{rows}_p{prompt}_n{new}_d{d_model}_l{n_layers}_v{vocab_size}/{weights}/flex"
+        )
     }
 
     /// Tokens that the figure is about: those read where hardly any is written, else those written.
@@ -67,7 +84,10 @@ impl DecodeCase {
         let model = &self.model;
         let head = model.vocab_size * model.d_model;
         let blocks = model.n_layers * (4 * model.d_model + 2 * model.d_ff()) * model.d_model;
-        4.0 * (head + blocks) as f64
+        let bytes = self.blocks.map_or(4.0, |blocks| {
+            blocks.size_bytes() as f64 / blocks.len() as f64
+        });
+        bytes * (head + blocks) as f64
     }
 
     /// What another program needs to know to do the same.
@@ -85,18 +105,52 @@ impl DecodeCase {
             "vocab_size": self.model.vocab_size,
             "max_seq_len": self.model.max_seq_len.max(self.prompt + self.new),
             "tied_head": self.model.tied_head,
+            "weights": self.blocks.map_or("F32", BlockType::name),
         })
     }
 
-    /// A model with fresh weights and a function that generates with it.
-    pub fn start(&self) -> impl FnMut() {
-        let device = Device::flex();
-        let config = GptConfig {
+    /// The file that weights in blocks are read from.
+    pub fn file(&self) -> Option<PathBuf> {
+        let name = format!("sinterlm-{}.gguf", self.id().replace('/', "-"));
+        self.blocks.map(|_| std::env::temp_dir().join(name))
+    }
+
+    /// Writes that file: in another process than [`start`](Self::start), whose memory is measured.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write_file(&self) -> Result<()> {
+        if let (Some(blocks), Some(path)) = (self.blocks, self.file()) {
+            let model = self.config().init(Seed(0), &Device::flex());
+            save_gguf(&path, &model, TensorType::from(blocks), GgufMetadata::new())?;
+        }
+        Ok(())
+    }
+
+    fn config(&self) -> GptConfig {
+        GptConfig {
             max_seq_len: self.model.max_seq_len.max(self.prompt + self.new),
             ..self.model.clone()
+        }
+    }
+
+    /// A model with fresh weights, or those of the file, and a function that generates with it.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn start(&self) -> Result<impl FnMut() + use<>> {
+        let device = Device::flex();
+        let model: Gpt = match self.file() {
+            None => self.config().init(Seed(0), &device),
+            Some(path) => {
+                let options = LoadOptions {
+                    weights: WeightsAs::Stored,
+                    ..LoadOptions::default()
+                };
+                load_model_with(&path, &device, &options)?.0
+            }
         };
-        let model: Gpt = config.init(Seed(0), &device);
-        let vocab_size = config.vocab_size;
+        let vocab_size = model.config().vocab_size;
         let id = move |row: usize, at: usize| ((row * 7919 + at * 104_729) % vocab_size) as u32;
         let requests: Vec<Request> = (0..self.rows)
             .map(|row| Request {
@@ -106,12 +160,12 @@ impl DecodeCase {
             })
             .collect();
         let (new, sampling) = (self.new, SampleConfig::plain(self.new));
-        move || {
+        Ok(move || {
             let go_on = |_, _| ControlFlow::Continue(());
             let done = generate(&model, &requests, &sampling, Seed(0), &device, go_on);
             let done = done.expect("fresh weights give finite logits");
             assert!(done.iter().all(|generated| generated.tokens.len() == new));
-        }
+        })
     }
 }
 
@@ -154,8 +208,9 @@ mod tests {
             prompt: 3,
             new: 4,
             model: Preset::Tiny.config(),
+            blocks: None,
         };
-        tiny.start()();
+        tiny.start().expect("nothing is read")();
     }
 
     #[test]
@@ -165,8 +220,15 @@ mod tests {
             prompt: 1,
             new: 1,
             model: Preset::Tiny.config(),
+            blocks: None,
         };
         let expected = 4.0 * (512.0 * 64.0 + 2.0 * 12.0 * 64.0 * 64.0);
         assert_eq!(case.weight_bytes().to_bits(), f64::to_bits(expected));
+        let packed = DecodeCase {
+            blocks: Some(BlockType::Q4_1),
+            ..case
+        };
+        let expected = expected * 20.0 / 128.0;
+        assert_eq!(packed.weight_bytes().to_bits(), f64::to_bits(expected));
     }
 }

@@ -16,6 +16,7 @@ mod rows;
 mod sampling;
 mod session;
 mod weights;
+mod weights_choice;
 
 pub use continuing::{Continuing, Method, Weights, continue_texts, generated, read_stdin};
 pub use conversation::Conversation;
@@ -27,4 +28,5 @@ pub use post_mortem::replay;
 pub use printer::Printer;
 pub use sampling::{OverflowChoice, Sampling};
 pub use session::Session;
-pub use weights::{WeightsChoice, find_weights};
+pub use weights::find_weights;
+pub use weights_choice::WeightsChoice;

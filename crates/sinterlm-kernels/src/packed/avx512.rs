@@ -13,7 +13,7 @@ use std::arch::x86_64::{
 
 use super::{
     BLOCK,
-    native::{Bf16, F16, Q4_0, Q4_1, Q8_0},
+    portable::{Bf16, F16, Q4_0, Q4_1, Q8_0},
 };
 
 // Functions in place of closures: a closure that is not inlined would be compiled without the

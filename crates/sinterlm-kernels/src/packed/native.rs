@@ -1,7 +1,6 @@
 //! Packed weights on flex: sums straight from the blocks for few rows, where reading the weights is
 //! what takes time; for many rows parts of the weights are unpacked for a matrix product.
 #![allow(unsafe_code)] // calls of code for an instruction set
-#![allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
 
 use burn::{
     backend::{Flex, flex::FlexTensor},
@@ -9,6 +8,7 @@ use burn::{
 };
 use rayon::prelude::*;
 
+use super::portable::{Bf16, Dots, F16, Q4_0, Q4_1, Q8_0, Unpack, Whole};
 use super::{BLOCK, PackedFormat, PackedMatrix};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
@@ -16,8 +16,7 @@ use super::{avx2, avx512};
 use crate::isa::{Isa, available};
 use crate::{
     FEW_ROWS, MatmulPrecision, buffer,
-    isa::{Kernel, vectorized},
-    lanes::lane_sum,
+    isa::vectorized,
     product::{Matrix, product},
 };
 
@@ -28,8 +27,6 @@ const TOGETHER: usize = 4;
 const TASK_BYTES: usize = 1 << 15;
 /// Rows of `W` that are unpacked at a time for a product.
 const PANEL: usize = 48;
-
-type Lanes = [f32; BLOCK];
 
 pub(super) fn linear(x: Tensor<2>, weight: &PackedMatrix, bias: Option<Tensor<1>>) -> Tensor<2> {
     let [rows, d_in] = x.dims();
@@ -132,14 +129,14 @@ fn with_bias(mut y: Vec<f32>, bias: Option<&[f32]>) -> Vec<f32> {
 }
 
 /// Products of all rows of `x` with some rows of the weight.
-struct Part<'a> {
-    x: &'a [f32],
-    rows: usize,
-    d_in: usize,
+pub(super) struct Part<'a> {
+    pub(super) x: &'a [f32],
+    pub(super) rows: usize,
+    pub(super) d_in: usize,
     /// The weight's rows.
-    bytes: &'a [u8],
+    pub(super) bytes: &'a [u8],
     /// `[rows of the weight, rows of x]`.
-    out: &'a mut [f32],
+    pub(super) out: &'a mut [f32],
 }
 
 impl Part<'_> {
@@ -250,42 +247,6 @@ fn together(x: &[f32], d_in: usize) -> impl Iterator<Item = (usize, Rows<'_>)> {
     fours.chain((whole..rows).map(move |at| (at, Rows::One(row(at)))))
 }
 
-/// The weights of a block.
-trait Unpack<const BYTES: usize>: Copy {
-    fn unpack(self, block: &[u8; BYTES]) -> Lanes;
-}
-
-struct Dots<'a, const BYTES: usize, F: Unpack<BYTES>>(Part<'a>, F);
-
-impl<const BYTES: usize, F: Unpack<BYTES>> Kernel for Dots<'_, BYTES, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self(
-            Part {
-                x,
-                rows,
-                d_in,
-                bytes,
-                out,
-            },
-            format,
-        ) = self;
-        let mut line = vec![0.0; d_in];
-        let packed_lines = bytes.chunks_exact(d_in / BLOCK * BYTES);
-        for (out, packed) in out.chunks_exact_mut(rows).zip(packed_lines) {
-            let (numbers, _) = line.as_chunks_mut::<BLOCK>();
-            for (numbers, block) in numbers.iter_mut().zip(packed.as_chunks::<BYTES>().0) {
-                *numbers = format.unpack(block);
-            }
-            for (x, out) in x.chunks_exact(d_in).zip(out) {
-                *out = lane_sum([x, &line], |[a, b]| a * b);
-            }
-        }
-    }
-}
-
 fn unpack_into(bytes: &[u8], out: &mut [f32], format: PackedFormat) {
     match format {
         PackedFormat::F16 => unpack_as(F16, bytes, out),
@@ -324,111 +285,4 @@ where
 #[cfg(target_arch = "x86_64")]
 fn has_f16c() -> bool {
     is_x86_feature_detected!("f16c")
-}
-
-struct Whole<'a, const BYTES: usize, F: Unpack<BYTES>>(&'a [u8], &'a mut [f32], F);
-
-impl<const BYTES: usize, F: Unpack<BYTES>> Kernel for Whole<'_, BYTES, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self(bytes, out, format) = self;
-        let (blocks, _) = bytes.as_chunks::<BYTES>();
-        let (out, _) = out.as_chunks_mut::<BLOCK>();
-        for (out, block) in out.iter_mut().zip(blocks) {
-            *out = format.unpack(block);
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-pub(super) struct F16;
-#[derive(Clone, Copy)]
-pub(super) struct Bf16;
-#[derive(Clone, Copy)]
-#[allow(non_camel_case_types, reason = "the format's name")]
-pub(super) struct Q8_0;
-#[derive(Clone, Copy)]
-#[allow(non_camel_case_types, reason = "the format's name")]
-pub(super) struct Q4_0;
-#[derive(Clone, Copy)]
-#[allow(non_camel_case_types, reason = "the format's name")]
-pub(super) struct Q4_1;
-
-// Plain loops over arrays of constant length: closures and iterators are not always inlined, and what
-// is not keeps the baseline's instructions.
-
-impl Unpack<64> for F16 {
-    #[inline(always)]
-    fn unpack(self, block: &[u8; 64]) -> Lanes {
-        let mut out = [0.0; BLOCK];
-        for i in 0..BLOCK {
-            out[i] = half([block[2 * i], block[2 * i + 1]]);
-        }
-        out
-    }
-}
-
-impl Unpack<64> for Bf16 {
-    #[inline(always)]
-    fn unpack(self, block: &[u8; 64]) -> Lanes {
-        let mut out = [0.0; BLOCK];
-        for i in 0..BLOCK {
-            let bits = u16::from_le_bytes([block[2 * i], block[2 * i + 1]]);
-            out[i] = f32::from_bits(u32::from(bits) << 16);
-        }
-        out
-    }
-}
-
-impl Unpack<34> for Q8_0 {
-    #[inline(always)]
-    fn unpack(self, block: &[u8; 34]) -> Lanes {
-        let scale = half([block[0], block[1]]);
-        let mut out = [0.0; BLOCK];
-        for i in 0..BLOCK {
-            out[i] = f32::from(block[2 + i].cast_signed()) * scale;
-        }
-        out
-    }
-}
-
-impl Unpack<18> for Q4_0 {
-    #[inline(always)]
-    fn unpack(self, block: &[u8; 18]) -> Lanes {
-        let scale = half([block[0], block[1]]);
-        let mut out = [0.0; BLOCK];
-        for i in 0..BLOCK / 2 {
-            let pair = i32::from(block[2 + i]);
-            out[i] = ((pair & 15) - 8) as f32 * scale;
-            out[BLOCK / 2 + i] = ((pair >> 4) - 8) as f32 * scale;
-        }
-        out
-    }
-}
-
-impl Unpack<20> for Q4_1 {
-    #[inline(always)]
-    fn unpack(self, block: &[u8; 20]) -> Lanes {
-        let (scale, least) = (half([block[0], block[1]]), half([block[2], block[3]]));
-        let mut out = [0.0; BLOCK];
-        for i in 0..BLOCK / 2 {
-            let pair = i32::from(block[4 + i]);
-            out[i] = (pair & 15) as f32 * scale + least;
-            out[BLOCK / 2 + i] = (pair >> 4) as f32 * scale + least;
-        }
-        out
-    }
-}
-
-/// The value of a half precision number, without branches, so that it becomes vector code.
-#[inline(always)]
-fn half(bytes: [u8; 2]) -> f32 {
-    let bits = u32::from(u16::from_le_bytes(bytes));
-    let magnitude = (bits & 0x7fff) << 13;
-    // The exponent's bias is 15 there and 127 here; a product sets subnormal numbers right too.
-    let scaled = f32::from_bits(magnitude) * f32::from_bits((127 + 112) << 23);
-    let special = u32::from(magnitude >= 0x0f80_0000).wrapping_neg() & 0x7f80_0000;
-    f32::from_bits(scaled.to_bits() | special | (bits & 0x8000) << 16)
 }
