@@ -1,6 +1,8 @@
 //! Packed weights on flex: sums straight from the blocks for few rows, where reading the weights is
-//! what takes time; for many rows parts of the weights are unpacked for a matrix product.
+//! what takes time; for many rows, parts of the weights are unpacked and become dense.
 #![allow(unsafe_code)] // calls of code for an instruction set
+
+use std::ops::Range;
 
 use burn::{
     backend::{Flex, flex::FlexTensor},
@@ -14,34 +16,31 @@ use super::{BLOCK, PackedFormat, PackedMatrix};
 use super::{avx2, avx512};
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{Isa, available};
-use crate::{
-    FEW_ROWS, MatmulPrecision, buffer,
-    isa::vectorized,
-    product::{Matrix, product},
-};
+use crate::{FEW_ROWS, MatmulPrecision, buffer, isa::vectorized, linear as linear_dense};
 
 /// Rows of `x` that share one reading of a block; their sums stay in registers.
 #[cfg(target_arch = "x86_64")]
 const TOGETHER: usize = 4;
 /// Bytes of packed weights of one task: a few microseconds of reading.
 const TASK_BYTES: usize = 1 << 15;
-/// Rows of `W` that are unpacked at a time for a product.
-const PANEL: usize = 48;
+/// Weights that are unpacked at a time for products with many rows, 32 MiB.
+const UNPACKED_NUMBERS: usize = 1 << 23;
+/// Lines that are multiplied at a time with the widest vectors.
+pub(super) const LINES: usize = 4;
 
 pub(super) fn linear(x: Tensor<2>, weight: &PackedMatrix, bias: Option<Tensor<1>>) -> Tensor<2> {
     let [rows, d_in] = x.dims();
     let d_out = weight.shape[0];
+    if rows > FEW_ROWS {
+        return with_dense(&x, weight, bias);
+    }
     let (x, words) = (buffer::whole(x), words(weight));
     let x = &x.storage::<f32>()[..rows * d_in];
     let bytes = bytes(&words, weight);
     let mut columns = vec![0.0; d_out * rows]; // [d_out, rows]
     if !columns.is_empty() && d_in > 0 {
         let row_bytes = d_in / BLOCK * weight.format.block_bytes();
-        let share = if rows > FEW_ROWS {
-            PANEL
-        } else {
-            (TASK_BYTES / row_bytes).max(1)
-        };
+        let share = (TASK_BYTES / row_bytes).max(1).next_multiple_of(LINES);
         columns
             .par_chunks_mut(share * rows)
             .zip(bytes.par_chunks(share * row_bytes))
@@ -62,15 +61,38 @@ pub(super) fn linear(x: Tensor<2>, weight: &PackedMatrix, bias: Option<Tensor<1>
     buffer::tensor(buffer::from_vec(y, [rows, d_out]))
 }
 
+/// Products of many rows, for which unpacking takes little of the time.
+fn with_dense(x: &Tensor<2>, weight: &PackedMatrix, bias: Option<Tensor<1>>) -> Tensor<2> {
+    let [d_out, d_in] = weight.shape;
+    let lines = (UNPACKED_NUMBERS / d_in.max(1)).max(1);
+    if lines >= d_out {
+        return linear_dense(x.clone(), unpack(weight), bias, MatmulPrecision::F32);
+    }
+    let parts = (0..d_out).step_by(lines).map(|first| {
+        let lines = lines.min(d_out - first);
+        let numbers = unpack_lines(weight, first..first + lines);
+        let bias = bias.clone().map(|bias| bias.narrow(0, first, lines));
+        linear_dense(x.clone(), numbers, bias, MatmulPrecision::F32)
+    });
+    Tensor::cat(parts.collect(), 1)
+}
+
 pub(super) fn unpack(weight: &PackedMatrix) -> Tensor<2> {
-    let words = words(weight);
-    let mut out = vec![0.0; weight.shape[0] * weight.shape[1]];
+    unpack_lines(weight, 0..weight.shape[0])
+}
+
+fn unpack_lines(weight: &PackedMatrix, lines: Range<usize>) -> Tensor<2> {
+    let d_in = weight.shape[1];
     let block_bytes = weight.format.block_bytes();
+    let line_bytes = d_in / BLOCK * block_bytes;
+    let words = words(weight);
+    let bytes = &bytes(&words, weight)[lines.start * line_bytes..lines.end * line_bytes];
+    let mut out = vec![0.0; lines.len() * d_in];
     let blocks = TASK_BYTES / block_bytes;
     out.par_chunks_mut(blocks * BLOCK)
-        .zip(bytes(&words, weight).par_chunks(blocks * block_bytes))
+        .zip(bytes.par_chunks(blocks * block_bytes))
         .for_each(|(out, bytes)| unpack_into(bytes, out, weight.format));
-    buffer::tensor(buffer::from_vec(out, weight.shape))
+    buffer::tensor(buffer::from_vec(out, [lines.len(), d_in]))
 }
 
 pub(super) fn rows(weight: &PackedMatrix, ids: Tensor<2, Int>) -> Tensor<3> {
@@ -141,16 +163,6 @@ pub(super) struct Part<'a> {
 
 impl Part<'_> {
     fn run(self, format: PackedFormat) {
-        if self.rows > FEW_ROWS {
-            let count = self.out.len() / self.rows;
-            let mut panel = vec![0.0; count * self.d_in];
-            unpack_into(self.bytes, &mut panel, format);
-            let weight = Matrix::new(&panel, count, self.d_in, self.d_in);
-            let x = Matrix::new(self.x, self.rows, self.d_in, self.d_in).transposed();
-            let precision = MatmulPrecision::F32;
-            product((self.out, self.rows), false, weight, x, 1.0, precision);
-            return;
-        }
         match format {
             PackedFormat::F16 => self.dots(F16),
             PackedFormat::Bf16 => self.dots(Bf16),
@@ -180,7 +192,6 @@ impl Part<'_> {
     /// For a CPU with AVX-512.
     #[cfg(target_arch = "x86_64")]
     fn dots_avx512<F: avx512::Vectors>(self) {
-        const LINES: usize = avx512::LINES;
         let (rows, line_bytes) = (self.rows, self.d_in / BLOCK * F::BYTES);
         // A few rows of `x` stay in the cache beside the task's lines, all would not.
         for (row, x) in together(self.x, self.d_in) {
