@@ -7,7 +7,7 @@ use serde_json::Value;
 use sinterlm_benches::{decode_cases, run_cases};
 
 fn main() -> Result<()> {
-    run_cases(decode_cases(), print_table)
+    run_cases(decode_cases()?, print_table)
 }
 
 fn print_table(results: &[Value]) {

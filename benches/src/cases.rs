@@ -2,6 +2,7 @@
 //! calls itself.
 #![allow(clippy::print_stdout, reason = "a bench reports on stdout")]
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -23,8 +24,19 @@ pub trait Case: Sync {
         false
     }
 
+    /// Makes the file that the case reads, where it needs one that is not there yet.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    fn prepare(&self) -> Result<Option<PathBuf>> {
+        Ok(None)
+    }
+
     /// Its result; timed `runs` times, or as often as [`timings`](crate::timings) does.
-    fn measure(&self, runs: Option<usize>) -> Value;
+    ///
+    /// # Errors
+    /// Where a file that it needs cannot be read.
+    fn measure(&self, runs: Option<usize>) -> Result<Value>;
 }
 
 /// The main function of a bench: a JSON line for each case that the command line asks for, then
@@ -40,7 +52,10 @@ pub fn run_cases<C: Case>(mut cases: Vec<C>, print_table: impl FnOnce(&[Value]))
         let case = cases.iter().find(|case| case.id() == id);
         let case = case.context("no such case")?;
         let runs = option("steps").map(|count| count.parse()).transpose()?;
-        println!("{}", run_on_pool(None, || case.measure(runs)));
+        let made = case.prepare()?;
+        let result = run_on_pool(None, || case.measure(runs));
+        remove(made)?;
+        println!("{}", result?);
         return Ok(());
     }
     cases.retain(|case| is_named(&case.id()) || (is_selected(&case.id()) && !case.is_extra()));
@@ -50,7 +65,10 @@ pub fn run_cases<C: Case>(mut cases: Vec<C>, print_table: impl FnOnce(&[Value]))
     }
     let mut results = Vec::new();
     for case in &cases {
-        let line = in_child(&case.id())?;
+        let made = case.prepare()?;
+        let line = in_child(&case.id());
+        remove(made)?;
+        let line = line?;
         println!("{line}");
         results.push(serde_json::from_str(&line)?);
     }
@@ -58,6 +76,10 @@ pub fn run_cases<C: Case>(mut cases: Vec<C>, print_table: impl FnOnce(&[Value]))
         print_table(&results);
     }
     Ok(())
+}
+
+fn remove(file: Option<PathBuf>) -> Result<()> {
+    Ok(file.map_or(Ok(()), std::fs::remove_file)?)
 }
 
 /// Runs one case in a process of its own and returns the line that it prints.

@@ -16,7 +16,7 @@ mod timing;
 
 pub use arguments::{is_named, is_selected, option};
 pub use cases::{Case, run_cases};
-pub use decode::{DecodeCase, decode_cases, stream_bandwidth};
+pub use decode::{CaseWeights, DecodeCase, decode_cases, stream_bandwidth};
 pub use ops::{Op, kernel_ops, step_ops};
 pub use peak::product_peak;
 pub use steps::{StepCase, reference_model, step_cases};

@@ -1,5 +1,6 @@
 //! Whole training steps: which are measured, what they are called, and how one is set up.
 
+use anyhow::Result;
 use serde_json::{Value, json};
 use sinterlm::burn::tensor::{Device, Tensor};
 use sinterlm::config::{KeyRng, Seed};
@@ -240,14 +241,14 @@ impl Case for StepCase {
         [self.rows, self.seq] == [2, 1024] || ([self.rows, self.seq] == [4, 512] && bf16)
     }
 
-    fn measure(&self, runs: Option<usize>) -> Value {
+    fn measure(&self, runs: Option<usize>) -> Result<Value> {
         let mut step = self.start();
         let step_seconds = timings(runs, &mut *step);
         drop(step);
         let peak_memory = peak_memory_bytes(); // before the products below, which need some too
         let product_peak = product_peak(&Device::flex());
         let seconds = median(&step_seconds);
-        json!({
+        Ok(json!({
             "bench": self.id(),
             "median_seconds": seconds,
             "step_seconds": step_seconds,
@@ -258,7 +259,7 @@ impl Case for StepCase {
             "share_of_product_peak": self.flops() / seconds / product_peak,
             "peak_memory_bytes": peak_memory,
             "estimated_memory_bytes": self.estimated_memory(),
-        })
+        }))
     }
 }
 

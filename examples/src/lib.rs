@@ -18,6 +18,7 @@ mod sampling;
 mod session;
 mod text_model;
 mod weights;
+mod weights_choice;
 
 pub use continuing::{Continuing, Method, Weights, continue_texts, generated, read_stdin};
 pub use conversation::Conversation;
@@ -31,4 +32,5 @@ pub use printer::Printer;
 pub use sampling::{OverflowChoice, Sampling};
 pub use session::Session;
 pub use text_model::TextModel;
-pub use weights::{WeightsChoice, find_weights};
+pub use weights::find_weights;
+pub use weights_choice::WeightsChoice;

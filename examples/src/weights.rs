@@ -4,38 +4,16 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use sinterlm::burn::module::Module;
-use sinterlm::burn::tensor::{DType, Device};
+use sinterlm::burn::tensor::Device;
 use sinterlm::data::{Hub, HubModel, Tokenizer, TokenizerConfig};
 use sinterlm::eval::{PROBE_TEXT, load_probe};
-use sinterlm::kernels::Route;
-use sinterlm::model::{Gpt, WeightsAs, find_model, read_config};
+use sinterlm::model::{Gpt, find_model, read_config};
 use sinterlm::recipes::PretrainConfig;
 use sinterlm::trainer::Checkpoint;
 
 use crate::exit::say;
-
-/// `--weights`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum WeightsChoice {
-    /// As f32 numbers.
-    F32,
-    /// As the file stores them.
-    Stored,
-}
-
-impl WeightsChoice {
-    /// The choice made, or the faster one: on the CPU products read stored weights in place, on other
-    /// devices they would be unpacked each time.
-    pub fn on(choice: Option<Self>, device: &Device) -> WeightsAs {
-        match (choice, Route::of(device, DType::F32)) {
-            (Some(Self::F32), _) | (None, Route::Composed) => WeightsAs::F32,
-            (Some(Self::Stored), _) | (None, Route::Native) => WeightsAs::Stored,
-        }
-    }
-}
 
 /// The model folder or file that `path` means: on this machine, or on the Hub, as `owner/name` or
 /// `hub:owner/name[@revision][/FILE.gguf]`. A checkpoint is held against its manifest.

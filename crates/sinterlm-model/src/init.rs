@@ -63,6 +63,7 @@ impl ParamSpec {
 
 /// The values of a parameter.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one at a time")]
 pub(crate) enum Values {
     /// Of the parameter's shape, f32.
     Numbers(TensorData),

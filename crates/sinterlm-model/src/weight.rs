@@ -13,6 +13,7 @@ use sinterlm_kernels::{MatmulPrecision, PackedMatrix, linear, packed_linear};
 /// numbers as f32, so that saving and comparing need nothing special, and mappers and `train` leave a
 /// dense matrix.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a model has some hundred")]
 pub enum Weight {
     /// Numbers, trainable.
     Dense(Param<Tensor<2>>),

@@ -14,7 +14,7 @@ use std::arch::x86_64::{
 
 use super::{
     BLOCK,
-    native::{Bf16, F16, Q4_0, Q4_1, Q8_0},
+    portable::{Bf16, F16, Q4_0, Q4_1, Q8_0},
 };
 
 // Loops and functions in place of closures: a closure that is not inlined would be compiled without
@@ -44,10 +44,10 @@ pub(super) unsafe fn dots<F: Vectors, const R: usize>(x: [&[f32]; R], line: &[u8
         // SAFETY: the line holds this block.
         let weights = unsafe { F::weights(line.as_ptr().add(block * F::BYTES)) };
         for row in 0..R {
-            for part in 0..4 {
+            for (part, weights) in weights.into_iter().enumerate() {
                 // SAFETY: the row holds the block's 32 numbers.
                 let x = unsafe { _mm256_loadu_ps(x[row].as_ptr().add(block * BLOCK + 8 * part)) };
-                sums[row][part % 2] = _mm256_fmadd_ps(x, weights[part], sums[row][part % 2]);
+                sums[row][part % 2] = _mm256_fmadd_ps(x, weights, sums[row][part % 2]);
             }
         }
     }
@@ -70,9 +70,9 @@ pub(super) unsafe fn unpack<F: Vectors>(blocks: &[u8], out: &mut [f32]) {
     for (at, out) in out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
         // SAFETY: there is a block for it.
         let weights = unsafe { F::weights(blocks.as_ptr().add(at * F::BYTES)) };
-        for part in 0..4 {
+        for (part, weights) in weights.into_iter().enumerate() {
             // SAFETY: the four parts fill 32 numbers.
-            unsafe { _mm256_storeu_ps(out.as_mut_ptr().add(8 * part), weights[part]) };
+            unsafe { _mm256_storeu_ps(out.as_mut_ptr().add(8 * part), weights) };
         }
     }
 }
@@ -83,10 +83,9 @@ impl Vectors for F16 {
     #[inline(always)]
     unsafe fn weights(block: *const u8) -> [__m256; 4] {
         let mut weights = [zero(); 4];
-        for part in 0..4 {
+        for (part, weights) in weights.iter_mut().enumerate() {
             // SAFETY: within the block.
-            weights[part] =
-                unsafe { _mm256_cvtph_ps(_mm_loadu_si128(block.add(16 * part).cast())) };
+            *weights = unsafe { _mm256_cvtph_ps(_mm_loadu_si128(block.add(16 * part).cast())) };
         }
         weights
     }
@@ -98,9 +97,9 @@ impl Vectors for Bf16 {
     #[inline(always)]
     unsafe fn weights(block: *const u8) -> [__m256; 4] {
         let mut weights = [zero(); 4];
-        for part in 0..4 {
+        for (part, weights) in weights.iter_mut().enumerate() {
             // SAFETY: within the block.
-            weights[part] = unsafe {
+            *weights = unsafe {
                 let halves = _mm_loadu_si128(block.add(16 * part).cast());
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
             };
@@ -118,10 +117,10 @@ impl Vectors for Q8_0 {
         unsafe {
             let scale = half(block);
             let mut weights = [scale; 4];
-            for part in 0..4 {
+            for (part, weights) in weights.iter_mut().enumerate() {
                 let codes = _mm_loadl_epi64(block.add(2 + 8 * part).cast());
                 let codes = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes));
-                weights[part] = _mm256_mul_ps(codes, scale);
+                *weights = _mm256_mul_ps(codes, scale);
             }
             weights
         }
@@ -138,8 +137,8 @@ impl Vectors for Q4_0 {
             let scale = half(block);
             let middle = _mm256_set1_ps(8.0);
             let mut weights = codes(block.add(2));
-            for part in 0..4 {
-                weights[part] = _mm256_mul_ps(_mm256_sub_ps(weights[part], middle), scale);
+            for weight in &mut weights {
+                *weight = _mm256_mul_ps(_mm256_sub_ps(*weight, middle), scale);
             }
             weights
         }
@@ -155,8 +154,8 @@ impl Vectors for Q4_1 {
         unsafe {
             let (scale, least) = (half(block), half(block.add(2)));
             let mut weights = codes(block.add(4));
-            for part in 0..4 {
-                weights[part] = _mm256_fmadd_ps(weights[part], scale, least);
+            for weight in &mut weights {
+                *weight = _mm256_fmadd_ps(*weight, scale, least);
             }
             weights
         }

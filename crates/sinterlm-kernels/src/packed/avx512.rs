@@ -13,14 +13,12 @@ use std::arch::x86_64::{
 
 use super::{
     BLOCK,
-    native::{Bf16, F16, Q4_0, Q4_1, Q8_0},
+    native::LINES,
+    portable::{Bf16, F16, Q4_0, Q4_1, Q8_0},
 };
 
 // Functions in place of closures: a closure that is not inlined would be compiled without the
 // instructions, and each intrinsic become a call.
-
-/// Lines that are multiplied at a time.
-pub(super) const LINES: usize = 4;
 
 /// A format whose blocks can be made two vectors of 16 weights.
 pub(super) trait Vectors {

@@ -8,6 +8,8 @@ mod avx2;
 mod avx512;
 #[cfg(feature = "flex")]
 mod native;
+#[cfg(feature = "flex")]
+mod portable;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 

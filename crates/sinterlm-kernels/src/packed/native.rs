@@ -1,7 +1,8 @@
 //! Packed weights on flex: sums straight from the blocks for few rows, where reading the weights is
-//! what takes time; for many rows parts of the weights are unpacked for a matrix product.
+//! what takes time; for many rows, parts of the weights are unpacked and become dense.
 #![allow(unsafe_code)] // calls of code for an instruction set
-#![allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
+
+use std::ops::Range;
 
 use burn::{
     backend::{Flex, flex::FlexTensor},
@@ -9,42 +10,37 @@ use burn::{
 };
 use rayon::prelude::*;
 
+use super::portable::{Bf16, Dots, F16, Q4_0, Q4_1, Q8_0, Unpack, Whole};
 use super::{BLOCK, PackedFormat, PackedMatrix};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{Isa, available};
-use crate::{
-    FEW_ROWS, MatmulPrecision, buffer,
-    isa::{Kernel, vectorized},
-    lanes::lane_sum,
-    product::{Matrix, product},
-};
+use crate::{FEW_ROWS, MatmulPrecision, buffer, isa::vectorized, linear as linear_dense};
 
 /// Rows of `x` that share one reading of a block; their sums stay in registers.
 #[cfg(target_arch = "x86_64")]
 const TOGETHER: usize = 4;
 /// Bytes of packed weights of one task: a few microseconds of reading.
 const TASK_BYTES: usize = 1 << 15;
-/// Rows of `W` that are unpacked at a time for a product.
-const PANEL: usize = 48;
-
-type Lanes = [f32; BLOCK];
+/// Weights that are unpacked at a time for products with many rows, 32 MiB.
+const UNPACKED_NUMBERS: usize = 1 << 23;
+/// Lines that are multiplied at a time with the widest vectors.
+pub(super) const LINES: usize = 4;
 
 pub(super) fn linear(x: Tensor<2>, weight: &PackedMatrix, bias: Option<Tensor<1>>) -> Tensor<2> {
     let [rows, d_in] = x.dims();
     let d_out = weight.shape[0];
+    if rows > FEW_ROWS {
+        return with_dense(&x, weight, bias);
+    }
     let (x, words) = (buffer::whole(x), words(weight));
     let x = &x.storage::<f32>()[..rows * d_in];
     let bytes = bytes(&words, weight);
     let mut columns = vec![0.0; d_out * rows]; // [d_out, rows]
     if !columns.is_empty() && d_in > 0 {
         let row_bytes = d_in / BLOCK * weight.format.block_bytes();
-        let share = if rows > FEW_ROWS {
-            PANEL
-        } else {
-            (TASK_BYTES / row_bytes).max(1)
-        };
+        let share = (TASK_BYTES / row_bytes).max(1).next_multiple_of(LINES);
         columns
             .par_chunks_mut(share * rows)
             .zip(bytes.par_chunks(share * row_bytes))
@@ -65,15 +61,38 @@ pub(super) fn linear(x: Tensor<2>, weight: &PackedMatrix, bias: Option<Tensor<1>
     buffer::tensor(buffer::from_vec(y, [rows, d_out]))
 }
 
+/// Products of many rows, for which unpacking takes little of the time.
+fn with_dense(x: &Tensor<2>, weight: &PackedMatrix, bias: Option<Tensor<1>>) -> Tensor<2> {
+    let [d_out, d_in] = weight.shape;
+    let lines = (UNPACKED_NUMBERS / d_in.max(1)).max(1);
+    if lines >= d_out {
+        return linear_dense(x.clone(), unpack(weight), bias, MatmulPrecision::F32);
+    }
+    let parts = (0..d_out).step_by(lines).map(|first| {
+        let lines = lines.min(d_out - first);
+        let numbers = unpack_lines(weight, first..first + lines);
+        let bias = bias.clone().map(|bias| bias.narrow(0, first, lines));
+        linear_dense(x.clone(), numbers, bias, MatmulPrecision::F32)
+    });
+    Tensor::cat(parts.collect(), 1)
+}
+
 pub(super) fn unpack(weight: &PackedMatrix) -> Tensor<2> {
-    let words = words(weight);
-    let mut out = vec![0.0; weight.shape[0] * weight.shape[1]];
+    unpack_lines(weight, 0..weight.shape[0])
+}
+
+fn unpack_lines(weight: &PackedMatrix, lines: Range<usize>) -> Tensor<2> {
+    let d_in = weight.shape[1];
     let block_bytes = weight.format.block_bytes();
+    let line_bytes = d_in / BLOCK * block_bytes;
+    let words = words(weight);
+    let bytes = &bytes(&words, weight)[lines.start * line_bytes..lines.end * line_bytes];
+    let mut out = vec![0.0; lines.len() * d_in];
     let blocks = TASK_BYTES / block_bytes;
     out.par_chunks_mut(blocks * BLOCK)
-        .zip(bytes(&words, weight).par_chunks(blocks * block_bytes))
+        .zip(bytes.par_chunks(blocks * block_bytes))
         .for_each(|(out, bytes)| unpack_into(bytes, out, weight.format));
-    buffer::tensor(buffer::from_vec(out, weight.shape))
+    buffer::tensor(buffer::from_vec(out, [lines.len(), d_in]))
 }
 
 pub(super) fn rows(weight: &PackedMatrix, ids: Tensor<2, Int>) -> Tensor<3> {
@@ -132,28 +151,18 @@ fn with_bias(mut y: Vec<f32>, bias: Option<&[f32]>) -> Vec<f32> {
 }
 
 /// Products of all rows of `x` with some rows of the weight.
-struct Part<'a> {
-    x: &'a [f32],
-    rows: usize,
-    d_in: usize,
+pub(super) struct Part<'a> {
+    pub(super) x: &'a [f32],
+    pub(super) rows: usize,
+    pub(super) d_in: usize,
     /// The weight's rows.
-    bytes: &'a [u8],
+    pub(super) bytes: &'a [u8],
     /// `[rows of the weight, rows of x]`.
-    out: &'a mut [f32],
+    pub(super) out: &'a mut [f32],
 }
 
 impl Part<'_> {
     fn run(self, format: PackedFormat) {
-        if self.rows > FEW_ROWS {
-            let count = self.out.len() / self.rows;
-            let mut panel = vec![0.0; count * self.d_in];
-            unpack_into(self.bytes, &mut panel, format);
-            let weight = Matrix::new(&panel, count, self.d_in, self.d_in);
-            let x = Matrix::new(self.x, self.rows, self.d_in, self.d_in).transposed();
-            let precision = MatmulPrecision::F32;
-            product((self.out, self.rows), false, weight, x, 1.0, precision);
-            return;
-        }
         match format {
             PackedFormat::F16 => self.dots(F16),
             PackedFormat::Bf16 => self.dots(Bf16),
@@ -183,7 +192,6 @@ impl Part<'_> {
     /// For a CPU with AVX-512.
     #[cfg(target_arch = "x86_64")]
     fn dots_avx512<F: avx512::Vectors>(self) {
-        const LINES: usize = avx512::LINES;
         let (rows, line_bytes) = (self.rows, self.d_in / BLOCK * F::BYTES);
         // A few rows of `x` stay in the cache beside the task's lines, all would not.
         for (row, x) in together(self.x, self.d_in) {
@@ -250,42 +258,6 @@ fn together(x: &[f32], d_in: usize) -> impl Iterator<Item = (usize, Rows<'_>)> {
     fours.chain((whole..rows).map(move |at| (at, Rows::One(row(at)))))
 }
 
-/// The weights of a block.
-trait Unpack<const BYTES: usize>: Copy {
-    fn unpack(self, block: &[u8; BYTES]) -> Lanes;
-}
-
-struct Dots<'a, const BYTES: usize, F: Unpack<BYTES>>(Part<'a>, F);
-
-impl<const BYTES: usize, F: Unpack<BYTES>> Kernel for Dots<'_, BYTES, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self(
-            Part {
-                x,
-                rows,
-                d_in,
-                bytes,
-                out,
-            },
-            format,
-        ) = self;
-        let mut line = vec![0.0; d_in];
-        let packed_lines = bytes.chunks_exact(d_in / BLOCK * BYTES);
-        for (out, packed) in out.chunks_exact_mut(rows).zip(packed_lines) {
-            let (numbers, _) = line.as_chunks_mut::<BLOCK>();
-            for (numbers, block) in numbers.iter_mut().zip(packed.as_chunks::<BYTES>().0) {
-                *numbers = format.unpack(block);
-            }
-            for (x, out) in x.chunks_exact(d_in).zip(out) {
-                *out = lane_sum([x, &line], |[a, b]| a * b);
-            }
-        }
-    }
-}
-
 fn unpack_into(bytes: &[u8], out: &mut [f32], format: PackedFormat) {
     match format {
         PackedFormat::F16 => unpack_as(F16, bytes, out),
@@ -324,111 +296,4 @@ where
 #[cfg(target_arch = "x86_64")]
 fn has_f16c() -> bool {
     is_x86_feature_detected!("f16c")
-}
-
-struct Whole<'a, const BYTES: usize, F: Unpack<BYTES>>(&'a [u8], &'a mut [f32], F);
-
-impl<const BYTES: usize, F: Unpack<BYTES>> Kernel for Whole<'_, BYTES, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self(bytes, out, format) = self;
-        let (blocks, _) = bytes.as_chunks::<BYTES>();
-        let (out, _) = out.as_chunks_mut::<BLOCK>();
-        for (out, block) in out.iter_mut().zip(blocks) {
-            *out = format.unpack(block);
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-pub(super) struct F16;
-#[derive(Clone, Copy)]
-pub(super) struct Bf16;
-#[derive(Clone, Copy)]
-#[allow(non_camel_case_types, reason = "the format's name")]
-pub(super) struct Q8_0;
-#[derive(Clone, Copy)]
-#[allow(non_camel_case_types, reason = "the format's name")]
-pub(super) struct Q4_0;
-#[derive(Clone, Copy)]
-#[allow(non_camel_case_types, reason = "the format's name")]
-pub(super) struct Q4_1;
-
-// Plain loops over arrays of constant length: closures and iterators are not always inlined, and what
-// is not keeps the baseline's instructions.
-
-impl Unpack<64> for F16 {
-    #[inline(always)]
-    fn unpack(self, block: &[u8; 64]) -> Lanes {
-        let mut out = [0.0; BLOCK];
-        for i in 0..BLOCK {
-            out[i] = half([block[2 * i], block[2 * i + 1]]);
-        }
-        out
-    }
-}
-
-impl Unpack<64> for Bf16 {
-    #[inline(always)]
-    fn unpack(self, block: &[u8; 64]) -> Lanes {
-        let mut out = [0.0; BLOCK];
-        for i in 0..BLOCK {
-            let bits = u16::from_le_bytes([block[2 * i], block[2 * i + 1]]);
-            out[i] = f32::from_bits(u32::from(bits) << 16);
-        }
-        out
-    }
-}
-
-impl Unpack<34> for Q8_0 {
-    #[inline(always)]
-    fn unpack(self, block: &[u8; 34]) -> Lanes {
-        let scale = half([block[0], block[1]]);
-        let mut out = [0.0; BLOCK];
-        for i in 0..BLOCK {
-            out[i] = f32::from(block[2 + i].cast_signed()) * scale;
-        }
-        out
-    }
-}
-
-impl Unpack<18> for Q4_0 {
-    #[inline(always)]
-    fn unpack(self, block: &[u8; 18]) -> Lanes {
-        let scale = half([block[0], block[1]]);
-        let mut out = [0.0; BLOCK];
-        for i in 0..BLOCK / 2 {
-            let pair = i32::from(block[2 + i]);
-            out[i] = ((pair & 15) - 8) as f32 * scale;
-            out[BLOCK / 2 + i] = ((pair >> 4) - 8) as f32 * scale;
-        }
-        out
-    }
-}
-
-impl Unpack<20> for Q4_1 {
-    #[inline(always)]
-    fn unpack(self, block: &[u8; 20]) -> Lanes {
-        let (scale, least) = (half([block[0], block[1]]), half([block[2], block[3]]));
-        let mut out = [0.0; BLOCK];
-        for i in 0..BLOCK / 2 {
-            let pair = i32::from(block[4 + i]);
-            out[i] = (pair & 15) as f32 * scale + least;
-            out[BLOCK / 2 + i] = (pair >> 4) as f32 * scale + least;
-        }
-        out
-    }
-}
-
-/// The value of a half precision number, without branches, so that it becomes vector code.
-#[inline(always)]
-fn half(bytes: [u8; 2]) -> f32 {
-    let bits = u32::from(u16::from_le_bytes(bytes));
-    let magnitude = (bits & 0x7fff) << 13;
-    // The exponent's bias is 15 there and 127 here; a product sets subnormal numbers right too.
-    let scaled = f32::from_bits(magnitude) * f32::from_bits((127 + 112) << 23);
-    let special = u32::from(magnitude >= 0x0f80_0000).wrapping_neg() & 0x7f80_0000;
-    f32::from_bits(scaled.to_bits() | special | (bits & 0x8000) << 16)
 }

@@ -97,6 +97,17 @@ fn a_product_is_that_with_the_unpacked_weight() {
 }
 
 #[test]
+fn a_large_weight_is_unpacked_in_parts() {
+    let weight = matrix(PackedFormat::Q4_0, [18_000, 480], 2);
+    let device = Device::flex();
+    let x = fill([66, 480], 3, &device, DType::F32);
+    let bias = fill([18_000], 4, &device, DType::F32);
+    let found = packed_linear(x.clone(), &weight, Some(bias.clone()));
+    let expected = linear(x, weight.unpack(), Some(bias), MatmulPrecision::F32);
+    assert_close("y", &values(found), &values(expected), 1e-5);
+}
+
+#[test]
 fn a_row_does_not_depend_on_the_others_or_on_threads() {
     let weight = matrix(PackedFormat::Q4_1, [300, 576], 5);
     let x = fill([9, 576], 6, &Device::flex(), DType::F32);

@@ -91,7 +91,7 @@ fn packed(
     let file = bytes::Bytes::from_owner(stored.bytes);
     let part = form.rows(&file, rows, row_bytes);
     // Tensors of words can't begin or end between words; GGUF files begin all tensors at one.
-    let in_words = part.len().is_multiple_of(4) && part.as_ptr().cast::<i32>().is_aligned();
+    let in_words = part.len().is_multiple_of(4) && part.as_ptr().addr().is_multiple_of(4);
     match part {
         Cow::Borrowed(part) if in_words && cfg!(target_endian = "little") => {
             report.mapped_bytes += part.len();

@@ -3,9 +3,10 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use sinterlm_config::Seed;
 use sinterlm_formats::{BlockType, Dtype, GgufMetadata, TensorType};
+use sinterlm_kernels::{CrossEntropyOptions, linear_logprobs};
 use sinterlm_model::{
     CausalLm, ForwardCtx, Gpt, GptConfig, LoadOptions, LoadReport, ModelError, Request,
     SampleConfig, TokenBatch, WeightsAs, generate, load_model, load_model_with, named_values,
@@ -69,6 +70,18 @@ fn all_logits(model: &Gpt, batches: usize) -> Vec<f32> {
     logits.into_data().try_into_vec().unwrap()
 }
 
+/// As losses compute them: of the head, with no logits.
+fn logprobs(model: &Gpt) -> Vec<f32> {
+    let device = Device::flex();
+    let ids: Vec<u32> = (0..20).map(|i| i * 7 % 50).collect();
+    let tokens = TokenBatch::dense(&ids, 1, &device);
+    let hidden: Tensor<3> = model.hidden(&tokens, &ForwardCtx::default(), None);
+    let targets = Tensor::<1, Int>::arange(0..20, &device);
+    let (weight, options) = (model.head().weight.val(), CrossEntropyOptions::default());
+    let found = linear_logprobs(hidden.squeeze_dim(0), weight, targets, &options);
+    found.into_data().try_into_vec().unwrap()
+}
+
 fn greedy(model: &Gpt, prompt: &[u32], tokens: usize) -> Vec<u32> {
     let request = Request {
         prompt: prompt.to_vec(),
@@ -104,6 +117,8 @@ fn a_packed_decoder_computes_what_its_numbers_do() {
                 let [found, exact] = [&packed, &dense].map(|model| all_logits(model, batches));
                 assert_close(&found, &exact, SINGLE_OP_F32, &name);
             }
+            let [found, exact] = [&packed, &dense].map(logprobs);
+            assert_close(&found, &exact, SINGLE_OP_F32, &name);
             let texts = [&dense, &packed].map(|model| greedy(model, &[5, 3], 20));
             assert_eq!(texts[0], texts[1], "{name}");
             assert_eq!(named_values(&packed), named_values(&dense), "{name}");
