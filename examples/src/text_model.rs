@@ -37,7 +37,7 @@ impl TextModel {
             None if path.is_file() => Some(WeightFile::open(path)?),
             _ => None,
         };
-        let (read, marks, template, is_published);
+        let (read, marks, mut template, is_published);
         if let Some(WeightFile::Gguf(file)) = &own {
             read = Tokenizer::from_gguf(file)?;
             marks = TextMarks::from_gguf(file)?;
@@ -57,6 +57,18 @@ impl TextModel {
             marks = TextMarks::from_folder(folder, &read, &read_end_ids(path)?)?;
             template = ChatTemplate::from_folder(folder)?;
             is_published = has_text_files(folder);
+        }
+        if let Some(template) = &mut template {
+            // A folder of ours names no marks; what is written from it will.
+            for (name, id) in [("bos_token", marks.bos), ("eos_token", marks.eos)] {
+                if let Some(id) = id {
+                    let text = || read.decode(&[id]).into();
+                    template
+                        .variables
+                        .entry(name.to_owned())
+                        .or_insert_with(text);
+                }
+            }
         }
         let model = load_model(path, device)?;
         let (knows, holds) = (read.vocab_size(), model.config().vocab_size);

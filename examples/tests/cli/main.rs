@@ -5,6 +5,7 @@
 mod bad_input;
 mod continued;
 mod damage;
+mod exporting;
 mod faults;
 mod generation;
 mod harness;
