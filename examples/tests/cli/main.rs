@@ -8,6 +8,7 @@ mod damage;
 mod faults;
 mod generation;
 mod harness;
+mod other_files;
 mod poison;
 mod runs;
 mod watching;
