@@ -3,8 +3,31 @@
 #![allow(clippy::unwrap_used, reason = "unwrap is for tests")]
 
 use proptest::prelude::*;
-use sinterlm_data::{ChatMessage, ChatTemplate, DataError, TextMarks, Tokenizer};
+use serde::Deserialize;
+use sinterlm_data::{ChatMessage, ChatTemplate, DataError, TextMarks, TextStream, Tokenizer};
 use sinterlm_formats::{GgufFile, GgufMetadata, GgufValue, write_gguf};
+
+#[derive(Deserialize)]
+struct Case {
+    text: String,
+    ids: Vec<u32>,
+}
+
+/// `fixtures/smollm2_ids.json`: ids by llama.cpp.
+#[derive(Deserialize)]
+struct Published {
+    cases: Vec<Case>,
+    with_special: Case,
+}
+
+/// `fixtures/sentencepiece.json`: a vocabulary, and ids by `sentencepiece` and llama.cpp.
+#[derive(Deserialize)]
+struct Pieces {
+    tokens: Vec<String>,
+    scores: Vec<f32>,
+    kinds: Vec<i32>,
+    cases: Vec<Case>,
+}
 
 const TEXTS: [&str; 8] = [
     "Once upon a time, there was a little girl.",
@@ -81,6 +104,121 @@ fn gpt2_comes_back_from_a_gguf() {
     }
     let error = gpt2.to_gguf(&marks, 50_000).unwrap_err().to_string();
     assert!(error.contains("50257 tokens, the model 50000"), "{error}");
+}
+
+/// The ids are llama.cpp's, see `fixtures/gen_tokenizers.py`.
+#[test]
+fn the_published_smollm2_encodes_as_in_llama_cpp() {
+    let Some(path) = std::env::var_os("SINTERLM_SMOLLM2") else {
+        eprintln!("skipped: set SINTERLM_SMOLLM2 to the GGUF of SmolLM2-135M-Instruct in Q4_1");
+        return;
+    };
+    let published: Published =
+        serde_json::from_str(include_str!("../fixtures/smollm2_ids.json")).unwrap();
+    let file = GgufFile::open(path).unwrap();
+    let tokenizer = Tokenizer::from_gguf(&file).unwrap();
+    let marks = TextMarks::from_gguf(&file).unwrap();
+    assert_eq!(
+        (marks.bos, marks.eos, marks.add_bos),
+        (Some(1), Some(2), false)
+    );
+    let again = Tokenizer::from_gguf(&self::file(&tokenizer.to_gguf(&marks, 49_152).unwrap()));
+    for tokenizer in [&tokenizer, &again.unwrap()] {
+        for Case { text, ids } in &published.cases {
+            assert_eq!(tokenizer.encode(text), *ids, "{text:?}");
+            assert_eq!(tokenizer.decode(ids), *text);
+        }
+        let Case { text, ids } = &published.with_special;
+        assert_eq!(tokenizer.encode_with_special(text), *ids);
+    }
+    let template = ChatTemplate::from_gguf(&file).unwrap().unwrap();
+    let chat = [ChatMessage::new("user", "Hi <b>there</b>!")];
+    let chat = template.encode(&chat, true, &tokenizer).unwrap();
+    assert!(
+        chat.text.ends_with(&published.with_special.text),
+        "{}",
+        chat.text
+    );
+    assert!(chat.ids.ends_with(&published.with_special.ids));
+}
+
+/// A file with the vocabulary of `fixtures/sentencepiece.json`, and what encodes to what.
+fn pieces() -> (GgufFile, Vec<Case>) {
+    let pieces: Pieces =
+        serde_json::from_str(include_str!("../fixtures/sentencepiece.json")).unwrap();
+    let mut metadata = GgufMetadata::new();
+    for (key, value) in [
+        ("model", GgufValue::from("llama")),
+        ("tokens", pieces.tokens.into()),
+        ("scores", pieces.scores.into()),
+        ("token_type", pieces.kinds.into()),
+    ] {
+        metadata.insert(format!("tokenizer.ggml.{key}"), value);
+    }
+    (file(&metadata), pieces.cases)
+}
+
+#[test]
+fn pieces_with_scores_encode_as_in_sentencepiece() {
+    let (read, cases) = pieces();
+    let tokenizer = Tokenizer::from_gguf(&read).unwrap();
+    let marks = TextMarks::from_gguf(&read).unwrap();
+    let back = Tokenizer::from_gguf(&file(&tokenizer.to_gguf(&marks, 480).unwrap())).unwrap();
+    for tokenizer in [&tokenizer, &back] {
+        assert_eq!((tokenizer.vocab_size(), tokenizer.end_of_text()), (480, 2));
+        for Case { text, ids } in &cases {
+            assert_eq!(tokenizer.encode(text), *ids, "{text:?}");
+            let begun = [&[1], ids.as_slice()].concat();
+            assert_eq!(tokenizer.encode_with_template(text), begun, "{text:?}");
+            // `▁` stands for a space and cannot stand for itself.
+            assert_eq!(tokenizer.decode(ids), text.replace('▁', " "));
+            for at in 0..ids.len() {
+                let text = in_two_parts(tokenizer, ids, at);
+                assert_eq!(text, tokenizer.decode(ids), "{at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_marks_of_a_folder_are_those_that_its_files_name() {
+    let tokenizer = Tokenizer::from_gguf(&pieces().0).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let marks = || TextMarks::from_folder(folder.path(), &tokenizer, &[2, 7]);
+    assert_eq!(marks().unwrap(), TextMarks::of_training(&tokenizer));
+    let path = folder.path().join("tokenizer_config.json");
+    let config = r#"{"bos_token": "<s>", "eos_token": {"content": "</s>"}, "unk_token": "<unk>"}"#;
+    std::fs::write(&path, config).unwrap();
+    let expected = TextMarks {
+        bos: Some(1),
+        eos: Some(2),
+        eot: Some(7),
+        unknown: Some(0),
+        padding: None,
+        add_bos: true,
+        add_eos: false,
+    };
+    assert_eq!(marks().unwrap(), expected);
+    std::fs::write(&path, "{").unwrap();
+    let error = marks().unwrap_err().to_string();
+    assert!(
+        error.contains("tokenizer_config.json: is no JSON"),
+        "{error}"
+    );
+}
+
+/// The text of `ids`, the first `at` of them as a prompt, whose last character may be cut.
+fn in_two_parts(tokenizer: &Tokenizer, ids: &[u32], at: usize) -> String {
+    let (prompt, rest) = ids.split_at(at);
+    let is_cut = |prompt: &[u32]| tokenizer.decode(prompt).ends_with('\u{fffd}');
+    if is_cut(prompt) {
+        return tokenizer.decode(ids);
+    }
+    let begun = [&[1], prompt].concat();
+    let mut stream = TextStream::new(tokenizer).after(&begun);
+    let mut text = tokenizer.decode(prompt);
+    text.extend(rest.iter().map(|id| stream.push(*id)));
+    text + &stream.finish()
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod exporting;
 mod faults;
 mod generation;
 mod harness;
+mod other_files;
 mod poison;
 mod runs;
 mod watching;
