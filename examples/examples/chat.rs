@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use sinterlm::data::{ChatMessage, ChatTemplate};
+use sinterlm::data::ChatMessage;
 use sinterlm::run::ExitStatus;
 use sinterlm_examples::{
     Conversation, Failure, OrFailure, Printer, Sampling, Weights, WeightsChoice, choose_device,
@@ -29,13 +29,16 @@ const HELP: &str = "\
 /// Talk with a trained model.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Weights: run directory, checkpoint or model folder.
+    /// Weights: run directory, checkpoint, model folder, GGUF or llama2.c file.
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
     /// Weights in memory: f32, or as stored, where the file has halves or blocks (less memory, same
     /// numbers); stored on the CPU where absent.
     #[arg(long, value_enum, value_name = "AS")]
     weights: Option<WeightsChoice>,
+    /// Another tokenizer than the weights': tokenizer.json, a folder with one, tokenizer.bin, GGUF.
+    #[arg(long, value_name = "PATH")]
+    tokenizer: Option<PathBuf>,
     /// What the model is told before the conversation.
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
@@ -59,25 +62,25 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
     let (device, device_name) = choose_device(&arguments.device).or_unusable()?;
-    let weights = WeightsChoice::on(arguments.weights, &device);
-    let weights = Weights::open(&arguments.model, &device, weights).or_unusable()?;
-    let template = ChatTemplate::from_folder(&weights.folder).or_unusable()?;
+    let tokenizer = arguments.tokenizer.as_deref();
+    let form = WeightsChoice::on(arguments.weights, &device);
+    let weights = Weights::open(&arguments.model, tokenizer, form, &device).or_unusable()?;
     let talks = !arguments.quiet;
     if talks {
-        let folder = weights.folder.display();
-        let format = if template.is_some() {
+        let path = weights.path.display();
+        let format = if weights.template.is_some() {
             "its template"
         } else {
             "a plain format"
         };
-        eprintln!("device: {device_name}, weights: {folder}, {format}; /help lists commands");
+        eprintln!("device: {device_name}, weights: {path}, {format}; /help lists commands");
     }
     let system = arguments
         .system
         .iter()
         .map(|text| ChatMessage::new("system", text));
     let system: Vec<ChatMessage> = system.collect();
-    let mut chat = Conversation::new(&weights, template, &arguments.sampling, &device);
+    let mut chat = Conversation::new(&weights, &arguments.sampling, &device);
     chat.messages.clone_from(&system);
     let mut out = Printer::default();
     let mut lines = std::io::stdin().lock().lines();

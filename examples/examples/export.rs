@@ -12,9 +12,10 @@ use std::time::Instant;
 
 use anyhow::{Context, anyhow};
 use clap::Parser;
+use sinterlm::model::WeightsAs;
 use sinterlm::run::{ExitStatus, Gate, Summary, peak_memory_bytes};
 use sinterlm_examples::{
-    Destination, Failure, OrFailure, TextModel, choose_device, find_weights, main_with, say,
+    Destination, Failure, OrFailure, Weights, choose_device, find_weights, main_with, say,
 };
 
 /// Write a trained model for other programs.
@@ -25,8 +26,8 @@ struct Arguments {
     model: PathBuf,
     #[command(flatten)]
     destination: Destination,
-    /// tokenizer.json, where the weights have none beside them.
-    #[arg(long, value_name = "FILE")]
+    /// Another tokenizer than the one that belongs to the weights: file or model folder.
+    #[arg(long, value_name = "PATH")]
     tokenizer: Option<PathBuf>,
     /// CPU threads; all cores where absent.
     #[arg(long, value_name = "N")]
@@ -57,12 +58,12 @@ fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
     let (device, device_name) = choose_device(&arguments.device).or_unusable()?;
     let path = find_weights(&arguments.model, arguments.offline).or_unusable()?;
     let tokenizer = arguments.tokenizer.as_deref();
-    let source = TextModel::open(&path, tokenizer, &device).or_unusable()?;
+    let source = Weights::open(&path, tokenizer, WeightsAs::F32, &device).or_unusable()?;
     if !arguments.quiet {
         let path = path.display();
         eprintln!("device: {device_name}, weights: {path}");
     }
-    let receipt = destination.export(&source, &device)?;
+    let receipt = destination.export(&source, tokenizer, &device)?;
     if !arguments.quiet || !receipt.passed {
         say(&receipt);
     }

@@ -19,13 +19,16 @@ use sinterlm_examples::{
 /// Continue prompts with a trained model.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Weights: run directory, checkpoint or model folder.
+    /// Weights: run directory, checkpoint, model folder, GGUF or llama2.c file.
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
     /// Weights in memory: f32, or as stored, where the file has halves or blocks (less memory, same
     /// numbers); stored on the CPU where absent.
     #[arg(long, value_enum, value_name = "AS")]
     weights: Option<WeightsChoice>,
+    /// Another tokenizer than the weights': tokenizer.json, a folder with one, tokenizer.bin, GGUF.
+    #[arg(long, value_name = "PATH")]
+    tokenizer: Option<PathBuf>,
     /// Beginning of a text, repeatable; read from stdin where absent.
     #[arg(long, value_name = "TEXT")]
     prompt: Vec<String>,
@@ -68,10 +71,11 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
     let started = Instant::now();
     let (device, device_name) = choose_device(&arguments.device).or_unusable()?;
-    let weights_as = WeightsChoice::on(arguments.weights, &device);
-    let weights = Weights::open(&arguments.model, &device, weights_as).or_unusable()?;
+    let tokenizer = arguments.tokenizer.as_deref();
+    let form = WeightsChoice::on(arguments.weights, &device);
+    let weights = Weights::open(&arguments.model, tokenizer, form, &device).or_unusable()?;
     let draft = arguments.draft.as_ref();
-    let draft = draft.map(|path| Weights::open(path, &device, weights_as));
+    let draft = draft.map(|path| Weights::open(path, tokenizer, form, &device));
     let draft = draft.transpose().or_unusable()?;
     let mut prompts = arguments.prompt.clone();
     if prompts.is_empty() {
@@ -79,14 +83,14 @@ fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
         prompts.push(text.trim_end_matches('\n').to_owned());
     }
     if !arguments.quiet {
-        let folder = weights.folder.display();
-        eprintln!("device: {device_name}, weights: {folder}");
+        let path = weights.path.display();
+        eprintln!("device: {device_name}, weights: {path}");
     }
     let config = arguments.sampling.config();
     let continuing = Continuing {
         tokenizer: &weights.tokenizer,
         config: &config,
-        ends: &weights.ends(),
+        ends: &weights.ends,
         stops: &arguments.sampling.stop,
         logit_bias: &arguments.sampling.logit_bias,
         seed: arguments.sampling.seed(),

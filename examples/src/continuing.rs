@@ -7,60 +7,77 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use sinterlm::burn::tensor::Device;
 use sinterlm::config::Seed;
-use sinterlm::data::{TextStream, Tokenizer};
+use sinterlm::data::{ChatTemplate, TextStream, Tokenizer};
+use sinterlm::formats::WeightFile;
 use sinterlm::model::{
     BeamConfig, CausalLm, Generated, Gpt, LoadOptions, ModelError, Request, SampleConfig, Token,
-    WeightsAs, beam_search, generate, load_model_with, speculative,
+    WeightsAs, beam_search, generate, load_model_with, read_end_ids, speculative,
 };
 
 use crate::exit::{Failure, OrFailure};
 use crate::weights::find_weights;
 
-/// A model and the tokenizer saved beside it.
+/// A model with what turns text into its tokens and back.
 #[derive(Debug)]
 pub struct Weights {
-    /// The model folder.
-    pub folder: PathBuf,
+    /// The model folder or file.
+    pub path: PathBuf,
     /// The model.
     pub model: Gpt,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
-    /// Whether the folder has Hugging Face's `tokenizer_config.json`: then a text begins as that
-    /// tokenizer says, and otherwise with the end of the text before it, as in our training.
-    published: bool,
+    /// Its chat template.
+    pub template: Option<ChatTemplate>,
+    /// Tokens that end a text: the tokenizer's, and those that the model's description names.
+    pub ends: Vec<u32>,
+    /// Whether a text begins as the tokenizer says, and not with the end of the text before it, as in
+    /// our training. Files of others say it, folders by Hugging Face's `tokenizer_config.json`.
+    is_published: bool,
 }
 
 impl Weights {
-    /// Loads what `path` means: run directory, checkpoint or model folder.
+    /// Loads what `path` means: run directory, checkpoint, model folder, GGUF or llama2.c file; the
+    /// tokenizer is the one that belongs to it, or that of the file or folder `tokenizer`.
     ///
     /// # Errors
     /// Where there is no model or no tokenizer, or they do not belong together.
-    pub fn open(path: &Path, device: &Device, weights: WeightsAs) -> Result<Self> {
-        let folder = find_weights(path, false)?;
-        let tokenizer = Tokenizer::from_file(&folder.join("tokenizer.json"))?;
+    pub fn open(
+        path: &Path,
+        tokenizer: Option<&Path>,
+        weights: WeightsAs,
+        device: &Device,
+    ) -> Result<Self> {
+        let path = find_weights(path, false)?;
+        let (own, template) = text_parts(&path, tokenizer)?;
         let options = LoadOptions {
             weights,
             ..LoadOptions::default()
         };
-        let (model, _) = load_model_with(&folder, device, &options)?;
-        let (knows, holds) = (tokenizer.vocab_size(), model.config().vocab_size);
+        let (model, _) = load_model_with(&path, device, &options)?;
+        let (knows, holds) = (own.vocab_size(), model.config().vocab_size);
         if knows > holds {
-            let folder = folder.display();
+            let path = path.display();
             bail!(
-                "{folder}: tokenizer.json knows {knows} tokens, the weights {holds}; it is the tokenizer of another model"
+                "{path}: the tokenizer knows {knows} tokens, the weights {holds}; it is the tokenizer of another model"
             );
         }
+        let mut ends = vec![own.end_of_text()];
+        let marks = ["<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>"];
+        ends.extend(marks.iter().filter_map(|mark| own.special(mark)));
+        ends.extend(read_end_ids(&path)?);
         Ok(Self {
-            published: folder.join("tokenizer_config.json").is_file(),
-            folder,
+            is_published: path.is_file() || path.join("tokenizer_config.json").is_file(),
+            path,
             model,
-            tokenizer,
+            tokenizer: own,
+            template,
+            ends,
         })
     }
 
     /// The ids of a prompt at the start of a text.
     pub fn prompt(&self, text: &str) -> Vec<u32> {
-        if self.published {
+        if self.is_published {
             let ids = self.tokenizer.encode_with_template(text);
             if !ids.is_empty() {
                 return ids;
@@ -68,24 +85,33 @@ impl Weights {
         }
         start_of_text(&self.tokenizer, text)
     }
+}
 
-    /// Tokens that end a text: the tokenizer's, and those of `generation_config.json`.
-    pub fn ends(&self) -> Vec<u32> {
-        let mut ends = vec![self.tokenizer.end_of_text()];
-        let marks = ["<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>"];
-        ends.extend(marks.iter().filter_map(|mark| self.tokenizer.special(mark)));
-        let config = std::fs::read_to_string(self.folder.join("generation_config.json"));
-        let config: serde_json::Value = config
-            .ok()
-            .and_then(|text| serde_json::from_str(&text).ok())
-            .unwrap_or_default();
-        let entry = &config["eos_token_id"];
-        let listed = entry
-            .as_array()
-            .map_or(std::slice::from_ref(entry), Vec::as_slice);
-        ends.extend(listed.iter().filter_map(|id| Some(id.as_u64()? as u32)));
-        ends
+/// Tokenizer and chat template of a model folder or file.
+fn text_parts(path: &Path, other: Option<&Path>) -> Result<(Tokenizer, Option<ChatTemplate>)> {
+    let other = other.map(|other| {
+        let beside = other.join("tokenizer.json");
+        Tokenizer::from_file(if other.is_dir() { &beside } else { other })
+    });
+    let other = other.transpose()?;
+    if path.is_dir() {
+        let template = ChatTemplate::from_folder(path)?;
+        let own = || Tokenizer::from_file(&path.join("tokenizer.json"));
+        return Ok((other.map_or_else(own, Ok)?, template));
     }
+    let (own, template) = match WeightFile::open(path)? {
+        WeightFile::Gguf(file) => {
+            let holds = file.field("tokenizer.ggml.model").is_some();
+            let own = (holds && other.is_none()).then(|| Tokenizer::from_gguf(&file));
+            (own.transpose()?, ChatTemplate::from_gguf(&file)?)
+        }
+        _ => (None, None),
+    };
+    let tokenizer = other.or(own).with_context(|| {
+        let path = path.display();
+        format!("{path}: the file holds no tokenizer; name one by --tokenizer")
+    });
+    Ok((tokenizer?, template))
 }
 
 /// How texts are continued.
@@ -153,7 +179,7 @@ impl Continuing<'_> {
         device: &Device,
         mut on_text: impl FnMut(usize, &str),
     ) -> Result<Vec<Generated>, ModelError> {
-        let mut streams = vec![self.stream(); prompts.len()];
+        let mut streams: Vec<_> = prompts.iter().map(|prompt| self.stream(prompt)).collect();
         let requests = prompts.into_iter().enumerate();
         let requests: Vec<Request> = requests.map(|(at, ids)| self.request(ids, at)).collect();
         let on_token = |row: usize, token: Token| {
@@ -175,7 +201,7 @@ impl Continuing<'_> {
         device: &Device,
         mut on_text: impl FnMut(&str),
     ) -> Result<Generated, ModelError> {
-        let mut stream = self.stream();
+        let mut stream = self.stream(&prompt);
         let request = self.request(prompt, number);
         let (config, seed) = (self.config, self.seed);
         let done = speculative(
@@ -208,12 +234,12 @@ impl Continuing<'_> {
             length_penalty: 1.0,
             max_new_tokens: self.config.max_new_tokens,
         };
+        let mut stream = self.stream(&prompt);
         let found = beam_search(model, &self.request(prompt, 0), &config, device)?;
         let best = found
             .into_iter()
             .next()
             .expect("a search of one token or more finds a text");
-        let mut stream = self.stream();
         for token in &best.generated.tokens {
             on_text(&stream.push(token.id));
         }
@@ -231,8 +257,10 @@ impl Continuing<'_> {
         }
     }
 
-    fn stream(&self) -> TextStream {
+    /// The text behind a prompt.
+    fn stream(&self, prompt: &[u32]) -> TextStream {
         TextStream::new(self.tokenizer)
+            .after(prompt)
             .skip_special()
             .with_stops(self.stops)
     }

@@ -26,12 +26,8 @@ pub struct Conversation<'a> {
 
 impl<'a> Conversation<'a> {
     /// A conversation that nothing was said in; without a template the plain one is taken.
-    pub fn new(
-        weights: &'a Weights,
-        template: Option<ChatTemplate>,
-        sampling: &Sampling,
-        device: &Device,
-    ) -> Self {
+    pub fn new(weights: &'a Weights, sampling: &Sampling, device: &Device) -> Self {
+        let template = weights.template.clone();
         let mut stops = sampling.stop.clone();
         if template.is_none() {
             // The model would go on with the other's part.
@@ -46,7 +42,7 @@ impl<'a> Conversation<'a> {
             decoder: Decoder::new(&weights.model, 1, usize::MAX, config.overflow, device),
             sampler: Sampler::new(&config, &sampling.logit_bias),
             sampling: sampling.clone(),
-            ends: weights.ends(),
+            ends: weights.ends.clone(),
             weights,
             config,
             stops,

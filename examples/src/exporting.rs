@@ -8,13 +8,13 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use sinterlm::burn::tensor::Device;
-use sinterlm::data::{ChatMessage, copy_text_files, save_text_files};
+use sinterlm::data::{ChatMessage, TextMarks, copy_text_files, has_text_files, save_text_files};
 use sinterlm::eval::{Fidelity, PromptPair, RECEIPT_PROMPTS, Receipt};
-use sinterlm::formats::{BlockType, Dtype, StagedDir, TensorType};
-use sinterlm::model::{ModelError, SaveOptions, save_gguf, save_model_with};
+use sinterlm::formats::{BlockType, Dtype, StagedDir, TensorType, WeightFile};
+use sinterlm::model::{ModelError, SaveOptions, read_end_ids, save_gguf, save_model_with};
 
+use crate::continuing::Weights;
 use crate::exit::{Failure, OrFailure};
-use crate::text_model::TextModel;
 
 /// Name of the receipt in a folder; beside a file it is the file's name with this behind a dot.
 const RECEIPT: &str = "receipt.json";
@@ -105,12 +105,18 @@ impl Destination {
     }
 
     /// Writes `source`, reads it back, compares, and moves it into place; returns its receipt, also
-    /// of a copy that is another model, which is then removed.
+    /// of a copy that is another model, which is then removed. `tokenizer` is the one that the source
+    /// was opened with.
     ///
     /// # Errors
     /// Status 2 for models and tokenizers that the format has no form of, and a place inside the
     /// source; 1 where a file cannot be written.
-    pub fn export(&self, source: &TextModel, device: &Device) -> Result<Receipt, Failure> {
+    pub fn export(
+        &self,
+        source: &Weights,
+        tokenizer: Option<&Path>,
+        device: &Device,
+    ) -> Result<Receipt, Failure> {
         self.refuse_source(&source.path).or_unusable()?;
         let name = self
             .to
@@ -124,13 +130,14 @@ impl Destination {
             ExportFormat::Hf => staged.path().to_owned(),
             ExportFormat::Gguf => staged.path().join(name),
         };
-        self.write(source, &written)?;
-        let copy = TextModel::open(&written, None, device).context("reading the export back")?;
+        let marks = marks(source, tokenizer).or_unusable()?;
+        self.write(source, &marks, tokenizer.is_some(), &written)?;
+        let copy = Weights::open(&written, None, device).context("reading the export back")?;
         let fidelity = match self.dtype {
             TensorType::Plain(Dtype::F32) => Fidelity::Exact,
             _ => Fidelity::Rounded,
         };
-        let pairs = prompts(source, &copy)?;
+        let pairs = prompts(source, &copy, &marks)?;
         let (from, to) = (&source.model, &copy.model);
         let receipt = Receipt::compare(from, to, &pairs, fidelity, GREEDY_TOKENS, device)?;
         drop(copy);
@@ -161,12 +168,18 @@ impl Destination {
         Ok(())
     }
 
-    fn write(&self, source: &TextModel, path: &Path) -> Result<(), Failure> {
+    fn write(
+        &self,
+        source: &Weights,
+        marks: &TextMarks,
+        has_other_tokenizer: bool,
+        path: &Path,
+    ) -> Result<(), Failure> {
         let (tokenizer, template) = (&source.tokenizer, source.template.as_ref());
         let config = source.model.config();
         let written = match (self.format(), self.dtype) {
             (ExportFormat::Gguf, dtype) => {
-                let metadata = tokenizer.to_gguf(&source.marks, config.vocab_size);
+                let metadata = tokenizer.to_gguf(marks, config.vocab_size);
                 let mut metadata = metadata.or_unusable()?;
                 if let Some(template) = template {
                     template.to_gguf(&mut metadata);
@@ -174,21 +187,16 @@ impl Destination {
                 save_gguf(path, &source.model, dtype, metadata).map(drop)
             }
             (ExportFormat::Hf, TensorType::Plain(dtype)) => {
-                if let Some(folder) = &source.text_folder {
-                    copy_text_files(folder, path)?;
+                if has_text_files(&source.path) && !has_other_tokenizer {
+                    copy_text_files(&source.path, path)?;
                 } else {
                     let length = config.max_seq_len;
-                    save_text_files(path, tokenizer, &source.marks, template, length)?;
+                    save_text_files(path, tokenizer, marks, template, length)?;
                 }
                 let options = SaveOptions {
                     dtype,
-                    begin: source.marks.bos,
-                    ends: source
-                        .marks
-                        .eos
-                        .into_iter()
-                        .chain(source.marks.eot)
-                        .collect(),
+                    begin: marks.bos,
+                    ends: marks.eos.into_iter().chain(marks.eot).collect(),
                 };
                 save_model_with(path, &source.model, &options)
             }
@@ -201,7 +209,7 @@ impl Destination {
     }
 
     /// The receipt as it is stored.
-    fn describe(&self, source: &TextModel, written: &Path, receipt: &Receipt) -> Result<Value> {
+    fn describe(&self, source: &Weights, written: &Path, receipt: &Receipt) -> Result<Value> {
         let mut size_bytes = 0;
         match self.format() {
             ExportFormat::Gguf => size_bytes = fs::metadata(written)?.len(),
@@ -256,6 +264,40 @@ impl Destination {
     }
 }
 
+/// What begins and ends texts of a model.
+fn marks(source: &Weights, other_tokenizer: Option<&Path>) -> Result<TextMarks> {
+    let (path, tokenizer) = (&source.path, &source.tokenizer);
+    if path.is_dir() {
+        let folder = match other_tokenizer {
+            Some(other) if other.is_dir() => other,
+            Some(other) => other.parent().unwrap_or(path),
+            None => path,
+        };
+        return Ok(TextMarks::from_folder(
+            folder,
+            tokenizer,
+            &read_end_ids(path)?,
+        )?);
+    }
+    if other_tokenizer.is_none()
+        && let WeightFile::Gguf(file) = WeightFile::open(path)?
+    {
+        return Ok(TextMarks::from_gguf(&file)?);
+    }
+    // As the tokenizer does it: what comes before a text, if anything, begins it.
+    let (plain, whole) = (tokenizer.encode("a"), tokenizer.encode_with_template("a"));
+    let begin = whole
+        .first()
+        .copied()
+        .filter(|_| whole.ends_with(&plain) && whole.len() > plain.len());
+    Ok(TextMarks {
+        bos: begin,
+        eos: Some(tokenizer.end_of_text()),
+        add_bos: begin.is_some(),
+        ..TextMarks::default()
+    })
+}
+
 /// `FILE.receipt.json`.
 fn receipt_beside(file: &Path) -> PathBuf {
     let name = file.file_name().unwrap_or_default().display();
@@ -263,7 +305,7 @@ fn receipt_beside(file: &Path) -> PathBuf {
 }
 
 /// The built-in prompts by both tokenizers, and a conversation by both templates.
-fn prompts(source: &TextModel, copy: &TextModel) -> Result<Vec<PromptPair>> {
+fn prompts(source: &Weights, copy: &Weights, marks: &TextMarks) -> Result<Vec<PromptPair>> {
     let mut pairs: Vec<PromptPair> = RECEIPT_PROMPTS
         .into_iter()
         .map(|text| PromptPair {
@@ -279,11 +321,19 @@ fn prompts(source: &TextModel, copy: &TextModel) -> Result<Vec<PromptPair>> {
             ("user", "And?"),
         ];
         let messages = messages.map(|(role, text)| ChatMessage::new(role, text));
-        let encode = |weights: &TextModel| -> Result<Vec<u32>> {
+        let encode = |weights: &Weights| -> Result<Vec<u32>> {
             let Some(template) = &weights.template else {
                 return Ok(Vec::new());
             };
-            let template = template.clone().with_date(0);
+            let mut template = template.clone().with_date(0);
+            // A folder of ours names no marks; what is written from it does.
+            for (name, id) in [("bos_token", marks.bos), ("eos_token", marks.eos)] {
+                let known = template.variables.contains_key(name);
+                if let Some(id) = id.filter(|_| !known) {
+                    let text = weights.tokenizer.decode(&[id]).into();
+                    template.variables.insert(name.to_owned(), text);
+                }
+            }
             Ok(template.encode(&messages, true, &weights.tokenizer)?.ids)
         };
         pairs.push(PromptPair {

@@ -16,7 +16,6 @@ mod resume;
 mod rows;
 mod sampling;
 mod session;
-mod text_model;
 mod weights;
 mod weights_choice;
 
@@ -31,6 +30,5 @@ pub use post_mortem::replay;
 pub use printer::Printer;
 pub use sampling::{OverflowChoice, Sampling};
 pub use session::Session;
-pub use text_model::TextModel;
 pub use weights::find_weights;
 pub use weights_choice::WeightsChoice;

@@ -60,6 +60,9 @@ fn arguments(name: &str, runs: &Path) -> Option<Vec<String>> {
     let mut arguments = if name == "generate" {
         let prompt = ["--prompt", "Once upon a time", "--max-new-tokens", "20"].map(str::to_owned);
         model.into_iter().chain(prompt).collect()
+    } else if name == "export" {
+        let to = ["--to".to_owned(), path("exported.gguf")];
+        model.into_iter().chain(to).collect()
     } else {
         fs::exists(&config).ok().filter(|&there| there)?;
         vec![

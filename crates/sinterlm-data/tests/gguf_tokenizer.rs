@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 use serde::Deserialize;
-use sinterlm_data::{ChatMessage, ChatTemplate, DataError, TextMarks, Tokenizer};
+use sinterlm_data::{ChatMessage, ChatTemplate, DataError, TextMarks, TextStream, Tokenizer};
 use sinterlm_formats::{GgufFile, GgufMetadata, GgufValue, write_gguf};
 
 #[derive(Deserialize)]
@@ -142,8 +142,8 @@ fn the_published_smollm2_encodes_as_in_llama_cpp() {
     assert!(chat.ids.ends_with(&published.with_special.ids));
 }
 
-#[test]
-fn pieces_with_scores_encode_as_in_sentencepiece() {
+/// A file with the vocabulary of `fixtures/sentencepiece.json`, and what encodes to what.
+fn pieces() -> (GgufFile, Vec<Case>) {
     let pieces: Pieces =
         serde_json::from_str(include_str!("../fixtures/sentencepiece.json")).unwrap();
     let mut metadata = GgufMetadata::new();
@@ -155,22 +155,70 @@ fn pieces_with_scores_encode_as_in_sentencepiece() {
     ] {
         metadata.insert(format!("tokenizer.ggml.{key}"), value);
     }
-    let read = file(&metadata);
-    let (tokenizer, marks) = (
-        Tokenizer::from_gguf(&read).unwrap(),
-        TextMarks::from_gguf(&read).unwrap(),
-    );
+    (file(&metadata), pieces.cases)
+}
+
+#[test]
+fn pieces_with_scores_encode_as_in_sentencepiece() {
+    let (read, cases) = pieces();
+    let tokenizer = Tokenizer::from_gguf(&read).unwrap();
+    let marks = TextMarks::from_gguf(&read).unwrap();
     let back = Tokenizer::from_gguf(&file(&tokenizer.to_gguf(&marks, 480).unwrap())).unwrap();
     for tokenizer in [&tokenizer, &back] {
         assert_eq!((tokenizer.vocab_size(), tokenizer.end_of_text()), (480, 2));
-        for Case { text, ids } in &pieces.cases {
+        for Case { text, ids } in &cases {
             assert_eq!(tokenizer.encode(text), *ids, "{text:?}");
             let begun = [&[1], ids.as_slice()].concat();
             assert_eq!(tokenizer.encode_with_template(text), begun, "{text:?}");
             // `▁` stands for a space and cannot stand for itself.
             assert_eq!(tokenizer.decode(ids), text.replace('▁', " "));
+            for at in 0..ids.len() {
+                let text = in_two_parts(tokenizer, ids, at);
+                assert_eq!(text, tokenizer.decode(ids), "{at}");
+            }
         }
     }
+}
+
+#[test]
+fn the_marks_of_a_folder_are_those_that_its_files_name() {
+    let tokenizer = Tokenizer::from_gguf(&pieces().0).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let marks = || TextMarks::from_folder(folder.path(), &tokenizer, &[2, 7]);
+    assert_eq!(marks().unwrap(), TextMarks::of_training(&tokenizer));
+    let path = folder.path().join("tokenizer_config.json");
+    let config = r#"{"bos_token": "<s>", "eos_token": {"content": "</s>"}, "unk_token": "<unk>"}"#;
+    std::fs::write(&path, config).unwrap();
+    let expected = TextMarks {
+        bos: Some(1),
+        eos: Some(2),
+        eot: Some(7),
+        unknown: Some(0),
+        padding: None,
+        add_bos: true,
+        add_eos: false,
+    };
+    assert_eq!(marks().unwrap(), expected);
+    std::fs::write(&path, "{").unwrap();
+    let error = marks().unwrap_err().to_string();
+    assert!(
+        error.contains("tokenizer_config.json: is no JSON"),
+        "{error}"
+    );
+}
+
+/// The text of `ids`, the first `at` of them as a prompt, whose last character may be cut.
+fn in_two_parts(tokenizer: &Tokenizer, ids: &[u32], at: usize) -> String {
+    let (prompt, rest) = ids.split_at(at);
+    let is_cut = |prompt: &[u32]| tokenizer.decode(prompt).ends_with('\u{fffd}');
+    if is_cut(prompt) {
+        return tokenizer.decode(ids);
+    }
+    let begun = [&[1], prompt].concat();
+    let mut stream = TextStream::new(tokenizer).after(&begun);
+    let mut text = tokenizer.decode(prompt);
+    text.extend(rest.iter().map(|id| stream.push(*id)));
+    text + &stream.finish()
 }
 
 #[test]

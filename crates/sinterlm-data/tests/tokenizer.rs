@@ -29,7 +29,7 @@ struct Case {
 }
 
 fn fixture() -> Vec<Case> {
-    let fixture: Fixture = serde_json::from_str(include_str!("fixtures/gpt2_ids.json")).unwrap();
+    let fixture: Fixture = serde_json::from_str(include_str!("../fixtures/gpt2_ids.json")).unwrap();
     fixture.cases
 }
 

@@ -20,10 +20,9 @@ pub const RECEIPT_PROMPTS: [&str; 5] = [
     "  Two  spaces,\ta tab,\n\nan empty line   ",
 ];
 
-/// Largest difference of a rounded copy: mean difference of logits over their spread. Logits that
-/// have nothing to do with each other differ by 1.13 (2/√π) in the mean, weights in blocks of 4 bits
-/// by about 0.1.
-const ROUNDED_LIMIT: f64 = 0.5;
+/// Least correlation of a rounded copy's logits with the source's. Weights at the wrong places give
+/// about 0; the coarsest rounding seen, blocks of 4 bits made of other blocks of 4 bits, gave 0.8.
+const LEAST_CORRELATION: f64 = 0.5;
 
 /// A prompt as the source's tokenizer and the copy's read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +41,7 @@ pub struct PromptPair {
 pub enum Fidelity {
     /// The same numbers: nothing may differ.
     Exact,
-    /// Weights of fewer bits: differences are reported, and only those of another model are a fault.
+    /// Weights of fewer bits: differences are reported, and only unrelated logits are a fault.
     Rounded,
 }
 
@@ -83,6 +82,8 @@ pub struct Receipt {
     /// Mean spread of a position's logits in the source (their standard deviation), to hold the
     /// differences against.
     pub spread: f64,
+    /// Mean correlation of a position's logits, 1 where they differ by no more than scale and offset.
+    pub correlation: f64,
     /// Mean Kullback-Leibler divergence of the copy's predictions from the source's, nats a token.
     pub mean_kl: f64,
     /// Share of positions whose likeliest next token is the same.
@@ -150,8 +151,6 @@ impl Receipt {
             let text = &prompt.text;
             faults.push(format!("the copy's tokenizer gives other ids for {text:?}"));
         }
-        let share = self.mean_difference / self.spread;
-        // A figure that is no number is a fault, too.
         match self.fidelity {
             Fidelity::Exact if self.max_difference != 0.0 || self.greedy_agreement < 1.0 => {
                 let largest = self.max_difference;
@@ -159,9 +158,11 @@ impl Receipt {
                     "logits differ by up to {largest:.3e}, and must be equal"
                 ));
             }
-            Fidelity::Rounded if share.is_nan() || share > ROUNDED_LIMIT => {
+            // Not the other way round: a figure that is no number is a fault, too.
+            Fidelity::Rounded if !(self.correlation >= LEAST_CORRELATION) => {
+                let found = self.correlation;
                 faults.push(format!(
-                    "logits differ by {share:.2} of their spread in the mean, which is no rounding"
+                    "logits have a correlation of {found:.2}, which is no rounding"
                 ));
             }
             _ => {}
@@ -190,11 +191,12 @@ impl fmt::Display for Receipt {
         }
         write!(
             f,
-            "all: max {:.3e}, mean {:.3e} (spread {:.2}), divergence {:.2e} nats, likeliest token \
-             equal {:.1} %, greedy {:.1} %",
+            "all: max {:.3e}, mean {:.3e} (spread {:.2}), correlation {:.4}, divergence {:.2e} nats, \
+             likeliest token equal {:.1} %, greedy {:.1} %",
             self.max_difference,
             self.mean_difference,
             self.spread,
+            self.correlation,
             self.mean_kl,
             100.0 * self.likeliest_equal,
             100.0 * self.greedy_agreement
@@ -255,6 +257,7 @@ struct Sums {
     max: f64,
     difference: f64,
     spread: f64,
+    correlation: f64,
     kl: f64,
     likeliest_equal: usize,
 }
@@ -275,21 +278,32 @@ impl Sums {
         self.positions += 1;
         self.logits += ours.len();
         let count = ours.len() as f64;
-        let mean = ours.iter().map(|x| f64::from(*x)).sum::<f64>() / count;
-        let square = |x: &f32| (f64::from(*x) - mean).powi(2);
-        self.spread += (ours.iter().map(square).sum::<f64>() / count).sqrt();
+        let mean = |row: &[f32]| row.iter().map(|x| f64::from(*x)).sum::<f64>() / count;
+        let means = [mean(ours), mean(theirs)];
+        let (mut square, mut their_square, mut product) = (0.0, 0.0, 0.0);
         let (largest, log_sum) = log_sum_exp(ours);
         let (their_largest, their_log_sum) = log_sum_exp(theirs);
         self.likeliest_equal += usize::from(largest == their_largest);
         let mut kl = 0.0;
         for (x, y) in ours.iter().zip(theirs) {
             let (x, y) = (f64::from(*x), f64::from(*y));
+            square += (x - means[0]).powi(2);
+            their_square += (y - means[1]).powi(2);
+            product += (x - means[0]) * (y - means[1]);
             self.max = self.max.max((x - y).abs());
             self.difference += (x - y).abs();
             let logprob = x - log_sum;
             kl += logprob.exp() * (logprob - (y - their_log_sum));
         }
         self.kl += kl.max(0.0); // below zero by rounding only
+        self.spread += (square / count).sqrt();
+        let both = (square * their_square).sqrt();
+        // Logits that are all alike say nothing, and do so in both.
+        self.correlation += if both == 0.0 && square == their_square {
+            1.0
+        } else {
+            product / both
+        };
     }
 
     fn add(&mut self, other: &Self) {
@@ -298,6 +312,7 @@ impl Sums {
         self.max = self.max.max(other.max);
         self.difference += other.difference;
         self.spread += other.spread;
+        self.correlation += other.correlation;
         self.kl += other.kl;
         self.likeliest_equal += other.likeliest_equal;
     }
@@ -313,6 +328,7 @@ impl Sums {
             max_difference: self.max,
             mean_difference: self.difference / self.logits as f64,
             spread: self.spread / positions,
+            correlation: self.correlation / positions,
             mean_kl: self.kl / positions,
             likeliest_equal: self.likeliest_equal as f64 / positions,
             greedy_agreement: equal as f64 / greedy as f64,
@@ -451,6 +467,15 @@ mod tests {
         sums.add_row(&[0.0, 0.0], &[3f32.ln(), 0.0]);
         let expected = 0.5 * (0.5f64 / 0.75).ln() + 0.5 * (0.5f64 / 0.25).ln();
         assert!((sums.kl - expected).abs() < 1e-7, "{}", sums.kl);
-        assert_eq!((sums.positions, sums.logits), (1, 2));
+        let mut sums = Sums::default();
+        // Scale and offset leave a correlation of 1; (1, 0, -1) with (1, -2, 1) has none.
+        sums.add_row(&[1.0, 0.0, -1.0], &[7.0, 5.0, 3.0]);
+        sums.add_row(&[1.0, 0.0, -1.0], &[1.0, -2.0, 1.0]);
+        assert!(
+            (sums.correlation - 1.0).abs() < 1e-12,
+            "{}",
+            sums.correlation
+        );
+        assert_eq!((sums.positions, sums.logits), (2, 6));
     }
 }

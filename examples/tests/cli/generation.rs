@@ -157,7 +157,7 @@ fn a_tokenizer_of_another_model_is_refused() {
     for name in ["generate", "chat"] {
         let mut command = program(name);
         let ended = end(command.arg("--model").arg(&run));
-        ended.refused(2, &["tokenizer.json knows 50257 tokens", "another model"]);
+        ended.refused(2, &["the tokenizer knows 50257 tokens", "another model"]);
     }
 }
 

@@ -5,9 +5,11 @@
 mod bad_input;
 mod continued;
 mod damage;
+mod exporting;
 mod faults;
 mod generation;
 mod harness;
+mod other_files;
 mod poison;
 mod runs;
 mod watching;

@@ -2,6 +2,9 @@
 
 use super::Tokenizer;
 
+/// Tokens before a text that are looked at; a character is spread over at most four.
+const MAX_CONTEXT: usize = 8;
+
 /// Turns ids into text as they come. A character spread over several tokens is held back until it is
 /// whole, and text that may be the beginning of a stop string until that is decided. Without stop
 /// strings all pieces together equal [`Tokenizer::decode`] of all ids.
@@ -43,6 +46,20 @@ impl TextStream {
             held: String::new(),
             stopped: None,
         }
+    }
+
+    /// The text goes on behind `ids`, of which nothing is given out: some decoders drop a space at the
+    /// start of a text, and this one does not start here.
+    #[must_use]
+    pub fn after(mut self, ids: &[u32]) -> Self {
+        let text = ids.rsplit(|id| self.tokenizer.is_special(*id)).next();
+        let text = text.unwrap_or_default();
+        // From the last place at which no character is cut.
+        let mut tails = (1..=text.len().min(MAX_CONTEXT)).map(|len| &text[text.len() - len..]);
+        let whole = |tail: &&[u32]| !self.tokenizer.decode(tail).starts_with('\u{fffd}');
+        self.ids = tails.find(whole).unwrap_or_default().to_vec();
+        self.given = self.ids.len();
+        self
     }
 
     /// The text ends before that of these strings which is whole first; empty ones are passed over.

@@ -116,6 +116,26 @@ fn masked(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, options: &AttentionOptions) 
         .collect()
 }
 
+/// Unlike above, `visible` is not asked what the window means.
+#[test]
+fn a_window_is_that_of_causal_attention() {
+    for window in [1, 5, 21, 36] {
+        let options = AttentionOptions {
+            window: Some(window),
+            ..AttentionOptions::default()
+        };
+        for route in [Route::Native, Route::Composed] {
+            let found = with_route(route, || in_passes(&options));
+            for (found, [q, k, v]) in found.iter().zip([row(21, 1), row(37, 7)]) {
+                let layout = RowLayout::dense(1, q.dims()[2]);
+                let whole = causal_attention(q, k, v, &layout, &options);
+                let expected = values(whole.swap_dims(1, 2));
+                assert_close(&format!("{route:?} {window}"), found, &expected, 1e-5);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_rows_bits_depend_on_nothing_but_the_row() {
     let device = Device::flex();

@@ -178,7 +178,7 @@ pub(super) fn read(file: &GgufFile) -> Result<(Architecture, GptConfig), Fault> 
 /// The ids of the tokens that end a text or a turn.
 pub(super) fn end_ids(file: &GgufFile) -> Result<Vec<u32>, FormatError> {
     let mut ids = Vec::new();
-    for name in ["eos", "eot"] {
+    for name in ["eos", "eot", "eom"] {
         if let Some(field) = file.field(&format!("tokenizer.ggml.{name}_token_id")) {
             ids.push(field.uint()? as u32);
         }

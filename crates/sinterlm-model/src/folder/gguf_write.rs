@@ -19,7 +19,8 @@ use crate::params::{NamedValues, named_values};
 /// Writes a model as a GGUF file in one step and returns its size in bytes.
 ///
 /// Matrices are stored as `dtype`, or as F16 where their rows are not whole blocks of it; vectors stay
-/// in F32, as llama.cpp wants them. `metadata` goes into the file beside what describes the decoder:
+/// in F32, as llama.cpp wants them. The matrix that gives the logits has at least 8 bits: with 4 or 5
+/// it costs more than all the others together (llama.cpp's own quantiser keeps it finer, too). `metadata` goes into the file beside what describes the decoder:
 /// the tokenizer, the chat template, a name.
 ///
 /// # Errors
@@ -72,11 +73,17 @@ pub fn save_gguf(
         let divisors = rope_divisors(config, scaling);
         tensors.insert(DIVISORS.to_owned(), (vec![divisors.len()], divisors));
     }
+    let last = if config.tied_head {
+        "wte.weight"
+    } else {
+        "head.weight"
+    };
+    let head = place(architecture, last, config).name;
     let described: Vec<GgufTensor> = tensors
         .iter()
         .map(|(name, (shape, _))| GgufTensor {
             name: name.clone(),
-            dtype: type_of(shape, dtype),
+            dtype: type_of(shape, if *name == head { finer(dtype) } else { dtype }),
             shape: shape.clone(),
         })
         .collect();
@@ -90,6 +97,14 @@ fn type_of(shape: &[usize], wanted: TensorType) -> TensorType {
         [_, cols] if cols.is_multiple_of(wanted.block_len()) => wanted,
         [_, _] => Dtype::F16.into(),
         _ => Dtype::F32.into(),
+    }
+}
+
+/// The type of the matrix that gives the logits.
+fn finer(dtype: TensorType) -> TensorType {
+    match dtype {
+        TensorType::Blocks(_) => BlockType::Q8_0.into(),
+        plain => plain,
     }
 }
 

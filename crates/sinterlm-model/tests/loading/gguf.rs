@@ -246,6 +246,11 @@ fn matrices_are_rounded_or_quantised_and_vectors_are_not() {
         let stored = |name: &str| file.stored(name).unwrap().dtype;
         assert_eq!(stored("blk.1.attn_q.weight"), dtype);
         assert_eq!(stored("blk.1.attn_norm.weight"), Dtype::F32.into());
+        let head = match dtype {
+            TensorType::Blocks(_) => BlockType::Q8_0.into(),
+            plain => plain,
+        };
+        assert_eq!(stored("token_embd.weight"), head, "it gives the logits");
         if dtype != Dtype::F16.into() {
             assert_eq!(stored("blk.1.ffn_down.weight"), Dtype::F16.into());
         }
