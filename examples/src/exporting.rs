@@ -11,7 +11,9 @@ use sinterlm::burn::tensor::Device;
 use sinterlm::data::{ChatMessage, TextMarks, copy_text_files, has_text_files, save_text_files};
 use sinterlm::eval::{Fidelity, PromptPair, RECEIPT_PROMPTS, Receipt};
 use sinterlm::formats::{BlockType, Dtype, StagedDir, TensorType, WeightFile};
-use sinterlm::model::{ModelError, SaveOptions, read_end_ids, save_gguf, save_model_with};
+use sinterlm::model::{
+    ModelError, SaveOptions, WeightsAs, read_end_ids, save_gguf, save_model_with,
+};
 
 use crate::continuing::Weights;
 use crate::exit::{Failure, OrFailure};
@@ -132,7 +134,8 @@ impl Destination {
         };
         let marks = marks(source, tokenizer).or_unusable()?;
         self.write(source, &marks, tokenizer.is_some(), &written)?;
-        let copy = Weights::open(&written, None, device).context("reading the export back")?;
+        let copy = Weights::open(&written, None, WeightsAs::F32, device)
+            .context("reading the export back")?;
         let fidelity = match self.dtype {
             TensorType::Plain(Dtype::F32) => Fidelity::Exact,
             _ => Fidelity::Rounded,

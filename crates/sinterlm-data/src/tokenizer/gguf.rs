@@ -84,25 +84,19 @@ fn vocabulary(file: &GgufFile, marks: &TextMarks) -> Result<Vocabulary, DataErro
             "names {id} as a mark and has {tokens} tokens"
         )));
     }
-    let kinds = match file.field("tokenizer.ggml.token_type") {
-        Some(field) => {
-            let kind = |number: i64| {
-                Kind::from_number(number)
-                    .ok_or_else(|| refuse(format!("has a token of the unknown type {number}")))
-            };
-            field
-                .ints()?
-                .into_iter()
-                .map(kind)
-                .collect::<Result<_, _>>()?
+    let kinds = if let Some(field) = file.field("tokenizer.ggml.token_type") {
+        let kind = |number: i64| {
+            Kind::from_number(number)
+                .ok_or_else(|| refuse(format!("has a token of the unknown type {number}")))
+        };
+        let kinds: Result<_, _> = field.ints()?.into_iter().map(kind).collect();
+        kinds?
+    } else {
+        let mut kinds = vec![Kind::Normal; texts.len()];
+        for id in [marks.bos, marks.eos, marks.eot].into_iter().flatten() {
+            kinds[id as usize] = Kind::Control;
         }
-        None => {
-            let mut kinds = vec![Kind::Normal; texts.len()];
-            for id in [marks.bos, marks.eos, marks.eot].into_iter().flatten() {
-                kinds[id as usize] = Kind::Control;
-            }
-            kinds
-        }
+        kinds
     };
     Vocabulary::new(texts, kinds).map_err(refuse)
 }
