@@ -190,6 +190,10 @@ fn patterns_of(json: &Value) -> Result<Vec<&str>, String> {
 
 #[cfg(test)]
 mod tests {
+    use tokenizers::{
+        OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, PreTokenizerWrapper,
+    };
+
     use super::*;
 
     #[test]
@@ -200,6 +204,29 @@ mod tests {
             for name in cut.names {
                 assert_eq!(Cut::named(name).unwrap().names, cut.names, "one place only");
             }
+        }
+    }
+
+    #[test]
+    fn each_cut_parts_words_numbers_and_marks_in_its_own_way() {
+        for (name, expected) in [
+            ("gpt-2", "HelloWorld|12345| it|'s|\n\n| end"),
+            ("smollm", "HelloWorld|1|2|3|4|5| it|'s|\n\n| end"),
+            ("llama-bpe", "HelloWorld|123|45| it|'s|\n\n| end"),
+            ("qwen2", "HelloWorld|1|2|3|4|5| it|'s|\n\n| end"),
+            ("tekken", "Hello|World|1|2|3|4|5| it|'s|\n\n| end"),
+            ("gpt-4o", "Hello|World|123|45| it's|\n\n| end"),
+            ("falcon", "HelloWorld|123|45| it|'|s|\n\n| end"),
+            ("default", "HelloWorld|123|45| it|'|s|\n\n| end"),
+        ] {
+            let cut = Cut::named(name).unwrap().to_json();
+            let cut: PreTokenizerWrapper = serde_json::from_value(cut).unwrap();
+            let text = "HelloWorld12345 it's\n\n end";
+            let mut pieces = PreTokenizedString::from(text);
+            cut.pre_tokenize(&mut pieces).unwrap();
+            let pieces = pieces.get_splits(OffsetReferential::Original, OffsetType::Byte);
+            let pieces: Vec<&str> = pieces.iter().map(|(_, at, _)| &text[at.0..at.1]).collect();
+            assert_eq!(pieces.join("|"), expected, "{name}");
         }
     }
 
