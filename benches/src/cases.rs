@@ -60,7 +60,9 @@ pub fn run_cases<C: Case>(mut cases: Vec<C>, print_table: impl FnOnce(&[Value]))
     }
     cases.retain(|case| is_named(&case.id()) || (is_selected(&case.id()) && !case.is_extra()));
     if option("list").is_some() {
-        cases.iter().for_each(|case| println!("{}", case.shape()));
+        for case in &cases {
+            println!("{}", case.shape());
+        }
         return Ok(());
     }
     let mut results = Vec::new();

@@ -102,7 +102,8 @@ fn run(options: &Options) -> Result<ExitStatus, Failure> {
         seed,
         plain,
     ));
-    let outcome = trainer.run(&mut hooks).inspect_err(|_| session.report())?;
+    let outcome = trainer.run(&mut hooks);
     drop(hooks);
+    let outcome = outcome.inspect_err(|error| session.failed(error))?;
     session.finish("pretrain", &outcome, &trainer.export(), &text)
 }

@@ -1,6 +1,6 @@
 //! How a program ends: the exit statuses of the contract, with one message on stderr.
 
-use std::fmt::Display;
+use std::fmt::{self, Display, Formatter};
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -13,6 +13,13 @@ use sinterlm::run::ExitStatus;
 pub struct Failure {
     status: ExitStatus,
     error: anyhow::Error,
+}
+
+impl Display for Failure {
+    /// The error with its causes.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.error)
+    }
 }
 
 /// Marks an error with the status that it ends the program with.
@@ -55,7 +62,7 @@ pub fn main_with(
         Ok(status) => status.into(),
         Err(failure) => {
             // Nobody may be reading: no reason for another exit status.
-            let _ = writeln!(std::io::stderr(), "error: {:#}", failure.error);
+            let _ = writeln!(std::io::stderr(), "error: {failure}");
             failure.status.into()
         }
     }

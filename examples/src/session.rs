@@ -1,5 +1,6 @@
 //! A run: its directory, whether new or gone on with, and everything that watches it.
 
+use std::fmt::Display;
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use sinterlm::model::{Gpt, Precision, load_model, save_model};
 use sinterlm::recipes::PretrainConfig;
 use sinterlm::run::{
     EvalRecord, ExitStatus, Gate, LossPlot, MetricsFile, Observers, Options, ProgressBar,
-    Provenance, RunDir, RunError, SampleFile, StopFlag, Summary, TensorBoard, ValidFigures,
+    Provenance, RunDir, RunEnd, RunError, SampleFile, StopFlag, Summary, TensorBoard, ValidFigures,
     available_memory_bytes, peak_memory_bytes, write_report,
 };
 use sinterlm::trainer::{
@@ -59,6 +60,8 @@ pub struct Session {
     pub provenance: Provenance,
     /// Raised by Ctrl-C and SIGTERM.
     pub stop: StopFlag,
+    /// From [`begin`](Self::begin) on, until the end is written to `run.json`.
+    is_running: bool,
 }
 
 impl Session {
@@ -92,6 +95,7 @@ impl Session {
             end_of_text: 0,
             provenance,
             stop,
+            is_running: false,
         })
     }
 
@@ -149,6 +153,7 @@ impl Session {
             end_of_text: 0,
             provenance,
             stop,
+            is_running: false,
         })
     }
 
@@ -334,6 +339,7 @@ impl Session {
             .set("threads", rayon::current_num_threads())
             .set("seed", self.config.seed);
         self.provenance.write(self.dir.provenance_path())?;
+        self.is_running = true;
         tokenizer.save(&self.dir.tokenizer_path())?;
         self.end_of_text = tokenizer.end_of_text();
         Ok(())
@@ -345,14 +351,18 @@ impl Session {
     /// # Errors
     /// Where a file of the directory cannot be opened.
     pub fn hooks(&self, kind: &'static str, options: &Options) -> Result<Hooks<'static, Gpt>> {
-        let plot = LossPlot::new(self.dir.loss_plot_path());
-        let observers = Observers::new()
+        let mut observers = Observers::new()
             .with(ProgressBar::new(options.quiet))
             .with(MetricsFile::open(self.dir.metrics_path())?)
             .with(PostMortemFile::new(&self.dir))
-            .with(SampleFile::new(self.dir.samples_path()))
-            .with(plot.with_history(self.dir.metrics_path()))
-            .with(TensorBoard::create(self.dir.tensorboard_dir())?);
+            .with(SampleFile::new(self.dir.samples_path()));
+        if self.config.log.plot {
+            let plot = LossPlot::new(self.dir.loss_plot_path());
+            observers.push(plot.with_history(self.dir.metrics_path()));
+        }
+        if self.config.log.tensorboard {
+            observers.push(TensorBoard::create(self.dir.tensorboard_dir())?);
+        }
         let (metrics, samples) = (self.dir.metrics_path(), self.dir.samples_path());
         let end_of_text = self.end_of_text;
         let checkpoints = Checkpoints {
@@ -397,10 +407,20 @@ impl Session {
         model: &Gpt,
         text: &StoreHeader,
     ) -> Result<ExitStatus, Failure> {
+        let closed = self.close(kind, outcome, model, text);
+        closed.inspect_err(|failure| self.failed(failure))
+    }
+
+    fn close(
+        &mut self,
+        kind: &str,
+        outcome: &Outcome,
+        model: &Gpt,
+        text: &StoreHeader,
+    ) -> Result<ExitStatus, Failure> {
         let dir = self.dir.path().display().to_string();
         if let StopCause::Requested(reason) = outcome.cause {
-            self.provenance.finish(self.dir.provenance_path())?;
-            self.report();
+            self.end(&RunEnd::Stopped)?;
             let program = std::env::args().next().unwrap_or_default();
             say(format!(
                 "stopped after step {}; go on with: {program} --resume {dir}",
@@ -425,8 +445,7 @@ impl Session {
             summary.valid = Some(figures);
         }
         summary.write(self.dir.summary_path())?;
-        self.provenance.finish(self.dir.provenance_path())?;
-        self.report();
+        self.end(&RunEnd::Finished)?;
         say(format!(
             "{} steps, {} tokens, {:.0} s",
             outcome.steps, outcome.tokens, outcome.seconds
@@ -444,12 +463,24 @@ impl Session {
         Ok(ExitStatus::Done)
     }
 
-    /// Writes `report.html`, also of a run that failed. A run whose results are whole doesn't fail
-    /// by it.
-    pub fn report(&self) {
-        if let Err(error) = write_report(self.dir.path()) {
+    /// Notes in `run.json` by which error the run ended, for its result to be passed through:
+    /// `run(..).inspect_err(|error| session.failed(error))`. Called once; a run that ends in another
+    /// way than this or [`finish`](Self::finish) is noted when the session is dropped.
+    pub fn failed(&mut self, error: &impl Display) {
+        // The error itself is the one to be told.
+        let _ = self.end(&RunEnd::Failed(error.to_string()));
+    }
+
+    /// Writes the end into `run.json`, then `report.html`, without which results are still whole.
+    fn end(&mut self, end: &RunEnd) -> Result<(), RunError> {
+        self.is_running = false;
+        self.provenance.finish(self.dir.provenance_path(), end)?;
+        if self.config.log.report
+            && let Err(error) = write_report(self.dir.path())
+        {
             let _ = writeln!(std::io::stderr(), "no report: {error}");
         }
+        Ok(())
     }
 
     /// Writes `model/`. That of a run which was shorter stays until the new one is whole.
@@ -473,8 +504,12 @@ impl Session {
 }
 
 impl Drop for Session {
-    /// Leaves a directory in which nothing was written as if it had never been made.
+    /// Leaves a directory in which nothing was written as if it had never been made, and no run
+    /// without an end.
     fn drop(&mut self) {
+        if self.is_running {
+            self.failed(&"the program ended early, see its last message");
+        }
         // Only an empty folder can be removed: whatever a run wrote stays.
         if !self.dir.config_path().exists() {
             let _ = std::fs::remove_file(self.dir.path().join(".lock"));

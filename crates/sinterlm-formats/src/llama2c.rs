@@ -3,14 +3,12 @@
 //! Formats: `legacy_export` and `version1_export` of its `export.py`, read by its `run.c`, and
 //! `export` of its `tokenizer.py` (<https://github.com/karpathy/llama2.c>).
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
-    Dtype, FormatError, MappedFile, StoredTensor, TensorSource, cursor::Cursor, source::Place,
+    Dtype, FormatError, MappedFile, StoredTensor, TensorSource,
+    cursor::Cursor,
+    source::{Place, Places},
 };
 
 /// The first bytes of files that have a version.
@@ -54,10 +52,8 @@ pub struct Llama2cConfig {
 /// legacy format's RoPE tables follow from the sizes and are passed over.
 #[derive(Debug)]
 pub struct Llama2cFile {
-    path: PathBuf,
-    map: Arc<MappedFile>,
     config: Llama2cConfig,
-    tensors: BTreeMap<String, Place>,
+    places: Places,
 }
 
 impl Llama2cFile {
@@ -85,11 +81,10 @@ impl Llama2cFile {
             versioned_order(&config)
         };
         let tensors = place_tensors(path, &order, config.n_layers, data_start, map.len() as u64)?;
+        let path = path.to_path_buf();
         Ok(Self {
-            path: path.to_path_buf(),
-            map,
             config,
-            tensors,
+            places: Places { path, map, tensors },
         })
     }
 
@@ -101,15 +96,15 @@ impl Llama2cFile {
 
 impl TensorSource for Llama2cFile {
     fn path(&self) -> &Path {
-        &self.path
+        &self.places.path
     }
 
     fn tensor_names(&self) -> Vec<&str> {
-        self.tensors.keys().map(String::as_str).collect()
+        self.places.names()
     }
 
     fn stored(&self, name: &str) -> Result<StoredTensor, FormatError> {
-        Place::find(&self.path, &self.tensors, name).map(|place| place.stored(&self.map))
+        self.places.stored(name)
     }
 }
 

@@ -1,6 +1,12 @@
 //! The one way to read tensors by name whatever the container; what names mean is left to others.
 
-use std::{collections::BTreeMap, fmt, ops::Range, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::{FormatError, MappedBytes, MappedFile, TensorType};
 
@@ -87,25 +93,30 @@ pub(crate) struct Place {
     pub(crate) range: Range<usize>,
 }
 
-impl Place {
-    /// The place of the tensor `name` among those of the file at `path`.
-    pub(crate) fn find<'a>(
-        path: &Path,
-        places: &'a BTreeMap<String, Self>,
-        name: &str,
-    ) -> Result<&'a Self, FormatError> {
-        places.get(name).ok_or_else(|| {
-            FormatError::missing_tensor(path, name, places.keys().map(String::as_str))
-        })
+/// A mapped file and where its tensors lie in it.
+#[derive(Debug)]
+pub(crate) struct Places {
+    pub(crate) path: PathBuf,
+    pub(crate) map: Arc<MappedFile>,
+    pub(crate) tensors: BTreeMap<String, Place>,
+}
+
+impl Places {
+    /// Names of all tensors, sorted.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.tensors.keys().map(String::as_str).collect()
     }
 
-    /// The tensor in `map`, the file this place was checked against.
-    pub(crate) fn stored(&self, map: &Arc<MappedFile>) -> StoredTensor {
-        StoredTensor {
-            dtype: self.dtype,
-            shape: self.shape.clone(),
-            bytes: MappedBytes::new(Arc::clone(map), self.range.clone())
+    /// The tensor called `name`.
+    pub(crate) fn stored(&self, name: &str) -> Result<StoredTensor, FormatError> {
+        let place = self.tensors.get(name).ok_or_else(|| {
+            FormatError::missing_tensor(&self.path, name, self.tensors.keys().map(String::as_str))
+        })?;
+        Ok(StoredTensor {
+            dtype: place.dtype,
+            shape: place.shape.clone(),
+            bytes: MappedBytes::new(Arc::clone(&self.map), place.range.clone())
                 .expect("places are checked against the file"),
-        }
+        })
     }
 }

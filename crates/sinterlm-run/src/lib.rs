@@ -43,7 +43,7 @@ pub use post_mortem::{PostMortem, RowFacts, TensorFacts};
 #[cfg(feature = "progress")]
 pub use progress_bar::ProgressBar;
 pub use progress_lines::ProgressLines;
-pub use provenance::Provenance;
+pub use provenance::{Provenance, RunEnd};
 #[cfg(feature = "report")]
 pub use report::write_report;
 pub use run_dir::{RunDir, default_out};

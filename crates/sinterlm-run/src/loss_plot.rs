@@ -56,8 +56,8 @@ pub struct LossPlot {
 }
 
 impl LossPlot {
-    /// Memory that drawing takes for a moment: the picture, and what it is averaged down from.
-    /// An eighth more for its compression.
+    /// Memory that drawing takes for a moment: the picture, what it is averaged down from, and an
+    /// eighth for its compression.
     pub const DRAWING_BYTES: u64 =
         3 * (SIZE.0 * SIZE.1 * (OVERSAMPLING * OVERSAMPLING + 1)) as u64 * 9 / 8;
 

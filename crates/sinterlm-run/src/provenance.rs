@@ -15,7 +15,8 @@ use crate::{RunError, atomic::write_json, fields::Fields, utc_now};
 /// [`collect`](Self::collect) fills in `version`, `rustc`, `target`, `git_commit` and `git_dirty` (absent outside a
 /// repository), `command_line` and `started_utc`. The program [`set`](Self::set)s the rest:
 /// `device`, `dtype`, `threads`, `seed`, `burn`, `instruction_set`, and the fingerprints of `data`,
-/// `tokenizer` and, where there is one, `template`.
+/// `tokenizer` and, where there is one, `template`. `status` is `running` until
+/// [`finish`](Self::finish) tells how the run ended; it stays that where the process was killed.
 #[derive(Debug, Clone)]
 pub struct Provenance {
     fields: Fields,
@@ -40,6 +41,7 @@ impl Provenance {
             .collect();
         fields.set("command_line", words);
         fields.set("started_utc", utc_now());
+        fields.set("status", "running");
         Self { fields }
     }
 
@@ -73,13 +75,34 @@ impl Provenance {
         write_json(path.as_ref(), &self.fields)
     }
 
-    /// Sets `ended_utc` to the present time and writes the record.
+    /// Sets `status`, `error` where there is one, and `ended_utc` to the present time, and writes the
+    /// record.
     ///
     /// # Errors
     /// [`RunError::Io`] or [`RunError::DiskFull`].
-    pub fn finish(&mut self, path: impl AsRef<Path>) -> Result<(), RunError> {
+    pub fn finish(&mut self, path: impl AsRef<Path>, end: &RunEnd) -> Result<(), RunError> {
+        let status = match end {
+            RunEnd::Finished => "finished",
+            RunEnd::Stopped => "stopped",
+            RunEnd::Failed(_) => "failed",
+        };
+        self.set("status", status);
+        if let RunEnd::Failed(error) = end {
+            self.set("error", error.as_str());
+        }
         self.set("ended_utc", utc_now()).write(path)
     }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunEnd {
+    /// All of it is done.
+    Finished,
+    /// It was asked to stop and can go on.
+    Stopped,
+    /// By an error, with its message.
+    Failed(String),
 }
 
 /// What `git` prints; `None` if it is absent or fails, as outside a repository.
@@ -102,6 +125,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::utc::test_clock::set_back;
 
     fn read(path: &Path) -> Value {
         serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
@@ -117,9 +141,12 @@ mod tests {
             .set("seed", 7)
             .set("data", json!({"sha256": "ab"}));
         provenance.write(&path).unwrap();
-        assert_eq!(read(&path).get("ended_utc"), None);
-        provenance.finish(&path).unwrap();
+        let begun = read(&path);
+        assert_eq!(begun.get("ended_utc"), None);
+        assert_eq!(begun["status"], "running");
+        provenance.finish(&path, &RunEnd::Finished).unwrap();
         let record = read(&path);
+        assert_eq!(record["status"], "finished");
         assert_eq!(record["version"], env!("CARGO_PKG_VERSION"));
         assert!(record["rustc"].as_str().unwrap().starts_with("rustc 1."));
         assert!(!record["target"].as_str().unwrap().is_empty());
@@ -132,6 +159,21 @@ mod tests {
             (&json!("flex"), &json!(7))
         );
         assert_eq!(record["data"]["sha256"], "ab");
+        assert!(record["ended_utc"].as_str() >= record["started_utc"].as_str());
+    }
+
+    #[test]
+    fn a_failed_run_tells_why_and_never_ends_before_it_began() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.json");
+        let mut provenance = Provenance::collect();
+        let end = RunEnd::Failed("no space left".into());
+        set_back(3600, || provenance.finish(&path, &end).unwrap());
+        let record = read(&path);
+        assert_eq!(
+            (&record["status"], &record["error"]),
+            (&json!("failed"), &json!("no space left"))
+        );
         assert!(record["ended_utc"].as_str() >= record["started_utc"].as_str());
     }
 

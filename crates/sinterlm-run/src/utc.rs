@@ -1,10 +1,14 @@
-//! The present time in UTC, in the two forms that runs use.
+//! The present time in UTC, in the forms that runs use. The only place that reads the wall clock:
+//! all durations are measured by clocks that can't be set.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::OnceLock,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 /// The present time as `2026-01-31T08:15:00Z`.
 pub fn utc_now() -> String {
-    let [year, month, day, hour, minute, second] = utc_parts(unix_seconds());
+    let [year, month, day, hour, minute, second] = utc_parts(unix_time() as u64);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
@@ -14,11 +18,43 @@ pub(crate) fn utc_now_compact() -> String {
     utc_now().replace(['-', ':'], "")
 }
 
-fn unix_seconds() -> u64 {
+/// The present time in seconds since 1970. Within a process it is never less than it was at its first
+/// reading plus the time that has passed since: a clock that is set back makes no run end before it
+/// began.
+pub(crate) fn unix_time() -> f64 {
+    static FIRST: OnceLock<(f64, Instant)> = OnceLock::new();
+    let wall = wall_time();
+    let (first, at) = FIRST.get_or_init(|| (wall, Instant::now()));
+    wall.max(first + at.elapsed().as_secs_f64())
+}
+
+fn wall_time() -> f64 {
     // A clock before 1970 is not set; any time will do then.
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs())
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let wall = since.map_or(0.0, |time| time.as_secs_f64());
+    #[cfg(test)]
+    let wall = wall + f64::from(test_clock::offset_seconds());
+    wall
+}
+
+/// A clock that tests may set.
+#[cfg(test)]
+pub(crate) mod test_clock {
+    use std::cell::Cell;
+
+    thread_local!(static OFFSET: Cell<i32> = const { Cell::new(0) });
+
+    pub(crate) fn offset_seconds() -> i32 {
+        OFFSET.get()
+    }
+
+    /// Sets the clock back for this thread, while `work` runs.
+    pub(crate) fn set_back<R>(seconds: i32, work: impl FnOnce() -> R) -> R {
+        OFFSET.set(-seconds);
+        let result = work();
+        OFFSET.set(0);
+        result
+    }
 }
 
 /// Year, month, day, hour, minute, second of a Unix time.

@@ -354,6 +354,12 @@ pub struct LogConfig {
     pub every_steps: u64,
     /// Write a line of metrics every that many trained tokens too; 0 = by steps only.
     pub every_tokens: u64,
+    /// Write the figures and samples as event files for TensorBoard, too.
+    pub tensorboard: bool,
+    /// Draw `loss.png` during the run.
+    pub plot: bool,
+    /// Write `report.html` at the end.
+    pub report: bool,
 }
 
 impl Default for LogConfig {
@@ -361,6 +367,9 @@ impl Default for LogConfig {
         Self {
             every_steps: 10,
             every_tokens: 0,
+            tensorboard: true,
+            plot: true,
+            report: true,
         }
     }
 }

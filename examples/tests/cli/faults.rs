@@ -8,12 +8,12 @@ use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
 use sinterlm::config::KeyRng;
-use sinterlm::trainer::find_checkpoint;
+use sinterlm::trainer::{find_checkpoint, list_checkpoints};
 
 use crate::damage::SmallDisk;
 use crate::harness::{
-    Ended, copy_before_the_end, copy_tree, curve, end, figures, finished, json, resume, signal,
-    smoke, valid_loss,
+    Ended, content, copy_before_the_end, copy_tree, curve, end, figures, finished, json, metrics,
+    resume, signal, smoke, valid_loss, wait_for_lines,
 };
 
 /// Steps between two checkpoints of the runs that are killed.
@@ -165,6 +165,97 @@ fn a_disk_that_cannot_be_written_is_refused_and_left_as_it_is() {
     end(&mut resume(&run)).refused(2, &[run.to_str().unwrap(), "Read-only file system"]);
     let new = folder.path().join("new");
     end(&mut smoke(&new)).refused(2, &[new.to_str().unwrap(), "another --out"]);
+}
+
+/// The library that gives a program another clock, of the package `libfaketime`.
+const FAKETIME: [&str; 3] = [
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib/faketime/libfaketimeMT.so.1",
+];
+
+/// A program whose wall clock is off by what `file` says at each moment.
+fn with_clock<'a>(command: &'a mut Command, library: &str, file: &Path) -> &'a mut Command {
+    command
+        .env("LD_PRELOAD", library)
+        .env("FAKETIME_TIMESTAMP_FILE", file)
+        .env("FAKETIME_NO_CACHE", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("DONT_FAKE_MONOTONIC", "1")
+}
+
+/// The wall times of the events in a run's files for TensorBoard, in the order of files and events.
+fn event_times(run: &Path) -> Vec<f64> {
+    let mut times = Vec::new();
+    for bytes in content(&run.join("tensorboard")).values() {
+        let mut rest = &bytes[..];
+        while let Some((length, record)) = rest.split_first_chunk::<8>() {
+            // Length, its checksum, the event, its checksum; field 1 of an event is a double.
+            assert_eq!(record[4], 9);
+            times.push(f64::from_le_bytes(record[5..13].try_into().unwrap()));
+            rest = &record[8 + u64::from_le_bytes(*length) as usize..];
+        }
+    }
+    times
+}
+
+#[test]
+fn a_clock_set_back_during_a_run_changes_nothing() {
+    let exists = |path: &&str| Path::new(path).is_file();
+    let Some(library) = FAKETIME.into_iter().find(exists) else {
+        eprintln!("skipped: no libfaketime on this machine");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (run, clock) = (folder.path().join("run"), folder.path().join("clock"));
+    fs::write(&clock, "+0").unwrap();
+    let begun = Instant::now();
+    let keys = [
+        "trainer.max_steps=300",
+        "schedule.kind=constant", // can be lengthened
+        "checkpoint.every_steps=0",
+        "checkpoint.every_seconds=1",
+        "checkpoint.keep_last=2",
+    ];
+    let mut command = smoke(&run);
+    command.args(keys.into_iter().flat_map(|key| ["--set", key]));
+    let child = with_clock(&mut command, library, &clock)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for_lines(&run, 2);
+    fs::write(&clock, "-7200").unwrap();
+    let logged = metrics(&run).len() as u64;
+    // The lock is no matter of time.
+    end(with_clock(&mut resume(&run), library, &clock)).refused(2, &["process"]);
+    Ended::from(child.wait_with_output().unwrap()).done();
+    let took = begun.elapsed().as_secs_f64();
+
+    let record = json(&run.join("run.json"));
+    let (started, ended) = (&record["started_utc"], &record["ended_utc"]);
+    assert!(started.as_str() <= ended.as_str(), "{started} to {ended}");
+    let seconds = json(&run.join("summary.json"))["seconds"].as_f64().unwrap();
+    assert!(seconds > 0.0 && seconds <= took, "{seconds} of {took}");
+    let rates = curve(&run, "train/tokens_per_second");
+    assert!(rates.iter().all(|(_, rate)| *rate > 0.0), "{rates:?}");
+    // By time it is saved on, and of the checkpoints those of the highest steps stay, although they
+    // look older than those before them.
+    let steps: Vec<u64> = list_checkpoints(&run.join("checkpoints"))
+        .iter()
+        .map(|path| json(&path.join("trainer.json"))["step"].as_u64().unwrap())
+        .collect();
+    assert_eq!((steps.len(), steps[1]), (2, 300), "{steps:?}");
+    assert!(seconds < 3.0 || steps[0] > 10 * logged, "{steps:?}");
+
+    let more = ["--set", "trainer.max_steps=310"];
+    end(with_clock(resume(&run).args(more), library, &clock)).done();
+    assert_eq!(json(&run.join("summary.json"))["steps"], 310);
+    let times = event_times(&run);
+    let first_run = times.iter().take_while(|time| **time >= times[0]);
+    // The process that came last began in the past.
+    assert!(first_run.clone().is_sorted());
+    assert!(first_run.count() >= 30, "{times:?}");
 }
 
 #[test]

@@ -30,6 +30,12 @@ fn a_run_that_explodes_leaves_a_post_mortem_whose_command_repeats_the_step() {
     ended.refused(1, &["is not finite", "nothing was updated"]);
     assert!(ended.err.contains("post-mortem: "), "{}", ended.err);
 
+    let record = json(&run.join("run.json"));
+    assert_eq!(record["status"], "failed");
+    assert!(record["ended_utc"].as_str() >= record["started_utc"].as_str());
+    let told = record["error"].as_str().unwrap();
+    assert!(told.contains("is not finite"), "{told}");
+
     let report = json(&run.join("post-mortem.json"));
     let step = report["step"].as_u64().unwrap();
     let fault = report["fault"].as_str().unwrap();

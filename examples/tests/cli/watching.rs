@@ -128,6 +128,72 @@ fn config_and_provenance_alone_repeat_a_run_elsewhere() {
 }
 
 #[test]
+fn what_a_run_is_told_not_to_write_it_does_not_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let keys = [
+        "trainer.max_steps=12",
+        "log.tensorboard=false",
+        "log.plot=false",
+        "log.report=false",
+    ];
+    let mut command = smoke(&run);
+    end(command.args(keys.into_iter().flat_map(|key| ["--set", key]))).done();
+    for name in ["tensorboard", "loss.png", "report.html"] {
+        assert!(!run.join(name).exists(), "{name}");
+    }
+    assert_eq!(json(&run.join("run.json"))["status"], "finished");
+    assert!(!curve(&run, "train/loss").is_empty());
+}
+
+/// Megabytes behind some words of a plan.
+fn mib(plan: &str, words: &str) -> f64 {
+    let rest = plan
+        .split(words)
+        .nth(1)
+        .unwrap_or_else(|| panic!("no {words} in {plan}"));
+    let number = rest.trim_start().split(' ').next().unwrap();
+    number.parse().unwrap()
+}
+
+#[test]
+fn the_peak_that_a_plan_foretells_is_that_of_the_run_whoever_prepared_the_text() {
+    // Large enough to weigh more than the program.
+    let sizes = [
+        "model.d_model=256",
+        "model.n_layers=3",
+        "trainer.max_steps=5",
+        "trainer.micro_batch_size=24",
+        "schedule.warmup_steps=1",
+        "checkpoint.every_steps=0",
+        "sample.max_new_tokens=4",
+    ];
+    let (folder, own) = (tempfile::tempdir().unwrap(), finished());
+    assert_eq!(own.1.status, 0, "it has prepared the text that others find");
+    for cache in [None, Some(folder.path().join("cache"))] {
+        let command = |name: &str| {
+            let mut command = smoke(&folder.path().join(name));
+            command.args(sizes.into_iter().flat_map(|key| ["--set", key]));
+            if let Some(cache) = &cache {
+                let _ = fs::remove_dir_all(cache);
+                command.env("XDG_CACHE_HOME", cache);
+            }
+            command
+        };
+        let which = if cache.is_some() { "new" } else { "known" };
+        let plan = end(command(which).arg("--plan")).done().out;
+        end(&mut command(which)).done();
+        let summary = json(&folder.path().join(which).join("summary.json"));
+        let Some(measured) = summary["peak_memory_bytes"].as_f64() else {
+            return; // only Linux tells
+        };
+        let ratio = mib(&plan, "peak about") * f64::from(1 << 20) / measured;
+        eprintln!("{which} text: {ratio:.2} of {measured}");
+        assert!((0.87..1.15).contains(&ratio), "{which}: {ratio}\n{plan}");
+    }
+}
+
+#[test]
 fn a_plan_tells_sizes_time_and_rows_and_changes_no_run() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("planned");
@@ -135,12 +201,14 @@ fn a_plan_tells_sizes_time_and_rows_and_changes_no_run() {
     for part in [
         "plan: 60 steps of 1 x 8 rows of 64 tokens: 30720 tokens, ",
         "plan: 136960 parameters are trained, 0 are frozen",
-        "plan: memory in MiB: weights 0.5, gradients ",
-        ", moments ",
+        "plan: memory in MiB: weights 0.5, moments ",
+        ", gradients ",
         ", activations ",
         ", a chunk of logits 1.0",
         "plan: largest single buffer 1.0 MiB",
         "plan: peak about ",
+        " MiB: program and data ",
+        "plan: 1 MiB more while a checkpoint is written beside training",
         "plan: probe: 3 steps of ",
         " for 60 steps (",
         "plan: first rows, trained tokens in [[ ]]",

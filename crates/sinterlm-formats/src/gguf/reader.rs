@@ -1,17 +1,15 @@
 //! Reading GGUF files: the header is checked whole, tensors stay in the memory map.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use super::{
     ALIGNMENT_KEY, DEFAULT_ALIGNMENT, GgufField, GgufMetadata, GgufValue, MAGIC, MAX_AXES, types,
     value::read_string,
 };
 use crate::{
-    FormatError, MappedFile, StoredTensor, TensorSource, TensorType, cursor::Cursor, source::Place,
+    FormatError, MappedFile, StoredTensor, TensorSource, TensorType,
+    cursor::Cursor,
+    source::{Place, Places},
 };
 
 /// The longest metadata key that the format allows, in bytes.
@@ -36,10 +34,8 @@ const LEAST_TENSOR: u64 = 8 + 4 + 4 + 8;
 /// ```
 #[derive(Debug)]
 pub struct GgufFile {
-    path: PathBuf,
-    map: Arc<MappedFile>,
     metadata: GgufMetadata,
-    tensors: BTreeMap<String, Place>,
+    places: Places,
 }
 
 impl GgufFile {
@@ -70,11 +66,10 @@ impl GgufFile {
         let infos = read_infos(&mut cursor, tensor_count)?;
         let data_start = (cursor.position() as u64).next_multiple_of(alignment);
         let tensors = place_tensors(path, infos, data_start, map.len() as u64, alignment)?;
+        let path = path.to_path_buf();
         Ok(Self {
-            path: path.to_path_buf(),
-            map,
             metadata,
-            tensors,
+            places: Places { path, map, tensors },
         })
     }
 
@@ -85,7 +80,7 @@ impl GgufFile {
 
     /// The metadata field `key`, `None` if the file has none.
     pub fn field(&self, key: &str) -> Option<GgufField<'_>> {
-        GgufField::find(&self.path, &self.metadata, key)
+        GgufField::find(&self.places.path, &self.metadata, key)
     }
 
     /// The metadata field `key`, which the caller cannot do without.
@@ -94,7 +89,7 @@ impl GgufFile {
     /// [`FormatError::MissingKey`].
     pub fn require(&self, key: &str) -> Result<GgufField<'_>, FormatError> {
         self.field(key).ok_or_else(|| FormatError::MissingKey {
-            path: self.path.clone(),
+            path: self.places.path.clone(),
             key: key.to_owned(),
         })
     }
@@ -102,15 +97,15 @@ impl GgufFile {
 
 impl TensorSource for GgufFile {
     fn path(&self) -> &Path {
-        &self.path
+        &self.places.path
     }
 
     fn tensor_names(&self) -> Vec<&str> {
-        self.tensors.keys().map(String::as_str).collect()
+        self.places.names()
     }
 
     fn stored(&self, name: &str) -> Result<StoredTensor, FormatError> {
-        Place::find(&self.path, &self.tensors, name).map(|place| place.stored(&self.map))
+        self.places.stored(name)
     }
 }
 

@@ -146,9 +146,9 @@ impl GptConfig {
         let table = vocab * d;
         let accumulated = where_set(step.micro_batches > 1, total);
         // Operands as matrix products rearrange them.
-        let packed = (tokens.max(d) * d_ff).min(2 << 20);
-        // The backward pass within a block: gradients of its output and of the feed-forward layer.
-        let within = tokens * (2 * d + inner) + packed;
+        let packed = (tokens.max(d) * d_ff).min(1 << 20);
+        // The backward pass within a block: the gradient of the feed-forward layer is the widest.
+        let within = tokens * d_ff + packed;
         // Gradients are made as activations are freed, block by block at an even rate: the most
         // is there at one of the ends.
         let at_loss = activations + table + logits + packed;

@@ -93,7 +93,15 @@ fn head(report: &Report, page: &mut String) {
         "<span class=\"badge good\">finished</span>".to_owned()
     } else {
         let steps = thousands(report.curves.steps);
-        format!("<span class=\"badge wait\">not finished, last logged step {steps}</span>")
+        let (class, how) = match fact("status") {
+            Some("failed") => (
+                "bad",
+                format!("failed: {}", fact("error").unwrap_or_default()),
+            ),
+            _ => ("wait", "not finished".to_owned()),
+        };
+        let how = escaped(&how);
+        format!("<span class=\"badge {class}\">{how}, last logged step {steps}</span>")
     };
     let kind = report.summary.as_ref().map(|summary| summary.kind.as_str());
     let words = [kind, fact("device"), fact("started_utc")];

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    EvalRecord, Event, Gate, MetricsFile, Observer, SampleFile, SampleText, StepRecord,
-    ValidFigures,
+    EvalRecord, Event, Gate, MetricsFile, Observer, Provenance, RunEnd, SampleFile, SampleText,
+    StepRecord, ValidFigures,
 };
 
 fn log(run: &Path, steps: u64) {
@@ -114,6 +114,17 @@ fn an_interrupted_or_empty_run_says_what_is_missing() {
     stale.write(dir.path().join("summary.json")).unwrap();
     let page = page(dir.path());
     assert!(page.contains("not finished, last logged step 7") && page.contains("<svg"));
+}
+
+#[test]
+fn a_failed_run_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let end = RunEnd::Failed("step 8: <nan>".into());
+    let record = dir.path().join("run.json");
+    Provenance::collect().finish(record, &end).unwrap();
+    log(dir.path(), 7);
+    let badge = "<span class=\"badge bad\">failed: step 8: &lt;nan&gt;, last logged step 7</span>";
+    assert!(page(dir.path()).contains(badge));
 }
 
 #[test]

@@ -7,10 +7,9 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
-use crate::{Event, Observer, RunError, SampleText};
+use crate::{Event, Observer, RunError, SampleText, utc::unix_time};
 use wire::Message;
 
 /// What all names of event files begin with; a number follows.
@@ -167,11 +166,6 @@ fn next_name(folder: &Path) -> io::Result<String> {
         number = number.max(known.map_or(0, |known| known + 1));
     }
     Ok(format!("{PREFIX}{number:010}.sinterlm"))
-}
-
-fn unix_time() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0.0, |time| time.as_secs_f64())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! `cargo xtask interop`.
 
 use super::*;
-use crate::{EvalRecord, StepRecord};
+use crate::{EvalRecord, StepRecord, utc::test_clock::set_back};
 
 fn step(step: u64) -> StepRecord {
     StepRecord {
@@ -116,4 +116,20 @@ fn a_resumed_run_marks_the_first_step_to_come_in_a_later_file() {
     let start = &messages(&board.path)[1];
     // Step 301 as a varint in field 2; a session log with status 1 in field 7.
     assert!(holds(start, &[0x10, 0xad, 0x02]) && holds(start, &[0x3a, 0x02, 0x08, 0x01]));
+}
+
+#[test]
+fn events_after_a_clock_was_set_back_are_no_earlier_than_those_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut board = TensorBoard::create(folder.path()).unwrap();
+    board.on_event(&Event::Step(&step(1))).unwrap();
+    set_back(7200, || board.on_event(&Event::Step(&step(2))).unwrap());
+    board.on_event(&Event::Step(&step(3))).unwrap();
+    let file = fs::read_dir(folder.path()).unwrap().next().unwrap();
+    let times: Vec<f64> = messages(&file.unwrap().path())
+        .iter()
+        .map(|message| f64::from_le_bytes(message[1..9].try_into().unwrap()))
+        .collect();
+    assert_eq!(times.len(), 4);
+    assert!(times.is_sorted() && times[0] > 1e9, "{times:?}");
 }
