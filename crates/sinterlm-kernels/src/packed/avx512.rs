@@ -4,11 +4,12 @@
 #![allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
 
 use std::arch::x86_64::{
-    __m512, _mm_loadu_si128, _mm256_loadu_si256, _mm256_set1_epi16, _mm256_set1_epi32,
-    _mm512_castsi512_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
-    _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_movehdup_ps,
-    _mm512_moveldup_ps, _mm512_mul_ps, _mm512_permutexvar_ps, _mm512_reduce_add_ps,
-    _mm512_setzero_ps, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_ps,
+    __m512, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm256_loadu_si256, _mm256_set1_epi16,
+    _mm256_set1_epi32, _mm512_castsi512_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps,
+    _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_movehdup_ps, _mm512_moveldup_ps, _mm512_mul_ps, _mm512_permutexvar_ps,
+    _mm512_reduce_add_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_srli_epi32,
+    _mm512_storeu_ps,
 };
 
 use super::{
@@ -45,7 +46,12 @@ pub(super) unsafe fn dots<F: Vectors, const R: usize>(
     for block in 0..x[0].len() / BLOCK {
         for line in 0..LINES {
             // SAFETY: the line holds this block.
-            let [low, high] = unsafe { F::weights(lines[line].as_ptr().add(block * F::BYTES)) };
+            let at = unsafe { lines[line].as_ptr().add(block * F::BYTES) };
+            // Lines are too short for the processor to see four streams: memory is asked for the
+            // same place of the next four lines, which may not exist.
+            _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(LINES * lines[0].len()).cast());
+            // SAFETY: as above.
+            let [low, high] = unsafe { F::weights(at) };
             for row in 0..R {
                 // SAFETY: the row holds the block's 32 numbers.
                 let (x_low, x_high) = unsafe {
