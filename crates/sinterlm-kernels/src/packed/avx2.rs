@@ -4,12 +4,13 @@
 #![allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
 
 use std::arch::x86_64::{
-    __m128i, __m256, _mm_add_ps, _mm_add_ss, _mm_and_si128, _mm_cvtss_f32, _mm_loadl_epi64,
-    _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps, _mm_set1_epi8, _mm_set1_epi16, _mm_srli_epi16,
-    _mm_unpackhi_epi64, _mm256_add_ps, _mm256_castps256_ps128, _mm256_castsi256_ps,
-    _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtepu16_epi32,
-    _mm256_cvtph_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_mul_ps,
-    _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
+    __m128i, __m256, _MM_HINT_T0, _mm_add_ps, _mm_add_ss, _mm_and_si128, _mm_cvtss_f32,
+    _mm_loadl_epi64, _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps, _mm_prefetch, _mm_set1_epi8,
+    _mm_set1_epi16, _mm_srli_epi16, _mm_unpackhi_epi64, _mm256_add_ps, _mm256_castps256_ps128,
+    _mm256_castsi256_ps, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
+    _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_extractf128_ps, _mm256_fmadd_ps,
+    _mm256_loadu_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32,
+    _mm256_storeu_ps, _mm256_sub_ps,
 };
 
 use super::{
@@ -19,6 +20,9 @@ use super::{
 
 // Loops and functions in place of closures: a closure that is not inlined would be compiled without
 // the instructions, and each intrinsic become a call.
+
+/// How far ahead memory is asked for: a hundred blocks.
+const PREFETCHED_BYTES: usize = 2048;
 
 /// A format whose blocks can be made four vectors of 8 weights.
 pub(super) trait Vectors {
@@ -42,7 +46,11 @@ pub(super) unsafe fn dots<F: Vectors, const R: usize>(x: [&[f32]; R], line: &[u8
     let mut sums = [[_mm256_setzero_ps(); 2]; R];
     for block in 0..x[0].len() / BLOCK {
         // SAFETY: the line holds this block.
-        let weights = unsafe { F::weights(line.as_ptr().add(block * F::BYTES)) };
+        let at = unsafe { line.as_ptr().add(block * F::BYTES) };
+        // Ahead of what the processor fetches by itself, which ends with a page; may not exist.
+        _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(PREFETCHED_BYTES).cast());
+        // SAFETY: as above.
+        let weights = unsafe { F::weights(at) };
         for row in 0..R {
             for (part, weights) in weights.into_iter().enumerate() {
                 // SAFETY: the row holds the block's 32 numbers.

@@ -1,19 +1,19 @@
 //! Products of a few rows with packed lines under AVX-512: blocks become numbers in registers, where
-//! four lines share what is read of `x`. The order of tasks is left to `native`.
+//! some rows of `x` share them. The order of tasks is left to `native`.
 #![allow(unsafe_code)] // vector intrinsics
 #![allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
 
 use std::arch::x86_64::{
-    __m512, _mm_loadu_si128, _mm256_loadu_si256, _mm256_set1_epi16, _mm256_set1_epi32,
-    _mm512_castsi512_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
-    _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_movehdup_ps,
-    _mm512_moveldup_ps, _mm512_mul_ps, _mm512_permutexvar_ps, _mm512_reduce_add_ps,
-    _mm512_setzero_ps, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_ps,
+    __m512, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm256_loadu_si256, _mm256_set1_epi16,
+    _mm256_set1_epi32, _mm512_add_ps, _mm512_castsi512_ps, _mm512_cvtepi8_epi32,
+    _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_movehdup_ps, _mm512_moveldup_ps, _mm512_mul_ps,
+    _mm512_permutexvar_ps, _mm512_reduce_add_ps, _mm512_setzero_ps, _mm512_slli_epi32,
+    _mm512_srli_epi32, _mm512_storeu_ps,
 };
 
 use super::{
     BLOCK,
-    native::LINES,
     portable::{Bf16, F16, Q4_0, Q4_1, Q8_0},
 };
 
@@ -31,39 +31,68 @@ pub(super) trait Vectors {
     unsafe fn weights(block: *const u8) -> [__m512; 2];
 }
 
-/// The dot product of each row of `x` with each line of blocks, in an order of summing that does not
+/// How far ahead memory is asked for: a hundred blocks.
+const PREFETCHED_BYTES: usize = 2048;
+/// Sums of a dot product, so that additions overlap.
+const SUMS: usize = 4;
+
+/// The dot product of each row of `x` with a line of blocks, in an order of summing that does not
 /// depend on `R`.
 ///
 /// # Safety
-/// Rows must be equally long and whole blocks, lines must hold as many blocks as they.
+/// Rows must be equally long and whole blocks, the line must hold as many blocks as they.
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn dots<F: Vectors, const R: usize>(
-    x: [&[f32]; R],
-    lines: [&[u8]; LINES],
-) -> [[f32; LINES]; R] {
-    let mut sums = [[_mm512_setzero_ps(); LINES]; R];
-    for block in 0..x[0].len() / BLOCK {
-        for line in 0..LINES {
-            // SAFETY: the line holds this block.
-            let [low, high] = unsafe { F::weights(lines[line].as_ptr().add(block * F::BYTES)) };
-            for row in 0..R {
-                // SAFETY: the row holds the block's 32 numbers.
-                let (x_low, x_high) = unsafe {
-                    let x = x[row].as_ptr().add(block * BLOCK);
-                    (_mm512_loadu_ps(x), _mm512_loadu_ps(x.add(BLOCK / 2)))
-                };
-                let sum = _mm512_fmadd_ps(x_low, low, sums[row][line]);
-                sums[row][line] = _mm512_fmadd_ps(x_high, high, sum);
-            }
+pub(super) unsafe fn dots<F: Vectors, const R: usize>(x: [&[f32]; R], line: &[u8]) -> [f32; R] {
+    let mut sums = [[_mm512_setzero_ps(); SUMS]; R];
+    let blocks = x[0].len() / BLOCK;
+    let whole = blocks / SUMS * SUMS;
+    for first in (0..whole).step_by(SUMS) {
+        for at in 0..SUMS {
+            // SAFETY: rows and line hold this block.
+            unsafe { add::<F, R>(&x, line, first + at, &mut sums, at) };
         }
     }
-    let mut dots = [[0.0; LINES]; R];
+    for block in whole..blocks {
+        // SAFETY: as above.
+        unsafe { add::<F, R>(&x, line, block, &mut sums, 0) };
+    }
+    let mut dots = [0.0; R];
     for row in 0..R {
-        for line in 0..LINES {
-            dots[row][line] = _mm512_reduce_add_ps(sums[row][line]);
-        }
+        let [a, b, c, d] = sums[row];
+        let sum = _mm512_add_ps(_mm512_add_ps(a, b), _mm512_add_ps(c, d));
+        dots[row] = _mm512_reduce_add_ps(sum);
     }
     dots
+}
+
+/// Adds the products of a block to the sum number `at` of each row.
+///
+/// # Safety
+/// Rows and line must hold the block.
+#[inline(always)]
+unsafe fn add<F: Vectors, const R: usize>(
+    x: &[&[f32]; R],
+    line: &[u8],
+    block: usize,
+    sums: &mut [[__m512; SUMS]; R],
+    at: usize,
+) {
+    // SAFETY: the line holds this block. A prefetch may ask for what does not exist; it is ahead of
+    // what the processor fetches by itself, which ends with a page.
+    let [low, high] = unsafe {
+        let block = line.as_ptr().add(block * F::BYTES);
+        _mm_prefetch::<_MM_HINT_T0>(block.wrapping_add(PREFETCHED_BYTES).cast());
+        F::weights(block)
+    };
+    for row in 0..R {
+        // SAFETY: the row holds the block's 32 numbers.
+        unsafe {
+            let x = x[row].as_ptr().add(block * BLOCK);
+            let (x_low, x_high) = (_mm512_loadu_ps(x), _mm512_loadu_ps(x.add(BLOCK / 2)));
+            let sum = _mm512_fmadd_ps(x_low, low, sums[row][at]);
+            sums[row][at] = _mm512_fmadd_ps(x_high, high, sum);
+        }
+    }
 }
 
 /// Writes the weights of blocks.

@@ -25,8 +25,6 @@ const TOGETHER: usize = 4;
 const TASK_BYTES: usize = 1 << 15;
 /// Weights that are unpacked at a time for products with many rows, 32 MiB.
 const UNPACKED_NUMBERS: usize = 1 << 23;
-/// Lines that are multiplied at a time with the widest vectors.
-pub(super) const LINES: usize = 4;
 
 pub(super) fn linear(x: Tensor<2>, weight: &PackedMatrix, bias: Option<Tensor<1>>) -> Tensor<2> {
     let [rows, d_in] = x.dims();
@@ -40,7 +38,7 @@ pub(super) fn linear(x: Tensor<2>, weight: &PackedMatrix, bias: Option<Tensor<1>
     let mut columns = vec![0.0; d_out * rows]; // [d_out, rows]
     if !columns.is_empty() && d_in > 0 {
         let row_bytes = d_in / BLOCK * weight.format.block_bytes();
-        let share = (TASK_BYTES / row_bytes).max(1).next_multiple_of(LINES);
+        let share = (TASK_BYTES / row_bytes).max(1);
         columns
             .par_chunks_mut(share * rows)
             .zip(bytes.par_chunks(share * row_bytes))
@@ -195,25 +193,14 @@ impl Part<'_> {
         let (rows, line_bytes) = (self.rows, self.d_in / BLOCK * F::BYTES);
         // A few rows of `x` stay in the cache beside the task's lines, all would not.
         for (row, x) in together(self.x, self.d_in) {
-            let groups = self.bytes.chunks(LINES * line_bytes);
-            for (out, group) in self.out.chunks_mut(LINES * rows).zip(groups) {
-                // The last group repeats its last line.
-                let last = group.len() / line_bytes - 1;
-                let lines =
-                    std::array::from_fn(|at| &group[at.min(last) * line_bytes..][..line_bytes]);
-                let mut store = |at: usize, dots: [f32; LINES]| {
-                    for (out, dot) in out.chunks_exact_mut(rows).zip(dots) {
-                        out[row + at] = dot;
-                    }
-                };
+            let lines = self.bytes.chunks_exact(line_bytes);
+            for (out, line) in self.out.chunks_exact_mut(rows).zip(lines) {
                 match x {
-                    // SAFETY: the CPU has AVX-512; rows and lines are whole and alike.
-                    Rows::Four(x) => unsafe { avx512::dots::<F, TOGETHER>(x, lines) }
-                        .into_iter()
-                        .enumerate()
-                        .for_each(|(at, dots)| store(at, dots)),
+                    // SAFETY: the CPU has AVX-512; rows and line are whole and alike.
+                    Rows::Four(x) => out[row..row + TOGETHER]
+                        .copy_from_slice(&unsafe { avx512::dots::<F, TOGETHER>(x, line) }),
                     // SAFETY: as above.
-                    Rows::One(x) => store(0, unsafe { avx512::dots::<F, 1>([x], lines) }[0]),
+                    Rows::One(x) => [out[row]] = unsafe { avx512::dots::<F, 1>([x], line) },
                 }
             }
         }
