@@ -170,19 +170,16 @@ impl Plan<'_> {
             mib(parts.kept()),
             mib(passing)
         ));
-        let copy = if self.saves_beside_training() {
-            // The weights are copied by the update that meets them while they are written.
-            parts.kept()
-        } else {
-            0
-        };
-        if copy > 0 {
-            say(format!(
-                "plan: {:.0} MiB more while a checkpoint is written beside training",
-                mib(copy)
-            ));
+        if !self.saves_beside_training() {
+            return free.is_none_or(|free| peak - parts.weights < free);
         }
-        free.is_none_or(|free| peak + copy - parts.weights < free)
+        // State is copied, weights by the update that meets them while they are written.
+        let beside = peak.max(parts.peak() + parts.kept());
+        say(format!(
+            "plan: peak about {:.0} MiB while a checkpoint is written beside training",
+            mib(program + beside)
+        ));
+        free.is_none_or(|free| beside - parts.weights < free)
     }
 
     fn saves_beside_training(&self) -> bool {

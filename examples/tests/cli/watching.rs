@@ -208,7 +208,7 @@ fn a_plan_tells_sizes_time_and_rows_and_changes_no_run() {
         "plan: largest single buffer 1.0 MiB",
         "plan: peak about ",
         " MiB: program and data ",
-        "plan: 1 MiB more while a checkpoint is written beside training",
+        " MiB while a checkpoint is written beside training",
         "plan: probe: 3 steps of ",
         " for 60 steps (",
         "plan: first rows, trained tokens in [[ ]]",
