@@ -112,7 +112,8 @@ fn marked_json(tokenizer: &Tokenizer, marks: &TextMarks) -> String {
     if tokenizer.encode_with_template("a") == wanted {
         return tokenizer.to_json();
     }
-    let special = |id: &u32| json!({"SpecialToken": {"id": tokenizer.decode(&[*id]), "type_id": 0}});
+    let special =
+        |id: &u32| json!({"SpecialToken": {"id": tokenizer.decode(&[*id]), "type_id": 0}});
     let around = |names: &[&str]| -> Value {
         let mut parts = Vec::new();
         for name in names {
