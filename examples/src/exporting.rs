@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use sinterlm::burn::tensor::Device;
-use sinterlm::data::{ChatMessage, TextMarks, copy_text_files, has_text_files, save_text_files};
+use sinterlm::data::{
+    ChatMessage, DataError, TextMarks, copy_text_files, has_text_files, save_text_files,
+};
 use sinterlm::eval::{Fidelity, PromptPair, RECEIPT_PROMPTS, Receipt};
 use sinterlm::formats::{BlockType, Dtype, StagedDir, TensorType, WeightFile};
 use sinterlm::model::{
@@ -317,33 +319,46 @@ fn prompts(source: &Weights, copy: &Weights, marks: &TextMarks) -> Result<Vec<Pr
             copy_ids: copy.prompt(text),
         })
         .collect();
-    if source.template.is_some() || copy.template.is_some() {
-        let messages = [
-            ("user", "Hi! Who are you?"),
-            ("assistant", "A model."),
-            ("user", "And?"),
-        ];
-        let messages = messages.map(|(role, text)| ChatMessage::new(role, text));
-        let encode = |weights: &Weights| -> Result<Vec<u32>> {
-            let Some(template) = &weights.template else {
-                return Ok(Vec::new());
-            };
-            let mut template = template.clone().with_date(0);
-            // A folder of ours names no marks; what is written from it does.
-            for (name, id) in [("bos_token", marks.bos), ("eos_token", marks.eos)] {
-                let known = template.variables.contains_key(name);
-                if let Some(id) = id.filter(|_| !known) {
-                    let text = weights.tokenizer.decode(&[id]).into();
-                    template.variables.insert(name.to_owned(), text);
-                }
-            }
-            Ok(template.encode(&messages, true, &weights.tokenizer)?.ids)
+    let messages = [
+        ("user", "Hi! Who are you?"),
+        ("assistant", "A model."),
+        ("user", "And?"),
+    ];
+    let messages = messages.map(|(role, text)| ChatMessage::new(role, text));
+    // Some templates take one question only, or nothing without a system's message.
+    for messages in [&messages[..], &messages[..1]] {
+        let Ok(source_ids) = conversation(source, messages, marks) else {
+            continue;
         };
-        pairs.push(PromptPair {
-            text: "a conversation by the chat template".to_owned(),
-            source_ids: encode(source)?,
-            copy_ids: encode(copy)?,
-        });
+        if !source_ids.is_empty() {
+            pairs.push(PromptPair {
+                text: "a conversation by the chat template".to_owned(),
+                source_ids,
+                copy_ids: conversation(copy, messages, marks)?,
+            });
+        }
+        break;
     }
     Ok(pairs)
+}
+
+/// The ids of a conversation, none for a model without a template.
+fn conversation(
+    weights: &Weights,
+    messages: &[ChatMessage],
+    marks: &TextMarks,
+) -> Result<Vec<u32>, DataError> {
+    let Some(template) = &weights.template else {
+        return Ok(Vec::new());
+    };
+    let mut template = template.clone().with_date(0);
+    // A folder of ours names no marks; what is written from it does.
+    for (name, id) in [("bos_token", marks.bos), ("eos_token", marks.eos)] {
+        let known = template.variables.contains_key(name);
+        if let Some(id) = id.filter(|_| !known) {
+            let text = weights.tokenizer.decode(&[id]).into();
+            template.variables.insert(name.to_owned(), text);
+        }
+    }
+    Ok(template.encode(messages, true, &weights.tokenizer)?.ids)
 }

@@ -164,7 +164,7 @@ fn plain() -> Vec<(&'static str, &'static [u8])> {
         ("config.json", b"{}"),
         ("tokenizer.json", b"{\"t\": 1}"),
         ("chat_template.jinja", b"{{ x }}"),
-        ("model.safetensors", &[7; 100_000]),
+        ("model.safetensors", &[7; 15_000]),
     ]
 }
 
@@ -172,8 +172,8 @@ fn sharded() -> Vec<(&'static str, &'static [u8])> {
     let mut files = plain();
     files.extend([
         ("model.safetensors.index.json", INDEX),
-        ("model-1.safetensors", &[1; 50_000]),
-        ("model-2.safetensors", &[2; 60_000]),
+        ("model-1.safetensors", &[1; 10_000]),
+        ("model-2.safetensors", &[2; 12_000]),
     ]);
     files
 }
@@ -211,7 +211,7 @@ fn a_model_folder_comes_whole_from_one_commit_and_is_not_asked_for_again() {
     for (name, bytes) in plain() {
         assert!(fs::read(copy.path.join(name)).unwrap() == bytes, "{name}");
     }
-    assert_eq!(seen["model.safetensors"], 100_000);
+    assert_eq!(seen["model.safetensors"], 15_000);
     let requests = server.requests();
     assert_eq!(requests[..2], ["HEAD config.json", "GET config.json"]);
     assert_eq!(
@@ -235,7 +235,7 @@ fn a_model_folder_comes_whole_from_one_commit_and_is_not_asked_for_again() {
 #[test]
 fn shards_are_fetched_in_place_of_one_file_and_a_cut_one_goes_on() {
     let manners = Manners {
-        cut: Some(("model-2.safetensors".to_owned(), 20_000)),
+        cut: Some(("model-2.safetensors".to_owned(), 4_000)),
         ..Manners::default()
     };
     let server = Server::start(&sharded(), manners);
@@ -243,17 +243,17 @@ fn shards_are_fetched_in_place_of_one_file_and_a_cut_one_goes_on() {
     let copy = fetch(&hub(&server, &cache), "owner/model").unwrap();
     assert_eq!(
         fs::read(copy.path.join("model-1.safetensors")).unwrap(),
-        [1; 50_000]
+        [1; 10_000]
     );
     assert_eq!(
         fs::read(copy.path.join("model-2.safetensors")).unwrap(),
-        [2; 60_000]
+        [2; 12_000]
     );
     assert!(!copy.path.join("model.safetensors").exists());
     let requests = server.requests();
     assert_eq!(
         requests.last().unwrap(),
-        "GET model-2.safetensors from 20000"
+        "GET model-2.safetensors from 4000"
     );
     let shards = requests
         .iter()
