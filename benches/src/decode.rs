@@ -72,7 +72,8 @@ pub fn decode_cases() -> Result<Vec<DecodeCase>> {
             ..case(1, 16, 64, &reference_model())
         });
     }
-    for path in std::env::split_paths(&std::env::var_os(MODELS).unwrap_or_default()) {
+    let models = std::env::var_os(MODELS).unwrap_or_default();
+    for path in std::env::split_paths(&models).filter(|path| *path != PathBuf::new()) {
         let model = read_config(&path)?;
         for (prompt, new) in [(16, 64), (512, 1)] {
             cases.push(DecodeCase {

@@ -5,6 +5,11 @@
 )]
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::tensor::{DType, Device};
+
+use crate::Route;
 
 /// Runs a program's work where training on the CPU is fastest: call it once, around everything.
 ///
@@ -28,6 +33,63 @@ pub fn run_on_pool<R: Send>(threads: Option<NonZeroUsize>, body: impl FnOnce() -
     match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
         Ok(pool) => pool.install(body),
         Err(_) => body(),
+    }
+}
+
+/// Runs work that is made of many short parallel parts, such as reading a token, with the pool's other
+/// threads kept from falling asleep between them: waking one takes longer than such a part.
+///
+/// Threads without work look for it again and again, and give way to other programs. On devices other
+/// than flex nothing is done.
+///
+/// # Example
+/// ```
+/// let device = burn::tensor::Device::flex();
+/// let sum = sinterlm_kernels::keep_threads_awake(&device, || 1 + 1);
+/// assert_eq!(sum, 2);
+/// ```
+pub fn keep_threads_awake<R>(device: &Device, work: impl FnOnce() -> R) -> R {
+    if Route::of(device, DType::F32) == Route::Composed || rayon::current_num_threads() == 1 {
+        return work();
+    }
+    let is_over = AtomicBool::new(false);
+    let caller = rayon::current_thread_index();
+    rayon::in_place_scope(|scope| {
+        scope.spawn_broadcast(|_, thread| {
+            // The caller may come by here while it waits, and must go back to its work.
+            if Some(thread.index()) != caller {
+                look_for_work(&is_over);
+            }
+        });
+        let _guard = SetWhenDropped(&is_over); // after a panic too
+        work()
+    })
+}
+
+/// Looks between two systems calls that give way to other threads.
+const LOOKS: u32 = 64;
+
+fn look_for_work(is_over: &AtomicBool) {
+    let mut looks = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        if rayon::yield_now() == Some(rayon::Yield::Executed) {
+            looks = 0;
+            continue;
+        }
+        looks += 1;
+        if looks % LOOKS == 0 {
+            std::thread::yield_now();
+        } else {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+struct SetWhenDropped<'a>(&'a AtomicBool);
+
+impl Drop for SetWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -72,5 +134,21 @@ mod tests {
             )
         };
         assert_eq!(run_on_pool(NonZeroUsize::new(3), inside), (true, 3));
+    }
+
+    #[test]
+    fn threads_kept_awake_share_the_work_and_go_when_it_is_over_or_panics() {
+        use rayon::prelude::*;
+        let device = Device::flex();
+        let sums = |parts: u64| (0..parts).into_par_iter().map(|x| x * x).sum::<u64>();
+        let many = || (0..100).map(|_| sums(64)).sum::<u64>();
+        let nested = || keep_threads_awake(&device, || keep_threads_awake(&device, many));
+        assert_eq!(run_on_pool(NonZeroUsize::new(3), nested), 100 * 85_344);
+        assert_eq!(nested(), 100 * 85_344); // not on a thread of the pool
+        let panics = || keep_threads_awake(&device, || panic!("as it should"));
+        let caught = run_on_pool(NonZeroUsize::new(2), || {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics))
+        });
+        assert!(caught.is_err());
     }
 }

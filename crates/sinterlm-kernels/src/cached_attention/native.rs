@@ -180,6 +180,13 @@ struct Query<'a> {
     out: &'a mut [f32],
 }
 
+#[inline(always)]
+fn add_scaled(sums: &mut [f32; BLOCK], column: &[f32; BLOCK], factor: f32) {
+    for (sum, x) in sums.iter_mut().zip(column) {
+        *sum += factor * x;
+    }
+}
+
 impl Kernel for Query<'_> {
     type Output = ();
 
@@ -192,24 +199,22 @@ impl Kernel for Query<'_> {
             let (columns, _) = block.as_chunks::<BLOCK>();
             let (whole, rest) = columns.as_chunks::<CHAINS>();
             let (q, q_rest) = self.q.as_chunks::<CHAINS>();
-            let mut sums = [[0.0; BLOCK]; CHAINS];
-            for (columns, q) in whole.iter().zip(q) {
-                for chain in 0..CHAINS {
-                    for token in 0..BLOCK {
-                        sums[chain][token] += q[chain] * columns[chain][token];
-                    }
-                }
+            // Arrays of their own, else the compiler makes vectors of chains in place of tokens.
+            let [mut first, mut second, mut third, mut fourth, mut tail] = [[0.0; BLOCK]; 5];
+            for ([a, b, c, d], q) in whole.iter().zip(q) {
+                add_scaled(&mut first, a, q[0]);
+                add_scaled(&mut second, b, q[1]);
+                add_scaled(&mut third, c, q[2]);
+                add_scaled(&mut fourth, d, q[3]);
             }
-            let mut tail = [0.0; BLOCK];
             for (column, q) in rest.iter().zip(q_rest) {
-                for token in 0..BLOCK {
-                    tail[token] += q * column[token];
-                }
+                add_scaled(&mut tail, column, *q);
             }
-            for token in 0..BLOCK {
-                let pairs = (sums[0][token] + sums[1][token]) + (sums[2][token] + sums[3][token]);
-                scores.push((pairs + tail[token]) * self.scale);
-            }
+            let sums: [f32; BLOCK] = std::array::from_fn(|token| {
+                let pairs = (first[token] + second[token]) + (third[token] + fourth[token]);
+                (pairs + tail[token]) * self.scale
+            });
+            scores.extend_from_slice(&sums);
         }
         let scores = &mut scores[self.first - begin..self.end - begin];
         if let Some(cap) = self.softcap {

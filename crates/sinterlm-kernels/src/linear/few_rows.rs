@@ -21,9 +21,9 @@ use crate::{
 /// Lines of the weight that are multiplied at a time.
 const LINES: usize = 4;
 
-/// Numbers of the weight that one task reads, 256 KiB: small enough to even out two threads, large
+/// Numbers of the weight that one task reads, 64 KiB: small enough to even out two threads, large
 /// enough to hide the hand-over.
-const TASK_NUMBERS: usize = 1 << 16;
+const TASK_NUMBERS: usize = 1 << 14;
 
 /// Multiply-adds below which the calling thread does it all: a hand-over takes longer.
 const THREADED_FROM: usize = 1 << 16;
@@ -138,11 +138,16 @@ impl Product<'_> {
         let mut row = 0;
         while row + 4 <= rows {
             let x = [x(row), x(row + 1), x(row + 2), x(row + 3)];
-            let dots = match row {
+            let dots = if row == 0 {
                 // SAFETY: the CPU has the instructions, and all slices have one length.
-                0 => unsafe { avx512::dots(x, block) },
+                unsafe { avx512::dots(x, block) }
+            } else {
+                // The second four rows bring in two lines of the next block, the third the other two.
+                let ahead = (row / 2 <= LINES).then(|| line + LINES + row / 2 - 2);
+                let ahead = ahead.filter(|line| line + 2 <= self.d_out);
+                let ahead = ahead.map(|line| &self.weight[line * self.d_in..][..2 * self.d_in]);
                 // SAFETY: as above.
-                _ => unsafe { avx512::dots_in_cache(x, block) },
+                unsafe { avx512::dots_in_cache(x, block, ahead.unwrap_or_default()) }
             };
             for (at, dots) in dots.into_iter().enumerate() {
                 store(row + at, dots);
@@ -188,10 +193,10 @@ impl Kernel for Dot<'_> {
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use std::arch::x86_64::{
-        __m256, __m512, _mm_add_ps, _mm_storeu_ps, _mm256_add_ps, _mm256_castpd_ps,
-        _mm256_castps256_ps128, _mm256_extractf128_ps, _mm256_hadd_ps, _mm512_castps_pd,
-        _mm512_castps512_ps256, _mm512_extractf64x4_pd, _mm512_fmadd_ps, _mm512_loadu_ps,
-        _mm512_maskz_loadu_ps, _mm512_setzero_ps,
+        __m256, __m512, _MM_HINT_T0, _mm_add_ps, _mm_prefetch, _mm_storeu_ps, _mm256_add_ps,
+        _mm256_castpd_ps, _mm256_castps256_ps128, _mm256_extractf128_ps, _mm256_hadd_ps,
+        _mm512_castps_pd, _mm512_castps512_ps256, _mm512_extractf64x4_pd, _mm512_fmadd_ps,
+        _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_setzero_ps,
     };
 
     use super::LINES;
@@ -213,7 +218,7 @@ mod avx512 {
         let mut sums = [[_mm512_setzero_ps(); LINES]; R];
         for (at, line) in lines.into_iter().enumerate() {
             // SAFETY: as the caller promises.
-            let products = unsafe { sums_of(x, [line]) };
+            let products = unsafe { sums_of(x, [line], &[]) };
             for (sums, [product]) in sums.iter_mut().zip(products) {
                 sums[at] = product;
             }
@@ -221,17 +226,19 @@ mod avx512 {
         sums.map(|sums| across(sums))
     }
 
-    /// As [`dots`] to the last bit, for lines that are in the cache: side by side.
+    /// As [`dots`] to the last bit, for lines that are in the cache: side by side. Meanwhile memory is
+    /// asked for `ahead`.
     ///
     /// # Safety
-    /// All slices must have the same length.
+    /// All slices but `ahead` must have the same length.
     #[target_feature(enable = "avx512f")]
     pub(super) unsafe fn dots_in_cache<const R: usize>(
         x: [&[f32]; R],
         lines: [&[f32]; LINES],
+        ahead: &[f32],
     ) -> [[f32; LINES]; R] {
         // SAFETY: as the caller promises.
-        let sums = unsafe { sums_of(x, lines) };
+        let sums = unsafe { sums_of(x, lines, ahead) };
         sums.map(|sums| across(sums))
     }
 
@@ -245,12 +252,18 @@ mod avx512 {
     unsafe fn sums_of<const R: usize, const L: usize>(
         x: [&[f32]; R],
         lines: [&[f32]; L],
+        ahead: &[f32],
     ) -> [[__m512; L]; R] {
         let len = lines[0].len();
         let mut sums = [[_mm512_setzero_ps(); L]; R];
         let whole = len / LANES * LANES;
         let mut at = 0;
         while at < whole {
+            if !ahead.is_empty() {
+                let ahead = ahead.as_ptr().wrapping_add(2 * at); // two lines while this is one
+                _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(LANES).cast());
+            }
             let mut block = [_mm512_setzero_ps(); L];
             for line in 0..L {
                 // SAFETY: a whole vector is left from `at` on.

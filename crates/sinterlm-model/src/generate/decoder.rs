@@ -2,7 +2,7 @@
 //! happens where a text outgrows the context. It chooses no token.
 
 use burn::tensor::Device;
-use sinterlm_kernels::FEW_ROWS;
+use sinterlm_kernels::{FEW_ROWS, keep_threads_awake};
 
 use super::Overflow;
 use crate::batch::TokenBatch;
@@ -290,17 +290,18 @@ impl<'m, M: CausalLm> Decoder<'m, M> {
         };
         let batch: Vec<(usize, &[u32])> = rows.iter().map(unread).collect();
         let tokens = TokenBatch::ragged(&batch, &self.device);
-        let logits = if count == 1 {
-            self.model
-                .last_logits(&tokens, &self.ctx, Some(&mut self.cache))
-        } else {
-            let hidden = self.model.hidden(&tokens, &self.ctx, Some(&mut self.cache));
+        let (model, ctx, cache) = (self.model, &self.ctx, &mut self.cache);
+        let logits = keep_threads_awake(&self.device, || {
+            if count == 1 {
+                return model.last_logits(&tokens, ctx, Some(cache));
+            }
+            let hidden = model.hidden(&tokens, ctx, Some(cache));
             let [_, seq, d_model] = hidden.dims();
             let hidden = hidden
                 .narrow(1, seq - count, count)
                 .reshape([count, d_model]);
-            self.model.logits(hidden, &self.ctx)
-        };
+            model.logits(hidden, ctx)
+        });
         for &row in rows {
             self.texts[row].read = self.texts[row].ids.len();
         }
