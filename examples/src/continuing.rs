@@ -48,12 +48,15 @@ impl Weights {
         device: &Device,
     ) -> Result<Self> {
         let path = find_weights(path, false)?;
-        let (own, template) = text_parts(&path, tokenizer)?;
         let options = LoadOptions {
             weights,
             ..LoadOptions::default()
         };
-        let (model, _) = load_model_with(&path, device, &options)?;
+        let (parts, model) = rayon::join(
+            || text_parts(&path, tokenizer),
+            || load_model_with(&path, device, &options),
+        );
+        let ((own, template), (model, _)) = (parts?, model?);
         let (knows, holds) = (own.vocab_size(), model.config().vocab_size);
         if knows > holds {
             let path = path.display();

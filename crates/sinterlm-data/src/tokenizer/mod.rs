@@ -20,7 +20,7 @@ use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use sinterlm_formats::{GgufFile, GgufMetadata};
 
@@ -51,7 +51,8 @@ pub struct Tokenizer {
     end_of_text: u32,
     /// Special tokens, the longest first.
     specials: Vec<(String, u32)>,
-    fingerprint: String,
+    /// Made when first asked for: it takes as long as reading the tokenizer.
+    fingerprint: Arc<OnceLock<String>>,
 }
 
 impl Tokenizer {
@@ -192,15 +193,12 @@ impl Tokenizer {
             }
             Ok(_) => {}
         }
-        let json = inner
-            .to_string(false)
-            .map_err(|e| fault(path, format!("cannot be written ({e})")))?;
         Ok(Self {
             inner: Arc::new(inner),
             vocab_size,
             end_of_text,
             specials,
-            fingerprint: sha256_hex(json.as_bytes()),
+            fingerprint: Arc::default(),
         })
     }
 
@@ -311,14 +309,15 @@ impl Tokenizer {
 
     /// SHA-256, in hex, of [`to_json`](Self::to_json): equal for tokenizers that behave alike.
     pub fn fingerprint(&self) -> &str {
-        &self.fingerprint
+        self.fingerprint
+            .get_or_init(|| sha256_hex(self.to_json().as_bytes()))
     }
 
     /// The `tokenizer.json` on one line; the same tokenizer always gives the same text.
     pub fn to_json(&self) -> String {
         self.inner
             .to_string(false)
-            .expect("it was written once when the tokenizer was made")
+            .expect("a tokenizer has no parts but those that were read")
     }
 
     /// Writes a Hugging Face `tokenizer.json`, whole or not at all.
@@ -337,7 +336,7 @@ impl fmt::Debug for Tokenizer {
         f.debug_struct("Tokenizer")
             .field("vocab_size", &self.vocab_size)
             .field("end_of_text", &self.end_of_text)
-            .field("fingerprint", &self.fingerprint)
+            .field("fingerprint", &self.fingerprint())
             .finish_non_exhaustive()
     }
 }

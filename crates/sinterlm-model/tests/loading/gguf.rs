@@ -233,6 +233,7 @@ fn matrices_are_rounded_or_quantised_and_vectors_are_not() {
         d_model: 32,
         n_heads: 8,
         d_ff: 48, // rows of the last projection are not whole blocks
+        tied_head: true,
         ..llama()
     };
     let model = config.init(Seed(3), &device);
