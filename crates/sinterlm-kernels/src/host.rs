@@ -66,7 +66,7 @@ pub fn keep_threads_awake<R>(device: &Device, work: impl FnOnce() -> R) -> R {
     })
 }
 
-/// Looks between two systems calls that give way to other threads.
+/// Looks for work between two system calls that give way to other threads.
 const LOOKS: u32 = 64;
 
 fn look_for_work(is_over: &AtomicBool) {
