@@ -190,36 +190,38 @@ impl Part<'_> {
     /// For a CPU with AVX-512.
     #[cfg(target_arch = "x86_64")]
     fn dots_avx512<F: avx512::Vectors>(self) {
-        let (rows, line_bytes) = (self.rows, self.d_in / BLOCK * F::BYTES);
-        // A few rows of `x` stay in the cache beside the task's lines, all would not.
-        for (row, x) in together(self.x, self.d_in) {
-            let lines = self.bytes.chunks_exact(line_bytes);
-            for (out, line) in self.out.chunks_exact_mut(rows).zip(lines) {
-                match x {
-                    // SAFETY: the CPU has AVX-512; rows and line are whole and alike.
-                    Rows::Four(x) => out[row..row + TOGETHER]
-                        .copy_from_slice(&unsafe { avx512::dots::<F, TOGETHER>(x, line) }),
-                    // SAFETY: as above.
-                    Rows::One(x) => [out[row]] = unsafe { avx512::dots::<F, 1>([x], line) },
-                }
+        self.each_line(F::BYTES, |x, line, out| match x {
+            // SAFETY: the CPU has AVX-512; rows and line are whole and alike.
+            Rows::Four(x) => {
+                out[..TOGETHER].copy_from_slice(&unsafe { avx512::dots::<F, TOGETHER>(x, line) })
             }
-        }
+            // SAFETY: as above.
+            Rows::One(x) => [out[0]] = unsafe { avx512::dots::<F, 1>([x], line) },
+        });
     }
 
     /// For a CPU with AVX2, FMA and F16C.
     #[cfg(target_arch = "x86_64")]
     fn dots_avx2<F: avx2::Vectors>(self) {
-        let (rows, line_bytes) = (self.rows, self.d_in / BLOCK * F::BYTES);
+        self.each_line(F::BYTES, |x, line, out| match x {
+            // SAFETY: the CPU has the instructions; rows and line are whole and alike.
+            Rows::Four(x) => {
+                out[..TOGETHER].copy_from_slice(&unsafe { avx2::dots::<F, TOGETHER>(x, line) });
+            }
+            // SAFETY: as above.
+            Rows::One(x) => [out[0]] = unsafe { avx2::dots::<F, 1>([x], line) },
+        });
+    }
+
+    /// Some rows of `x` with each line, into what is left of the line's results from those rows on.
+    /// A few rows of `x` stay in the cache beside the task's lines, all would not.
+    #[cfg(target_arch = "x86_64")]
+    fn each_line(self, block_bytes: usize, dots: impl Fn(Rows<'_>, &[u8], &mut [f32])) {
+        let line_bytes = self.d_in / BLOCK * block_bytes;
         for (row, x) in together(self.x, self.d_in) {
             let lines = self.bytes.chunks_exact(line_bytes);
-            for (out, line) in self.out.chunks_exact_mut(rows).zip(lines) {
-                match x {
-                    // SAFETY: the CPU has the instructions; rows and line are whole and alike.
-                    Rows::Four(x) => out[row..row + TOGETHER]
-                        .copy_from_slice(&unsafe { avx2::dots::<F, TOGETHER>(x, line) }),
-                    // SAFETY: as above.
-                    Rows::One(x) => [out[row]] = unsafe { avx2::dots::<F, 1>([x], line) },
-                }
+            for (out, line) in self.out.chunks_exact_mut(self.rows).zip(lines) {
+                dots(x, line, &mut out[row..]);
             }
         }
     }
