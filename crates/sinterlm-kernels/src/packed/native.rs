@@ -193,7 +193,7 @@ impl Part<'_> {
         self.each_line(F::BYTES, |x, line, out| match x {
             // SAFETY: the CPU has AVX-512; rows and line are whole and alike.
             Rows::Four(x) => {
-                out[..TOGETHER].copy_from_slice(&unsafe { avx512::dots::<F, TOGETHER>(x, line) })
+                out[..TOGETHER].copy_from_slice(&unsafe { avx512::dots::<F, TOGETHER>(x, line) });
             }
             // SAFETY: as above.
             Rows::One(x) => [out[0]] = unsafe { avx512::dots::<F, 1>([x], line) },
