@@ -135,30 +135,38 @@ impl Product<'_> {
             }
         };
         let x = |row: usize| &self.x[row * self.d_in..][..self.d_in];
-        let mut row = 0;
-        while row + 4 <= rows {
+        let groups = rows / 4;
+        // The first groups of rows share the next block among them.
+        let each = LINES.div_ceil(groups.max(1));
+        for group in 0..groups {
+            let row = 4 * group;
             let x = [x(row), x(row + 1), x(row + 2), x(row + 3)];
-            let dots = if row == 0 {
-                // SAFETY: the CPU has the instructions, and all slices have one length.
-                unsafe { avx512::dots(x, block) }
-            } else {
-                // The second four rows bring in two lines of the next block, the third the other two.
-                let ahead = (row / 2 <= LINES).then(|| line + LINES + row / 2 - 2);
-                let ahead = ahead.filter(|line| line + 2 <= self.d_out);
-                let ahead = ahead.map(|line| &self.weight[line * self.d_in..][..2 * self.d_in]);
-                // SAFETY: as above.
-                unsafe { avx512::dots_in_cache(x, block, ahead.unwrap_or_default()) }
+            let next = self.after((line + LINES + group * each) * self.d_in);
+            // SAFETY: the CPU has the instructions, and all slices have one length.
+            let dots = unsafe {
+                match (groups, each) {
+                    (1, _) => avx512::dots(x, block),
+                    _ if group * each >= LINES => avx512::dots_ahead::<4, 0>(x, block, next),
+                    (_, 1) => avx512::dots_ahead::<4, 1>(x, block, next),
+                    _ => avx512::dots_ahead::<4, 2>(x, block, next),
+                }
             };
             for (at, dots) in dots.into_iter().enumerate() {
                 store(row + at, dots);
             }
-            row += 4;
         }
+        let row = 4 * groups;
         for row in row..rows {
             // SAFETY: as above.
             let [dots] = unsafe { avx512::dots([x(row)], block) };
             store(row, dots);
         }
+    }
+
+    /// The weight's numbers from `at` on, to ask memory for.
+    #[cfg(target_arch = "x86_64")]
+    fn after(&self, at: usize) -> *const f32 {
+        self.weight.as_ptr().wrapping_add(at)
     }
 
     fn line(&self, line: usize) -> &[f32] {
@@ -193,16 +201,20 @@ impl Kernel for Dot<'_> {
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use std::arch::x86_64::{
-        __m256, __m512, _MM_HINT_T0, _mm_add_ps, _mm_prefetch, _mm_storeu_ps, _mm256_add_ps,
-        _mm256_castpd_ps, _mm256_castps256_ps128, _mm256_extractf128_ps, _mm256_hadd_ps,
-        _mm512_castps_pd, _mm512_castps512_ps256, _mm512_extractf64x4_pd, _mm512_fmadd_ps,
-        _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_setzero_ps,
+        __m256, __m512, _MM_HINT_T0, _MM_HINT_T1, _mm_add_ps, _mm_prefetch, _mm_storeu_ps,
+        _mm256_add_ps, _mm256_castpd_ps, _mm256_castps256_ps128, _mm256_extractf128_ps,
+        _mm256_hadd_ps, _mm512_castps_pd, _mm512_castps512_ps256, _mm512_extractf64x4_pd,
+        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_setzero_ps,
     };
 
     use super::LINES;
 
     /// Numbers of a vector.
     const LANES: usize = 16;
+
+    /// How far ahead, in numbers, the second cache is filled (128 KiB): the first one alone can wait
+    /// for too few lines at a time to keep memory busy.
+    const FAR: usize = 1 << 15;
 
     /// The dot product of each row of `x` with each line, for lines that are yet in memory: they are
     /// read one after the other, since memory is twice as fast at one stream as at four that begin
@@ -218,7 +230,7 @@ mod avx512 {
         let mut sums = [[_mm512_setzero_ps(); LINES]; R];
         for (at, line) in lines.into_iter().enumerate() {
             // SAFETY: as the caller promises.
-            let products = unsafe { sums_of(x, [line], &[]) };
+            let products = unsafe { sums_of::<R, 1, 0>(x, [line], line.as_ptr()) };
             for (sums, [product]) in sums.iter_mut().zip(products) {
                 sums[at] = product;
             }
@@ -226,43 +238,44 @@ mod avx512 {
         sums.map(|sums| across(sums))
     }
 
-    /// As [`dots`] to the last bit, for lines that are in the cache: side by side. Meanwhile memory is
-    /// asked for `ahead`.
+    /// As [`dots`] to the last bit, with the lines side by side, for rows enough to keep the processor
+    /// busy while memory brings the next `AHEAD` lines, which lie from `next` on.
     ///
     /// # Safety
-    /// All slices but `ahead` must have the same length.
+    /// All slices must have the same length.
     #[target_feature(enable = "avx512f")]
-    pub(super) unsafe fn dots_in_cache<const R: usize>(
+    pub(super) unsafe fn dots_ahead<const R: usize, const AHEAD: usize>(
         x: [&[f32]; R],
         lines: [&[f32]; LINES],
-        ahead: &[f32],
+        next: *const f32,
     ) -> [[f32; LINES]; R] {
         // SAFETY: as the caller promises.
-        let sums = unsafe { sums_of(x, lines, ahead) };
+        let sums = unsafe { sums_of::<R, LINES, AHEAD>(x, lines, next) };
         sums.map(|sums| across(sums))
     }
 
     /// The products of each row with each line, summed in every lane; each sum in one register, so
-    /// that its bits depend neither on `R` nor on `L`.
+    /// that its bits depend neither on `R` nor on `L`. Meanwhile memory is asked for `AHEAD` lines from
+    /// `next` on, and for those that follow [`FAR`] behind them.
     ///
     /// # Safety
     /// All slices must have the same length.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    unsafe fn sums_of<const R: usize, const L: usize>(
+    unsafe fn sums_of<const R: usize, const L: usize, const AHEAD: usize>(
         x: [&[f32]; R],
         lines: [&[f32]; L],
-        ahead: &[f32],
+        next: *const f32,
     ) -> [[__m512; L]; R] {
         let len = lines[0].len();
         let mut sums = [[_mm512_setzero_ps(); L]; R];
         let whole = len / LANES * LANES;
         let mut at = 0;
         while at < whole {
-            if !ahead.is_empty() {
-                let ahead = ahead.as_ptr().wrapping_add(2 * at); // two lines while this is one
-                _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
-                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(LANES).cast());
+            for vector in 0..AHEAD {
+                let next = next.wrapping_add(AHEAD * at + vector * LANES);
+                _mm_prefetch::<_MM_HINT_T0>(next.cast());
+                _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(FAR).cast());
             }
             let mut block = [_mm512_setzero_ps(); L];
             for line in 0..L {
