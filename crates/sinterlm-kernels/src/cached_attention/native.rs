@@ -14,7 +14,7 @@ use crate::{
     attention::default_scale,
     buffer::{from_vec, rows_contiguous},
     exp::{exp, tanh},
-    isa::{Kernel, vectorized},
+    isa::{Kernel, prefetch, vectorized},
     lanes::{lane_max, lane_sum},
 };
 
@@ -25,7 +25,11 @@ const BLOCK: usize = 16;
 const CHAINS: usize = 4;
 
 /// Multiply-adds from which heads are divided among threads.
-const THREADED_FROM: usize = 1 << 18;
+const THREADED_FROM: usize = 1 << 16;
+
+/// Numbers from which new tokens are written by several threads: where much is held, each takes a
+/// line of memory of its own.
+const WRITTEN_THREADED_FROM: usize = 1 << 12;
 
 #[derive(Clone, Debug)]
 pub(super) struct Store {
@@ -56,21 +60,34 @@ impl Store {
 
     pub(super) fn append(&mut self, k: Tensor<4>, v: Tensor<4>, rows: &CachedRows<'_>) {
         let (k, v) = (Heads::new(k), Heads::new(v));
-        let head_dim = self.head_dim;
-        for row in 0..rows.slots.len() {
-            for head in 0..self.kv_heads {
-                let start = self.start(rows.slots[row], head);
-                for token in 0..rows.new[row] {
-                    let at = rows.held[row] + token;
-                    let block = start + at / BLOCK * BLOCK * head_dim + at % BLOCK;
-                    let keys = self.keys[block..].iter_mut().step_by(BLOCK);
-                    for (key, &x) in keys.zip(k.token(row, head, token)) {
-                        *key = x;
-                    }
-                    self.values[start + at * head_dim..][..head_dim]
-                        .copy_from_slice(v.token(row, head, token));
+        let (kv_heads, head_dim) = (self.kv_heads, self.head_dim);
+        let mut row_of = vec![None; self.keys.len() / self.start(1, 0).max(1)];
+        for (row, &slot) in rows.slots.iter().enumerate() {
+            row_of[slot] = Some(row);
+        }
+        let write = |(place, (keys, values)): (usize, (&mut [f32], &mut [f32]))| {
+            let (slot, head) = (place / kv_heads, place % kv_heads);
+            let Some(row) = row_of[slot] else { return };
+            for token in 0..rows.new[row] {
+                let at = rows.held[row] + token;
+                let block = at / BLOCK * BLOCK * head_dim + at % BLOCK;
+                let keys = keys[block..].iter_mut().step_by(BLOCK);
+                for (key, &x) in keys.zip(k.token(row, head, token)) {
+                    *key = x;
                 }
+                values[at * head_dim..][..head_dim].copy_from_slice(v.token(row, head, token));
             }
+        };
+        let head = self.start(0, 1).max(1);
+        let new: usize = rows.new.iter().sum();
+        if new * kv_heads * head_dim < WRITTEN_THREADED_FROM {
+            let keys = self.keys.chunks_exact_mut(head);
+            let values = self.values.chunks_exact_mut(head);
+            keys.zip(values).enumerate().for_each(write);
+        } else {
+            let keys = self.keys.par_chunks_exact_mut(head);
+            let values = self.values.par_chunks_exact_mut(head);
+            keys.zip(values).enumerate().for_each(write);
         }
     }
 
@@ -195,7 +212,11 @@ impl Kernel for Query<'_> {
         let head_dim = self.q.len();
         let begin = self.first / BLOCK * BLOCK;
         let mut scores = Vec::with_capacity(self.end.next_multiple_of(BLOCK) - begin);
-        for block in self.keys[begin * head_dim..].chunks_exact(BLOCK * head_dim) {
+        let keys = self.keys[begin * head_dim..].chunks_exact(BLOCK * head_dim);
+        let values = self.values[begin * head_dim..].chunks(BLOCK * head_dim);
+        for (block, values) in keys.zip(values) {
+            // What the weights will be mixed from comes meanwhile.
+            values.chunks(BLOCK).for_each(prefetch);
             let (columns, _) = block.as_chunks::<BLOCK>();
             let (whole, rest) = columns.as_chunks::<CHAINS>();
             let (q, q_rest) = self.q.as_chunks::<CHAINS>();
