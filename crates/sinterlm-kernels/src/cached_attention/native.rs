@@ -108,7 +108,7 @@ impl Store {
         let query = |row: usize, head: usize, token: usize, out: &mut [f32]| {
             let start = self.start(rows.slots[row], head / group);
             let seen = visible(rows.held[row] + token, options);
-            vectorized(Query {
+            Query {
                 q: q.token(row, head, token),
                 keys: &self.keys[start..][..seen.end.next_multiple_of(BLOCK) * head_dim],
                 values: &self.values[start..][..seen.end * head_dim],
@@ -117,7 +117,8 @@ impl Store {
                 scale,
                 softcap,
                 out,
-            });
+            }
+            .answer();
         };
         // [batch, seq, heads, head_dim], as the projection behind it reads.
         let mut out = vec![0.0; batch * seq * heads * head_dim];
@@ -197,75 +198,157 @@ struct Query<'a> {
     out: &'a mut [f32],
 }
 
-#[inline(always)]
-fn add_scaled(sums: &mut [f32; BLOCK], column: &[f32; BLOCK], factor: f32) {
-    for (sum, x) in sums.iter_mut().zip(column) {
-        *sum += factor * x;
+impl Query<'_> {
+    /// In steps that are compiled apart: in one function the compiler makes single numbers of vectors.
+    fn answer(self) {
+        let head_dim = self.q.len();
+        let begin = self.first / BLOCK * BLOCK;
+        let mut scores = Vec::with_capacity(self.end.next_multiple_of(BLOCK) - begin);
+        vectorized(Scores {
+            q: self.q,
+            keys: &self.keys[begin * head_dim..],
+            values: &self.values[begin * head_dim..],
+            scale: self.scale,
+            scores: &mut scores,
+        });
+        let weights = &mut scores[self.first - begin..self.end - begin];
+        let inverse = vectorized(Weights {
+            scores: weights,
+            softcap: self.softcap,
+        });
+        vectorized(Mix {
+            weights,
+            values: &self.values[self.first * head_dim..],
+            inverse,
+            out: self.out,
+        });
     }
 }
 
-impl Kernel for Query<'_> {
+/// `scale · q·k` for each token of whole blocks.
+struct Scores<'a> {
+    q: &'a [f32],
+    keys: &'a [f32],
+    values: &'a [f32],
+    scale: f32,
+    scores: &'a mut Vec<f32>,
+}
+
+impl Kernel for Scores<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let head_dim = self.q.len();
-        let begin = self.first / BLOCK * BLOCK;
-        let mut scores = Vec::with_capacity(self.end.next_multiple_of(BLOCK) - begin);
-        let keys = self.keys[begin * head_dim..].chunks_exact(BLOCK * head_dim);
-        let values = self.values[begin * head_dim..].chunks(BLOCK * head_dim);
-        for (block, values) in keys.zip(values) {
+        let size = BLOCK * self.q.len();
+        for (keys, values) in self.keys.chunks_exact(size).zip(self.values.chunks(size)) {
             // What the weights will be mixed from comes meanwhile.
             values.chunks(BLOCK).for_each(prefetch);
-            let (columns, _) = block.as_chunks::<BLOCK>();
-            let (whole, rest) = columns.as_chunks::<CHAINS>();
-            let (q, q_rest) = self.q.as_chunks::<CHAINS>();
-            // Arrays of their own, else the compiler makes vectors of chains in place of tokens.
-            let [mut first, mut second, mut third, mut fourth, mut tail] = [[0.0; BLOCK]; 5];
-            for ([a, b, c, d], q) in whole.iter().zip(q) {
-                add_scaled(&mut first, a, q[0]);
-                add_scaled(&mut second, b, q[1]);
-                add_scaled(&mut third, c, q[2]);
-                add_scaled(&mut fourth, d, q[3]);
+            let columns = keys.as_chunks::<BLOCK>().0;
+            let mut sums = chain(self.q, columns, 0);
+            let second = chain(self.q, columns, 1);
+            let third = chain(self.q, columns, 2);
+            let fourth = chain(self.q, columns, 3);
+            for token in 0..BLOCK {
+                let pairs = (sums[token] + second[token]) + (third[token] + fourth[token]);
+                sums[token] = pairs * self.scale;
             }
-            for (column, q) in rest.iter().zip(q_rest) {
-                add_scaled(&mut tail, column, *q);
-            }
-            let sums: [f32; BLOCK] = std::array::from_fn(|token| {
-                let pairs = (first[token] + second[token]) + (third[token] + fourth[token]);
-                (pairs + tail[token]) * self.scale
-            });
-            scores.extend_from_slice(&sums);
+            self.scores.extend_from_slice(&sums);
         }
-        let scores = &mut scores[self.first - begin..self.end - begin];
+    }
+}
+
+/// Every [`CHAINS`]th number of the query times its column, from the `first` on.
+///
+/// One array to a loop: of several the compiler makes single numbers.
+#[inline(always)]
+fn chain(q: &[f32], columns: &[[f32; BLOCK]], first: usize) -> [f32; BLOCK] {
+    let mut sums = [0.0; BLOCK];
+    let mut at = first;
+    while at < columns.len() {
+        for (sum, x) in sums.iter_mut().zip(&columns[at]) {
+            *sum += q[at] * x;
+        }
+        at += CHAINS;
+    }
+    sums
+}
+
+/// Makes weights of scores, and returns what divides them by their sum.
+struct Weights<'a> {
+    scores: &'a mut [f32],
+    softcap: Option<f32>,
+}
+
+impl Kernel for Weights<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run(self) -> f32 {
         if let Some(cap) = self.softcap {
-            for score in scores.iter_mut() {
+            for score in self.scores.iter_mut() {
                 *score = cap * tanh(*score / cap);
             }
         }
-        let max = lane_max(scores);
-        for score in scores.iter_mut() {
+        let max = lane_max(self.scores);
+        for score in self.scores.iter_mut() {
             *score = exp(*score - max);
         }
-        let inverse = 1.0 / lane_sum([scores], |[weight]| weight);
-        let values = self.values[self.first * head_dim..].chunks_exact(4 * head_dim);
-        let rest = values.remainder();
-        let (weights, last) = scores.as_chunks::<4>();
-        for (values, weights) in values.zip(weights) {
-            let (low, high) = values.split_at(2 * head_dim);
-            let ((a, b), (c, d)) = (low.split_at(head_dim), high.split_at(head_dim));
-            for (at, out) in self.out.iter_mut().enumerate() {
-                *out += (weights[0] * a[at] + weights[1] * b[at])
-                    + (weights[2] * c[at] + weights[3] * d[at]);
+        1.0 / lane_sum([self.scores], |[weight]| weight)
+    }
+}
+
+/// `inverse · Σ weight · value`.
+struct Mix<'a> {
+    weights: &'a [f32],
+    values: &'a [f32],
+    inverse: f32,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Mix<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let head_dim = self.out.len();
+        let (wide, narrow) = self.out.as_chunks_mut::<BLOCK>();
+        let rest = wide.len() * BLOCK;
+        for (block, out) in wide.iter_mut().enumerate() {
+            let values = &self.values[block * BLOCK..];
+            *out = mixed(self.weights, values, head_dim);
+            for out in out {
+                *out *= self.inverse;
             }
         }
-        for (values, weight) in rest.chunks_exact(head_dim).zip(last) {
-            for (out, value) in self.out.iter_mut().zip(values) {
-                *out += weight * value;
-            }
-        }
-        for out in self.out.iter_mut() {
-            *out *= inverse;
+        for (at, out) in narrow.iter_mut().enumerate() {
+            let [sum] = mixed(self.weights, &self.values[rest + at..], head_dim);
+            *out = sum * self.inverse;
         }
     }
+}
+
+/// `Σ weight · value` over the first `N` numbers of each line of `head_dim` values, in registers.
+#[inline(always)]
+fn mixed<const N: usize>(weights: &[f32], values: &[f32], head_dim: usize) -> [f32; N] {
+    let mut sums = [0.0; N];
+    let (fours, last) = weights.as_chunks::<4>();
+    let value = |token: usize| -> &[f32; N] {
+        let value = values[token * head_dim..].first_chunk();
+        value.expect("a line of values for each weight")
+    };
+    for (four, weights) in fours.iter().enumerate() {
+        let (a, b) = (value(4 * four), value(4 * four + 1));
+        let (c, d) = (value(4 * four + 2), value(4 * four + 3));
+        for at in 0..N {
+            sums[at] += (weights[0] * a[at] + weights[1] * b[at])
+                + (weights[2] * c[at] + weights[3] * d[at]);
+        }
+    }
+    for (at, weight) in last.iter().enumerate() {
+        let value = value(4 * fours.len() + at);
+        for (sum, x) in sums.iter_mut().zip(value) {
+            *sum += weight * x;
+        }
+    }
+    sums
 }
