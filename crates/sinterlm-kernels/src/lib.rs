@@ -58,5 +58,5 @@ pub use relu_squared::relu_squared;
 pub use rms_norm::rms_norm;
 pub use rope::rope;
 pub use route::{Route, with_route};
-pub use softmax_row::{log_sum_exp, softmax_in_place};
+pub use softmax_row::{log_sum_exp, softmax_in_place, softmax_of_part, softmax_sums};
 pub use swiglu::swiglu;

@@ -34,6 +34,61 @@ pub fn softmax_in_place(logits: &mut [f32]) -> f32 {
     vectorized(SoftmaxInPlace(logits))
 }
 
+/// Turns logits of a row into their probabilities, given [`log_sum_exp`] of the whole row.
+///
+/// # Example
+/// ```
+/// let mut row = [0.0, 3f32.ln(), f32::NEG_INFINITY];
+/// let total = sinterlm_kernels::log_sum_exp(&row);
+/// sinterlm_kernels::softmax_of_part(&mut row[1..], total);
+/// assert!((row[1] - 0.75).abs() < 1e-6 && row[2] == 0.0);
+/// ```
+pub fn softmax_of_part(logits: &mut [f32], log_sum_exp: f32) {
+    vectorized(SoftmaxOfPart(logits, log_sum_exp));
+}
+
+/// The probability of each block of `block` tokens (the last may have fewer), given [`log_sum_exp`]
+/// of the row.
+///
+/// # Panics
+/// If `block` is 0.
+///
+/// # Example
+/// ```
+/// let row = [0.0, 0.0, 0.0, 3f32.ln()];
+/// let total = sinterlm_kernels::log_sum_exp(&row);
+/// let sums = sinterlm_kernels::softmax_sums(&row, total, 3);
+/// assert!((sums[0] - 0.5).abs() < 1e-6 && (sums[1] - 0.5).abs() < 1e-6);
+/// ```
+pub fn softmax_sums(logits: &[f32], log_sum_exp: f32, block: usize) -> Vec<f32> {
+    let blocks = logits.chunks(block);
+    blocks
+        .map(|block| vectorized(SoftmaxSum(block, log_sum_exp)))
+        .collect()
+}
+
+struct SoftmaxOfPart<'a>(&'a mut [f32], f32);
+
+impl Kernel for SoftmaxOfPart<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run(self) {
+        for x in self.0.iter_mut() {
+            *x = weight(*x - self.1);
+        }
+    }
+}
+
+struct SoftmaxSum<'a>(&'a [f32], f32);
+
+impl Kernel for SoftmaxSum<'_> {
+    type Output = f32;
+    #[inline(always)]
+    fn run(self) -> f32 {
+        lane_sum([self.0], |[x]| weight(x - self.1))
+    }
+}
+
 struct LogSumExp<'a>(&'a [f32]);
 
 impl Kernel for LogSumExp<'_> {

@@ -238,7 +238,7 @@ fn choose(
     let logits = allowed(request, logits);
     let total = log_sum_exp(logits);
     (!total.is_nan()).then(|| {
-        let id = sampler.choose(logits, context, key);
+        let id = sampler.choose(logits, total, context, key);
         let logprob = logits[id as usize] - total;
         Token { id, logprob }
     })

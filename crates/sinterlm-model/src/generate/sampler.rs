@@ -2,7 +2,7 @@
 //! text and key; which rows there are is left to `rows`.
 
 use sinterlm_config::KeyRng;
-use sinterlm_kernels::{log_sum_exp, softmax_in_place};
+use sinterlm_kernels::{log_sum_exp, softmax_in_place, softmax_of_part, softmax_sums};
 
 use super::SampleConfig;
 
@@ -53,13 +53,18 @@ impl Sampler {
         probabilities
     }
 
-    /// Chooses a token; `key` is the key of the draw.
-    pub fn choose(&self, logits: &[f32], context: Context<'_>, key: u64) -> u32 {
+    /// Chooses a token; `total` is [`log_sum_exp`] of the logits, `key` the key of the draw.
+    pub fn choose(&self, logits: &[f32], total: f32, context: Context<'_>, key: u64) -> u32 {
         if self.is_plain() {
             // As below, without what changes nothing: rollouts draw like this.
-            let mut probabilities = logits.to_vec();
-            softmax_in_place(&mut probabilities);
-            return draw(&probabilities, key) as u32;
+            let sums = softmax_sums(logits, total, DRAW_BLOCK);
+            let sums: Vec<f64> = sums.into_iter().map(f64::from).collect();
+            let place = draw_by_blocks(&sums, key, |block| {
+                let mut logits = block_of(logits, block).to_vec();
+                softmax_of_part(&mut logits, total);
+                logits
+            });
+            return place as u32;
         }
         if self.config.temperature == 0.0 {
             return greedy(&self.penalised(logits, context));
@@ -279,33 +284,39 @@ fn greedy(logits: &[f32]) -> u32 {
 
 /// A place drawn in proportion to the given weights, not all 0.
 pub(super) fn draw(weights: &[f32], key: u64) -> usize {
-    let blocks: Vec<f64> = weights.chunks(DRAW_BLOCK).map(block_sum).collect();
-    let mut left = f64::from(KeyRng::new(key).next_f32()) * blocks.iter().sum::<f64>();
+    let sums: Vec<f64> = weights.chunks(DRAW_BLOCK).map(block_sum).collect();
+    draw_by_blocks(&sums, key, |block| block_of(weights, block).to_vec())
+}
+
+/// As [`draw`], given the sum of each block of weights; `weights` are those of one block.
+fn draw_by_blocks(sums: &[f64], key: u64, weights: impl Fn(usize) -> Vec<f32>) -> usize {
+    let mut left = f64::from(KeyRng::new(key).next_f32()) * sums.iter().sum::<f64>();
     let mut last = 0;
-    for (block, sum) in blocks.into_iter().enumerate() {
-        if left >= sum && sum > 0.0 {
+    for (block, &sum) in sums.iter().enumerate().filter(|(_, sum)| **sum > 0.0) {
+        last = block;
+        if left >= sum {
             left -= sum;
-            last = block;
             continue;
         }
-        let start = block * DRAW_BLOCK;
-        for (at, &weight) in weights[start..].iter().take(DRAW_BLOCK).enumerate() {
+        for (at, weight) in weights(block).into_iter().enumerate() {
             left -= f64::from(weight);
             if left < 0.0 {
-                return start + at;
+                return block * DRAW_BLOCK + at;
             }
         }
     }
-    // Rounding left nothing to take: the last place that has a weight, from the last block passed.
-    let end = weights.len().min((last + 1) * DRAW_BLOCK);
-    weights[..end]
-        .iter()
-        .rposition(|weight| *weight > 0.0)
-        .unwrap_or(0)
+    // Rounding left nothing to take: the last place that has a weight.
+    let place = weights(last).iter().rposition(|weight| *weight > 0.0);
+    last * DRAW_BLOCK + place.unwrap_or(0)
 }
 
 /// Weights whose sum is passed over at once.
 const DRAW_BLOCK: usize = 256;
+
+fn block_of(weights: &[f32], block: usize) -> &[f32] {
+    let start = block * DRAW_BLOCK;
+    &weights[start..weights.len().min(start + DRAW_BLOCK)]
+}
 
 /// The sum in eight chains, which a CPU adds side by side.
 fn block_sum(weights: &[f32]) -> f64 {
@@ -333,6 +344,10 @@ mod tests {
         Sampler::new(&config, &[])
     }
 
+    fn choose(sampler: &Sampler, logits: &[f32], key: u64) -> u32 {
+        sampler.choose(logits, log_sum_exp(logits), NO_TEXT, key)
+    }
+
     #[test]
     fn a_plain_draw_is_the_draw_of_options_that_cut_nothing_off() {
         let logits: Vec<f32> = (0..3000).map(|i| (i as f32 * 0.37).sin() * 4.0).collect();
@@ -343,7 +358,7 @@ mod tests {
         });
         assert!(plain.is_plain() && !general.is_plain());
         for key in 0..500 {
-            let [a, b] = [&plain, &general].map(|s| s.choose(&logits, NO_TEXT, key << 40));
+            let [a, b] = [&plain, &general].map(|s| choose(s, &logits, key << 40));
             assert_eq!(a, b);
         }
     }
@@ -351,7 +366,7 @@ mod tests {
     #[test]
     fn zero_temperature_takes_the_first_likeliest_token() {
         let greedy = sampler(SampleConfig::greedy(1));
-        assert_eq!(greedy.choose(&[0.1, 3.0, -1.0, 3.0], NO_TEXT, 1), 1);
+        assert_eq!(choose(&greedy, &[0.1, 3.0, -1.0, 3.0], 1), 1);
         let p = greedy.probabilities(&[0.1, 3.0, -1.0, 3.0], NO_TEXT);
         assert_eq!(p, [0.0, 1.0, 0.0, 0.0]);
     }
@@ -363,7 +378,7 @@ mod tests {
             top_k: 2,
             ..SampleConfig::default()
         });
-        let draw = |key| two.choose(&[0.0, 1.0, 0.9, -2.0], NO_TEXT, key);
+        let draw = |key| choose(&two, &[0.0, 1.0, 0.9, -2.0], key);
         let drawn: Vec<u32> = (0..200).map(draw).collect();
         assert!(drawn.iter().all(|id| [1, 2].contains(id)));
         assert!(drawn.contains(&1) && drawn.contains(&2));
@@ -374,7 +389,7 @@ mod tests {
         let plain = sampler(SampleConfig::plain(1));
         let logits = [0.0, (3.0f32).ln()]; // probabilities 1/4 and 3/4
         let ones = (0..4000)
-            .filter(|k| plain.choose(&logits, NO_TEXT, *k) == 1)
+            .filter(|k| choose(&plain, &logits, *k) == 1)
             .count();
         assert!((2850..3150).contains(&ones), "{ones} of 4000");
     }
