@@ -3,7 +3,7 @@
 use sinterlm::burn::tensor::Device;
 use sinterlm::config::Stream;
 use sinterlm::data::{ChatMessage, ChatTemplate, DataError, TextStream};
-use sinterlm::model::{Context, Decoder, Gpt, ModelError, Overflow, SampleConfig, Sampler};
+use sinterlm::model::{Context, Decoder, Gpt, ModelError, Overflow, SampleConfig, Sampler, Token};
 
 use crate::continuing::Weights;
 use crate::sampling::Sampling;
@@ -96,17 +96,17 @@ impl<'a> Conversation<'a> {
             }
             let logits = self.decoder.next_logits()?;
             let row = &logits.row(0)[..vocab_size];
-            if row.iter().any(|logit| logit.is_nan()) {
-                let position = self.decoder.ids(0).len();
-                return Err(ModelError::LogitsNotFinite { position });
-            }
             let context = Context {
                 ids: self.decoder.ids(0),
                 prompt_len: ids.len(),
             };
             let seed = self.sampling.seed();
             let key = seed.key(Stream::Sample, position as u64, self.answers, 0);
-            let id = self.sampler.choose(row, context, key);
+            let token = self.sampler.choose(row, context, key);
+            let Some(Token { id, .. }) = token else {
+                let position = self.decoder.ids(0).len();
+                return Err(ModelError::LogitsNotFinite { position });
+            };
             self.decoder.push(0, &[id]);
             if self.ends.contains(&id) {
                 break;

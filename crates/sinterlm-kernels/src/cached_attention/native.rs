@@ -209,7 +209,7 @@ impl Query<'_> {
             keys: &self.keys[begin * head_dim..],
             values: &self.values[begin * head_dim..],
             scale: self.scale,
-            scores: &mut scores,
+            out: &mut scores,
         });
         let weights = &mut scores[self.first - begin..self.end - begin];
         let inverse = vectorized(Weights {
@@ -231,7 +231,7 @@ struct Scores<'a> {
     keys: &'a [f32],
     values: &'a [f32],
     scale: f32,
-    scores: &'a mut Vec<f32>,
+    out: &'a mut Vec<f32>,
 }
 
 impl Kernel for Scores<'_> {
@@ -252,7 +252,7 @@ impl Kernel for Scores<'_> {
                 let pairs = (sums[token] + second[token]) + (third[token] + fourth[token]);
                 sums[token] = pairs * self.scale;
             }
-            self.scores.extend_from_slice(&sums);
+            self.out.extend_from_slice(&sums);
         }
     }
 }

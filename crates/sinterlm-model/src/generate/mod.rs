@@ -18,7 +18,7 @@ use std::ops::ControlFlow;
 use burn::tensor::Device;
 use rayon::prelude::*;
 use sinterlm_config::{Seed, Stream};
-use sinterlm_kernels::{FEW_ROWS, log_sum_exp};
+use sinterlm_kernels::FEW_ROWS;
 
 use crate::causal_lm::CausalLm;
 use crate::error::ModelError;
@@ -157,13 +157,8 @@ pub fn generate<M: CausalLm>(
                     request.number,
                     SITE_TOKEN,
                 );
-                choose(
-                    &live.sampler,
-                    request,
-                    logits.row(live.source),
-                    context,
-                    key,
-                )
+                let logits = allowed(request, logits.row(live.source));
+                live.sampler.choose(logits, context, key)
             })
             .collect();
         let mut kept = Vec::new();
@@ -225,21 +220,4 @@ fn allowed<'a>(request: &Request, logits: &'a [f32]) -> &'a [f32] {
         .vocab_size
         .unwrap_or(logits.len())
         .clamp(1, logits.len())]
-}
-
-/// Chooses a token, none where the logits are not numbers.
-fn choose(
-    sampler: &Sampler,
-    request: &Request,
-    logits: &[f32],
-    context: Context<'_>,
-    key: u64,
-) -> Option<Token> {
-    let logits = allowed(request, logits);
-    let total = log_sum_exp(logits);
-    (!total.is_nan()).then(|| {
-        let id = sampler.choose(logits, total, context, key);
-        let logprob = logits[id as usize] - total;
-        Token { id, logprob }
-    })
 }

@@ -4,7 +4,7 @@
 use sinterlm_config::KeyRng;
 use sinterlm_kernels::{log_sum_exp, softmax_in_place, softmax_of_part, softmax_sums};
 
-use super::SampleConfig;
+use super::{SampleConfig, Token};
 
 /// The text that a token is chosen for.
 #[derive(Clone, Copy, Debug)]
@@ -53,25 +53,23 @@ impl Sampler {
         probabilities
     }
 
-    /// Chooses a token; `total` is [`log_sum_exp`] of the logits, `key` the key of the draw.
-    pub fn choose(&self, logits: &[f32], total: f32, context: Context<'_>, key: u64) -> u32 {
-        if self.is_plain() {
-            // As below, without what changes nothing: rollouts draw like this.
-            let sums = softmax_sums(logits, total, DRAW_BLOCK);
-            let sums: Vec<f64> = sums.into_iter().map(f64::from).collect();
-            let place = draw_by_blocks(&sums, key, |block| {
-                let mut logits = block_of(logits, block).to_vec();
-                softmax_of_part(&mut logits, total);
-                logits
-            });
-            return place as u32;
+    /// Chooses a token; `key` is the key of the draw. None where the logits have no finite sum.
+    pub fn choose(&self, logits: &[f32], context: Context<'_>, key: u64) -> Option<Token> {
+        let total = log_sum_exp(logits);
+        if total.is_nan() {
+            return None;
         }
-        if self.config.temperature == 0.0 {
-            return greedy(&self.penalised(logits, context));
-        }
-        let mut left = self.candidates(logits, context);
-        softmax_in_place(&mut left.logits);
-        left.ids[draw(&left.logits, key)]
+        let id = if self.is_plain() {
+            draw_plain(logits, total, key)
+        } else if self.config.temperature == 0.0 {
+            greedy(&self.penalised(logits, context))
+        } else {
+            let mut left = self.candidates(logits, context);
+            softmax_in_place(&mut left.logits);
+            left.ids[draw(&left.logits, key)]
+        };
+        let logprob = logits[id as usize] - total;
+        Some(Token { id, logprob })
     }
 
     /// Whether tokens are drawn from the model's own distribution.
@@ -282,6 +280,19 @@ fn greedy(logits: &[f32]) -> u32 {
     best as u32
 }
 
+/// A token of the model's own distribution; `total` is [`log_sum_exp`] of the logits. The same as
+/// from all candidates, without a copy of them.
+fn draw_plain(logits: &[f32], total: f32, key: u64) -> u32 {
+    let sums = softmax_sums(logits, total, DRAW_BLOCK);
+    let sums: Vec<f64> = sums.into_iter().map(f64::from).collect();
+    let place = draw_by_blocks(&sums, key, |block| {
+        let mut logits = block_of(logits, block).to_vec();
+        softmax_of_part(&mut logits, total);
+        logits
+    });
+    place as u32
+}
+
 /// A place drawn in proportion to the given weights, not all 0.
 pub(super) fn draw(weights: &[f32], key: u64) -> usize {
     let sums: Vec<f64> = weights.chunks(DRAW_BLOCK).map(block_sum).collect();
@@ -345,7 +356,8 @@ mod tests {
     }
 
     fn choose(sampler: &Sampler, logits: &[f32], key: u64) -> u32 {
-        sampler.choose(logits, log_sum_exp(logits), NO_TEXT, key)
+        let token = sampler.choose(logits, NO_TEXT, key);
+        token.expect("finite logits").id
     }
 
     #[test]

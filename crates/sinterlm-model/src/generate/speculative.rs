@@ -9,7 +9,7 @@ use sinterlm_kernels::{FEW_ROWS, log_sum_exp};
 
 use super::{
     Context, Decoder, Finish, Generated, Overflow, Request, SITE_ACCEPT, SITE_DRAFT, SITE_INSTEAD,
-    SITE_TOKEN, SampleConfig, Sampler, Token, allowed, choose, sampler::draw,
+    SITE_TOKEN, SampleConfig, Sampler, Token, allowed, sampler::draw,
 };
 use crate::causal_lm::CausalLm;
 use crate::error::ModelError;
@@ -133,7 +133,7 @@ pub fn speculative<T: CausalLm, D: CausalLm>(
         if all_kept {
             let context = Context { ids, prompt_len };
             let key = key(ids.len(), SITE_TOKEN);
-            let token = choose(&sampler, request, logits.row(proposals), context, key);
+            let token = sampler.choose(allowed(request, logits.row(proposals)), context, key);
             let position = ids.len();
             tokens.push(token.ok_or(ModelError::LogitsNotFinite { position })?);
         }
