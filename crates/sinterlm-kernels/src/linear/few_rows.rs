@@ -2,8 +2,7 @@
 //! of tokens: each line of the weight is read once, by one thread, as fast as memory gives it.
 //!
 //! Every output is one dot product summed in an order of its own, so its bits depend neither on the
-//! other rows nor on the number of threads. A packed weight would be unpacked here, one block of
-//! lines at a time, in front of `dots`.
+//! other rows nor on the number of threads. Packed weights have a form of their own in `packed`.
 #![allow(unsafe_code)] // tasks write disjoint columns of one buffer; vector intrinsics
 #![allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
 
@@ -141,7 +140,8 @@ impl Product<'_> {
         for group in 0..groups {
             let row = 4 * group;
             let x = [x(row), x(row + 1), x(row + 2), x(row + 3)];
-            let next = self.after((line + LINES + group * each) * self.d_in);
+            let after = (line + LINES + group * each) * self.d_in;
+            let next = self.weight.as_ptr().wrapping_add(after); // asked for, not read
             // SAFETY: the CPU has the instructions, and all slices have one length.
             let dots = unsafe {
                 match (groups, each) {
@@ -161,12 +161,6 @@ impl Product<'_> {
             let [dots] = unsafe { avx512::dots([x(row)], block) };
             store(row, dots);
         }
-    }
-
-    /// The weight's numbers from `at` on, to ask memory for.
-    #[cfg(target_arch = "x86_64")]
-    fn after(&self, at: usize) -> *const f32 {
-        self.weight.as_ptr().wrapping_add(at)
     }
 
     fn line(&self, line: usize) -> &[f32] {

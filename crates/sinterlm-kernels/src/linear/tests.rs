@@ -165,7 +165,8 @@ fn a_row_has_the_same_bits_in_any_small_batch() {
         let alone: Vec<f64> = (0..64)
             .flat_map(|row| run(x.clone().narrow(0, row, 1)))
             .collect();
-        for (rows, threads) in [(2, 1), (7, 3), (64, 2)] {
+        // No group of four rows, one, two, three, four and more.
+        for (rows, threads) in [(2, 1), (7, 3), (9, 2), (14, 2), (17, 1), (64, 2)] {
             let found = with_threads(threads, || run(x.clone().narrow(0, 0, rows)));
             assert_eq!(found, alone[..rows * d_out]);
         }
