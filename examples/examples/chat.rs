@@ -6,8 +6,6 @@
 //! format of roles and lines.
 
 use std::io::{BufRead, IsTerminal};
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -15,8 +13,8 @@ use clap::Parser;
 use sinterlm::data::ChatMessage;
 use sinterlm::run::ExitStatus;
 use sinterlm_examples::{
-    Conversation, Failure, OrFailure, Printer, Sampling, Weights, WeightsChoice, choose_device,
-    generated, main_with,
+    Conversation, Failure, ModelOptions, OrFailure, Printer, Sampling, WeightsChoice, generated,
+    main_with,
 };
 
 const HELP: &str = "\
@@ -29,27 +27,17 @@ const HELP: &str = "\
 /// Talk with a trained model.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Weights: run directory, checkpoint, model folder, GGUF or llama2.c file.
-    #[arg(long, value_name = "PATH")]
-    model: PathBuf,
+    #[command(flatten)]
+    from: ModelOptions,
     /// Weights in memory: f32, or as stored, where the file has halves or blocks (less memory, same
     /// numbers); stored on the CPU where absent.
     #[arg(long, value_enum, value_name = "AS")]
     weights: Option<WeightsChoice>,
-    /// Another tokenizer than the weights': tokenizer.json, a folder with one, tokenizer.bin, GGUF.
-    #[arg(long, value_name = "PATH")]
-    tokenizer: Option<PathBuf>,
     /// What the model is told before the conversation.
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     #[command(flatten)]
     sampling: Sampling,
-    /// CPU threads; all cores where absent.
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
-    /// auto, flex, wgpu, vulkan, metal, cuda, cuda:1
-    #[arg(long, value_name = "D", default_value = "auto")]
-    device: String,
     /// Only the answers, no prompt and no facts.
     #[arg(long)]
     quiet: bool,
@@ -57,14 +45,13 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    main_with(arguments.threads, || run(&arguments))
+    main_with(arguments.from.threads, || run(&arguments))
 }
 
 fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
-    let (device, device_name) = choose_device(&arguments.device).or_unusable()?;
-    let tokenizer = arguments.tokenizer.as_deref();
+    let (device, device_name) = arguments.from.device()?;
     let form = WeightsChoice::on(arguments.weights, &device);
-    let weights = Weights::open(&arguments.model, tokenizer, form, &device).or_unusable()?;
+    let weights = arguments.from.open(form, &device)?;
     let talks = !arguments.quiet;
     if talks {
         let path = weights.path.display();

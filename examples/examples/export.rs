@@ -5,7 +5,6 @@
 //!
 //! The comparison is printed and lies beside the weights, `receipt.json`.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -14,33 +13,18 @@ use anyhow::{Context, anyhow};
 use clap::Parser;
 use sinterlm::model::WeightsAs;
 use sinterlm::run::{ExitStatus, Gate, Summary, peak_memory_bytes};
-use sinterlm_examples::{
-    Destination, Failure, OrFailure, Weights, choose_device, find_weights, main_with, say,
-};
+use sinterlm_examples::{Destination, Failure, ModelOptions, OrFailure, main_with, say};
 
 /// Write a trained model for other programs.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Weights: run directory, checkpoint, model folder, GGUF, or owner/name on the Hub.
-    #[arg(long, value_name = "PATH")]
-    model: PathBuf,
+    #[command(flatten)]
+    from: ModelOptions,
     #[command(flatten)]
     destination: Destination,
-    /// Another tokenizer than the one that belongs to the weights: file or model folder.
-    #[arg(long, value_name = "PATH")]
-    tokenizer: Option<PathBuf>,
-    /// CPU threads; all cores where absent.
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
-    /// auto, flex, wgpu, vulkan, metal, cuda, cuda:1
-    #[arg(long, value_name = "D", default_value = "auto")]
-    device: String,
     /// Folder for summary.json; nothing is written where absent.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Never touch the network.
-    #[arg(long)]
-    offline: bool,
     /// Only where the export lies.
     #[arg(long)]
     quiet: bool,
@@ -48,22 +32,21 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    main_with(arguments.threads, || run(&arguments))
+    main_with(arguments.from.threads, || run(&arguments))
 }
 
 fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
     let started = Instant::now();
     let destination = &arguments.destination;
     destination.check().or_unusable()?;
-    let (device, device_name) = choose_device(&arguments.device).or_unusable()?;
-    let path = find_weights(&arguments.model, arguments.offline).or_unusable()?;
-    let tokenizer = arguments.tokenizer.as_deref();
-    let source = Weights::open(&path, tokenizer, WeightsAs::F32, &device).or_unusable()?;
+    let from = &arguments.from;
+    let (device, device_name) = from.device()?;
+    let source = from.open(WeightsAs::F32, &device)?;
     if !arguments.quiet {
-        let path = path.display();
+        let path = source.path.display();
         eprintln!("device: {device_name}, weights: {path}");
     }
-    let receipt = destination.export(&source, tokenizer, &device)?;
+    let receipt = destination.export(&source, from.tokenizer.as_deref(), &device)?;
     if !arguments.quiet || !receipt.passed {
         say(&receipt);
     }

@@ -2,7 +2,6 @@
 //!
 //!     cargo run --release --example generate -- --model runs/NAME --prompt "Once upon a time"
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -12,23 +11,19 @@ use clap::Parser;
 use sinterlm::model::Token;
 use sinterlm::run::{ExitStatus, Summary, peak_memory_bytes};
 use sinterlm_examples::{
-    Continuing, Failure, Method, OrFailure, Printer, Sampling, Weights, WeightsChoice,
-    choose_device, generated, main_with, read_stdin,
+    Continuing, Failure, Method, ModelOptions, OrFailure, Printer, Sampling, WeightsChoice,
+    generated, main_with, read_stdin,
 };
 
 /// Continue prompts with a trained model.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Weights: run directory, checkpoint, model folder, GGUF or llama2.c file.
-    #[arg(long, value_name = "PATH")]
-    model: PathBuf,
+    #[command(flatten)]
+    from: ModelOptions,
     /// Weights in memory: f32, or as stored, where the file has halves or blocks (less memory, same
     /// numbers); stored on the CPU where absent.
     #[arg(long, value_enum, value_name = "AS")]
     weights: Option<WeightsChoice>,
-    /// Another tokenizer than the weights': tokenizer.json, a folder with one, tokenizer.bin, GGUF.
-    #[arg(long, value_name = "PATH")]
-    tokenizer: Option<PathBuf>,
     /// Beginning of a text, repeatable; read from stdin where absent.
     #[arg(long, value_name = "TEXT")]
     prompt: Vec<String>,
@@ -49,12 +44,6 @@ struct Arguments {
     /// Tokens drafted at a time.
     #[arg(long, value_name = "N", default_value_t = 4)]
     draft_tokens: usize,
-    /// CPU threads; all cores where absent.
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
-    /// auto, flex, wgpu, vulkan, metal, cuda, cuda:1
-    #[arg(long, value_name = "D", default_value = "auto")]
-    device: String,
     /// Folder for summary.json; nothing is written where absent.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -65,18 +54,18 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    main_with(arguments.threads, || run(&arguments))
+    main_with(arguments.from.threads, || run(&arguments))
 }
 
 fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
     let started = Instant::now();
-    let (device, device_name) = choose_device(&arguments.device).or_unusable()?;
-    let tokenizer = arguments.tokenizer.as_deref();
+    let from = &arguments.from;
+    let (device, device_name) = from.device()?;
     let form = WeightsChoice::on(arguments.weights, &device);
-    let weights = Weights::open(&arguments.model, tokenizer, form, &device).or_unusable()?;
+    let weights = from.open(form, &device)?;
     let draft = arguments.draft.as_ref();
-    let draft = draft.map(|path| Weights::open(path, tokenizer, form, &device));
-    let draft = draft.transpose().or_unusable()?;
+    let draft = draft.map(|path| from.open_other(path, form, &device));
+    let draft = draft.transpose()?;
     let mut prompts = arguments.prompt.clone();
     if prompts.is_empty() {
         let text = read_stdin().or_unusable()?;

@@ -15,7 +15,6 @@ use sinterlm::model::{
 };
 
 use crate::exit::{Failure, OrFailure};
-use crate::weights::find_weights;
 
 /// A model with what turns text into its tokens and back.
 #[derive(Debug)]
@@ -36,8 +35,8 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Loads what `path` means: run directory, checkpoint, model folder, GGUF or llama2.c file; the
-    /// tokenizer is the one that belongs to it, or that of the file or folder `tokenizer`.
+    /// Loads a model folder, GGUF or llama2.c file; the tokenizer is the one that belongs to it, or that
+    /// of the file or folder `tokenizer`.
     ///
     /// # Errors
     /// Where there is no model or no tokenizer, or they do not belong together.
@@ -47,14 +46,13 @@ impl Weights {
         weights: WeightsAs,
         device: &Device,
     ) -> Result<Self> {
-        let path = find_weights(path, false)?;
         let options = LoadOptions {
             weights,
             ..LoadOptions::default()
         };
         let (parts, model) = rayon::join(
-            || text_parts(&path, tokenizer),
-            || load_model_with(&path, device, &options),
+            || text_parts(path, tokenizer),
+            || load_model_with(path, device, &options),
         );
         let ((own, template), (model, _)) = (parts?, model?);
         let (knows, holds) = (own.vocab_size(), model.config().vocab_size);
@@ -67,10 +65,10 @@ impl Weights {
         let mut ends = vec![own.end_of_text()];
         let marks = ["<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>"];
         ends.extend(marks.iter().filter_map(|mark| own.special(mark)));
-        ends.extend(read_end_ids(&path)?);
+        ends.extend(read_end_ids(path)?);
         Ok(Self {
             is_published: path.is_file() || path.join("tokenizer_config.json").is_file(),
-            path,
+            path: path.to_owned(),
             model,
             tokenizer: own,
             template,

@@ -20,7 +20,7 @@ use crate::exit::say;
 ///
 /// # Errors
 /// Where there is no model, the checkpoint is damaged, or the model cannot be fetched.
-pub fn find_weights(path: &Path, is_offline: bool) -> Result<PathBuf> {
+pub(crate) fn find_weights(path: &Path, is_offline: bool) -> Result<PathBuf> {
     if let Some(model) = on_hub(path)? {
         let what = format!("{}: no such path here, a model of the Hub", path.display());
         return fetch(&model, is_offline).context(what);

@@ -194,4 +194,12 @@ fn a_model_of_the_hub_is_found_in_the_cache_and_told_when_out_of_reach() {
     of_hub("some/other", "c", &["--offline"])
         .refused(2, &["some/other", "not in the local Hub cache"]);
     of_hub("hub:nonsense", "c", &[]).refused(2, &["nonsense", "owner/name"]);
+    let generate = |model: &str| {
+        let mut command = program("generate");
+        command.env("HF_HUB_CACHE", folder.path().join("hub"));
+        let options = "--offline --quiet --max-new-tokens 2 --prompt Once";
+        end(command.args(["--model", model]).args(options.split(' ')))
+    };
+    generate("some/tiny").done();
+    generate("some/other").refused(2, &["some/other", "not in the local Hub cache"]);
 }

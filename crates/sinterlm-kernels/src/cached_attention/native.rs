@@ -61,13 +61,16 @@ impl Store {
     pub(super) fn append(&mut self, k: Tensor<4>, v: Tensor<4>, rows: &CachedRows<'_>) {
         let (k, v) = (Heads::new(k), Heads::new(v));
         let (kv_heads, head_dim) = (self.kv_heads, self.head_dim);
-        let mut row_of = vec![None; self.keys.len() / self.start(1, 0).max(1)];
+        let slots = rows.slots.iter().max().map_or(0, |last| last + 1);
+        let mut row_of = vec![None; slots];
         for (row, &slot) in rows.slots.iter().enumerate() {
             row_of[slot] = Some(row);
         }
         let write = |(place, (keys, values)): (usize, (&mut [f32], &mut [f32]))| {
             let (slot, head) = (place / kv_heads, place % kv_heads);
-            let Some(row) = row_of[slot] else { return };
+            let Some(&Some(row)) = row_of.get(slot) else {
+                return;
+            };
             for token in 0..rows.new[row] {
                 let at = rows.held[row] + token;
                 let block = at / BLOCK * BLOCK * head_dim + at % BLOCK;

@@ -1,0 +1,87 @@
+//! Options of the programs that read a model.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use sinterlm::burn::tensor::{DType, Device};
+use sinterlm::kernels::Route;
+use sinterlm::model::WeightsAs;
+
+use crate::continuing::Weights;
+use crate::device::choose_device;
+use crate::exit::{Failure, OrFailure};
+use crate::weights::find_weights;
+
+/// Which model, and where it runs.
+#[derive(Clone, Debug, Args)]
+pub struct ModelOptions {
+    /// Weights: run directory, checkpoint, model folder, GGUF or llama2.c file, or owner/name on the
+    /// Hub.
+    #[arg(long, value_name = "PATH")]
+    model: PathBuf,
+    /// Another tokenizer than the weights': tokenizer.json, a folder with one, tokenizer.bin, GGUF.
+    #[arg(long, value_name = "PATH")]
+    pub tokenizer: Option<PathBuf>,
+    /// CPU threads; all cores where absent.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// auto, flex, wgpu, vulkan, metal, cuda, cuda:1
+    #[arg(long, value_name = "D", default_value = "auto")]
+    device: String,
+    /// Never touch the network.
+    #[arg(long)]
+    offline: bool,
+}
+
+impl ModelOptions {
+    /// The device and its name.
+    ///
+    /// # Errors
+    /// Where this build or machine has no such device.
+    pub fn device(&self) -> Result<(Device, String), Failure> {
+        choose_device(&self.device).or_unusable()
+    }
+
+    /// The model of `--model`.
+    ///
+    /// # Errors
+    /// Where there is none, or its parts do not belong together.
+    pub fn open(&self, weights: WeightsAs, device: &Device) -> Result<Weights, Failure> {
+        self.open_other(&self.model, weights, device)
+    }
+
+    /// Another model beside it, with the same tokenizer.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_other(
+        &self,
+        path: &Path,
+        weights: WeightsAs,
+        device: &Device,
+    ) -> Result<Weights, Failure> {
+        let path = find_weights(path, self.offline).or_unusable()?;
+        Weights::open(&path, self.tokenizer.as_deref(), weights, device).or_unusable()
+    }
+}
+
+/// `--weights`: how a program that generates holds a model's weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WeightsChoice {
+    /// As f32 numbers.
+    F32,
+    /// As the file stores them.
+    Stored,
+}
+
+impl WeightsChoice {
+    /// The choice made, or the faster one: on the CPU products read stored weights in place, on other
+    /// devices they would be unpacked each time.
+    pub fn on(choice: Option<Self>, device: &Device) -> WeightsAs {
+        match (choice, Route::of(device, DType::F32)) {
+            (Some(Self::F32), _) | (None, Route::Composed) => WeightsAs::F32,
+            (Some(Self::Stored), _) | (None, Route::Native) => WeightsAs::Stored,
+        }
+    }
+}
