@@ -1,5 +1,5 @@
 //! `cargo xtask interop --run DIR`: what other libraries make of the files of a run.
-//! The checks are Python scripts in `xtask/interop`; here is only which of them can run.
+//! The checks are scripts in `xtask/interop`; here is only which of them can run.
 
 use std::env;
 use std::path::Path;
@@ -11,8 +11,9 @@ use crate::{process, repository};
 
 /// One script, called with the run's folder and the paths of compiled examples.
 struct Peer {
+    /// A name that ends in `.py` is run by Python, another by Node.
     script: &'static str,
-    /// Python modules that it imports.
+    /// Modules that it imports.
     modules: &'static [&'static str],
     /// What it reads of the run.
     reads: &'static str,
@@ -51,10 +52,24 @@ const PEERS: &[Peer] = &[
         reads: "model",
         examples: &["generate"],
     },
+    Peer {
+        script: "llama_cpp.mjs",
+        modules: &["node-llama-cpp"],
+        reads: "model",
+        examples: &["export", "generate"],
+    },
 ];
 
+impl Peer {
+    fn is_python(&self) -> bool {
+        Path::new(self.script)
+            .extension()
+            .is_some_and(|end| end == "py")
+    }
+}
+
 /// Runs each script whose libraries and files are there, and names the others. `PYTHON` in the
-/// environment picks the interpreter.
+/// environment picks that interpreter, `PEERS_NODE` the folder with Node's modules.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let [flag, run] = arguments else {
         bail!("interop needs --run DIR, a finished run's folder")
@@ -66,12 +81,16 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let python = env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let mut failed = Vec::new();
     for peer in PEERS {
-        let missing = peer.modules.iter().find(|name| !has_module(&python, name));
+        let program = if peer.is_python() { &python } else { "node" };
+        let missing = peer
+            .modules
+            .iter()
+            .find(|name| !has_module(program, peer, name));
         if !folder.join(peer.reads).exists() {
             println!("skipped: {}: the run has no {}", peer.script, peer.reads);
         } else if let Some(module) = missing {
-            println!("skipped: {}: {python} can't find {module}", peer.script);
-        } else if let Err(error) = process::run(&mut command(&python, peer, folder)) {
+            println!("skipped: {}: {program} can't find {module}", peer.script);
+        } else if let Err(error) = process::run(&mut command(program, peer, folder)) {
             eprintln!("{error:#}");
             failed.push(peer.script);
         }
@@ -82,10 +101,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn command(python: &str, peer: &Peer, run: &Path) -> Command {
+fn command(interpreter: &str, peer: &Peer, run: &Path) -> Command {
     let examples = repository::target_dir().join("release/examples");
     let program = |name: &&str| examples.join(format!("{name}{}", env::consts::EXE_SUFFIX));
-    let mut command = Command::new(python);
+    let mut command = Command::new(interpreter);
     command
         .arg(Path::new("xtask/interop").join(peer.script))
         .arg(run)
@@ -94,12 +113,19 @@ fn command(python: &str, peer: &Peer, run: &Path) -> Command {
 }
 
 /// Looks a module up without the seconds that importing it may take.
-fn has_module(python: &str, module: &str) -> bool {
-    let find = format!(
-        "from importlib.util import find_spec; raise SystemExit(not find_spec('{module}'))"
-    );
-    let status = Command::new(python)
-        .args(["-c", &find])
+fn has_module(interpreter: &str, peer: &Peer, name: &str) -> bool {
+    let (option, find) = if peer.is_python() {
+        let find = format!(
+            "from importlib.util import find_spec; raise SystemExit(not find_spec('{name}'))"
+        );
+        ("-c", find)
+    } else {
+        let from = "require('node:path').resolve(process.env.PEERS_NODE ?? 'xtask/interop') + '/'";
+        let find = format!("require('node:module').createRequire({from}).resolve('{name}')");
+        ("-e", find)
+    };
+    let status = Command::new(interpreter)
+        .args([option, &find])
         .stderr(Stdio::null())
         .status();
     status.is_ok_and(|status| status.success())
@@ -115,7 +141,10 @@ mod tests {
         let mut found: Vec<String> = std::fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|end| end == "py"))
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|end| end == "py" || end == "mjs")
+            })
             .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
             .collect();
         let mut listed: Vec<&str> = PEERS.iter().map(|peer| peer.script).collect();
