@@ -167,6 +167,34 @@ fn update() -> Vec<Vec<f32>> {
         .collect()
 }
 
+/// Products of a few rows, whose bits must not depend on the other rows of a batch.
+fn rows_come_out_as_alone() {
+    let device = Device::flex();
+    let fill = |shape: [usize; 2], step: f32| {
+        let numbers: Vec<f32> = (0..shape[0] * shape[1])
+            .map(|i| (i as f32 * step).sin())
+            .collect();
+        Tensor::<2>::from_data(TensorData::new(numbers, shape), &device)
+    };
+    for (d_in, d_out) in [(5, 3), (77, 130), (600, 34)] {
+        let (x, weight) = (fill([18, d_in], 0.7), fill([d_out, d_in], 0.31));
+        let times = |x: Tensor<2>| -> Vec<f32> {
+            let y = linear(x, weight.clone(), None, MatmulPrecision::F32);
+            y.into_data().try_to_vec().expect("f32 stays f32")
+        };
+        let alone: Vec<f32> = (0..18)
+            .flat_map(|row| times(x.clone().narrow(0, row, 1)))
+            .collect();
+        for rows in [2, 4, 9, 14, 18] {
+            assert_eq!(times(x.clone().narrow(0, 0, rows)), alone[..rows * d_out]);
+        }
+        let exact = x.matmul(weight.transpose()).into_data();
+        for (a, b) in alone.iter().zip(exact.as_slice::<f32>().expect("f32")) {
+            assert!((a - b).abs() < 1e-4, "{a} {b}");
+        }
+    }
+}
+
 #[test]
 fn every_instruction_set_gives_the_same_bits() {
     let [baseline, avx2, avx512] = [Isa::Baseline, Isa::Avx2, Isa::Avx512].map(|isa| {
@@ -177,6 +205,7 @@ fn every_instruction_set_gives_the_same_bits() {
     assert_eq!(baseline, avx512);
     let products = [Isa::Baseline, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16].map(|isa| {
         set_max_isa(isa);
+        rows_come_out_as_alone();
         multiply()
     });
     for other in &products[1..] {

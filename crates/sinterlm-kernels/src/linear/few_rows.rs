@@ -17,8 +17,17 @@ use crate::{
     lanes::lane_sum,
 };
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
 /// Lines of the weight that are multiplied at a time.
 const LINES: usize = 4;
+
+/// How far ahead, in numbers, the second cache is filled (128 KiB): the first one alone can wait for
+/// too few lines at a time to keep memory busy.
+const FAR: usize = 1 << 15;
 
 /// Numbers of the weight that one task reads, 64 KiB: small enough to even out two threads, large
 /// enough to hide the hand-over.
@@ -93,11 +102,20 @@ impl Product<'_> {
         while line < end {
             let lines = LINES.min(end - line);
             #[cfg(target_arch = "x86_64")]
-            if available() >= Isa::Avx512 {
-                // SAFETY: the CPU has the instructions.
-                unsafe { self.block_avx512(columns, rows, line, lines) };
-                line += lines;
-                continue;
+            {
+                let is = available();
+                if is >= Isa::Avx2 {
+                    // SAFETY: the CPU has the instructions.
+                    unsafe {
+                        if is >= Isa::Avx512 {
+                            self.block::<avx512::Lanes16>(columns, rows, line, lines);
+                        } else {
+                            self.block::<avx2::Lanes8>(columns, rows, line, lines);
+                        }
+                    }
+                    line += lines;
+                    continue;
+                }
             }
             for (row, x) in self.x.chunks_exact(self.d_in).enumerate() {
                 for line in line..line + lines {
@@ -115,9 +133,9 @@ impl Product<'_> {
     /// `lines` lines of the weight with all rows, as many rows at a time as there are registers.
     ///
     /// # Safety
-    /// The CPU must have AVX-512.
+    /// The CPU must have the instructions of `T`.
     #[cfg(target_arch = "x86_64")]
-    unsafe fn block_avx512(&self, columns: &Columns, rows: usize, line: usize, lines: usize) {
+    unsafe fn block<T: Tiles>(&self, columns: &Columns, rows: usize, line: usize, lines: usize) {
         // The last block repeats its last line.
         let block = std::array::from_fn(|at| self.line(line + at.min(lines - 1)));
         let bias: [f32; LINES] = std::array::from_fn(|at| {
@@ -145,10 +163,10 @@ impl Product<'_> {
             // SAFETY: the CPU has the instructions, and all slices have one length.
             let dots = unsafe {
                 match (groups, each) {
-                    (1, _) => avx512::dots(x, block),
-                    _ if group * each >= LINES => avx512::dots_ahead::<4, 0>(x, block, next),
-                    (_, 1) => avx512::dots_ahead::<4, 1>(x, block, next),
-                    _ => avx512::dots_ahead::<4, 2>(x, block, next),
+                    (1, _) => T::dots(x, block),
+                    _ if group * each >= LINES => T::dots_ahead::<4, 0>(x, block, next),
+                    (_, 1) => T::dots_ahead::<4, 1>(x, block, next),
+                    _ => T::dots_ahead::<4, 2>(x, block, next),
                 }
             };
             for (at, dots) in dots.into_iter().enumerate() {
@@ -158,7 +176,7 @@ impl Product<'_> {
         let row = 4 * groups;
         for row in row..rows {
             // SAFETY: as above.
-            let [dots] = unsafe { avx512::dots([x(row)], block) };
+            let [dots] = unsafe { T::dots([x(row)], block) };
             store(row, dots);
         }
     }
@@ -192,131 +210,27 @@ impl Kernel for Dot<'_> {
     }
 }
 
+/// Dot products of rows with [`LINES`] lines at a time, in vectors. Each dot product is summed in one
+/// order, whatever comes with it.
 #[cfg(target_arch = "x86_64")]
-mod avx512 {
-    use std::arch::x86_64::{
-        __m256, __m512, _MM_HINT_T0, _MM_HINT_T1, _mm_add_ps, _mm_prefetch, _mm_storeu_ps,
-        _mm256_add_ps, _mm256_castpd_ps, _mm256_castps256_ps128, _mm256_extractf128_ps,
-        _mm256_hadd_ps, _mm512_castps_pd, _mm512_castps512_ps256, _mm512_extractf64x4_pd,
-        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_setzero_ps,
-    };
-
-    use super::LINES;
-
-    /// Numbers of a vector.
-    const LANES: usize = 16;
-
-    /// How far ahead, in numbers, the second cache is filled (128 KiB): the first one alone can wait
-    /// for too few lines at a time to keep memory busy.
-    const FAR: usize = 1 << 15;
-
+trait Tiles {
     /// The dot product of each row of `x` with each line, for lines that are yet in memory: they are
     /// read one after the other, since memory is twice as fast at one stream as at four that begin
     /// anew every few pages.
     ///
     /// # Safety
-    /// All slices must have the same length.
-    #[target_feature(enable = "avx512f")]
-    pub(super) unsafe fn dots<const R: usize>(
-        x: [&[f32]; R],
-        lines: [&[f32]; LINES],
-    ) -> [[f32; LINES]; R] {
-        let mut sums = [[_mm512_setzero_ps(); LINES]; R];
-        for (at, line) in lines.into_iter().enumerate() {
-            // SAFETY: as the caller promises.
-            let products = unsafe { sums_of::<R, 1, 0>(x, [line], line.as_ptr()) };
-            for (sums, [product]) in sums.iter_mut().zip(products) {
-                sums[at] = product;
-            }
-        }
-        sums.map(|sums| across(sums))
-    }
+    /// The CPU must have the instructions, and all slices the same length.
+    unsafe fn dots<const R: usize>(x: [&[f32]; R], lines: [&[f32]; LINES]) -> [[f32; LINES]; R];
 
-    /// As [`dots`] to the last bit, with the lines side by side, for rows enough to keep the processor
-    /// busy while memory brings the next `AHEAD` lines, which lie from `next` on.
+    /// As [`dots`](Self::dots) to the last bit, with the lines side by side, for rows enough to keep the
+    /// processor busy while memory brings the next `AHEAD` lines, which lie from `next` on, and those
+    /// that follow [`FAR`] behind them.
     ///
     /// # Safety
-    /// All slices must have the same length.
-    #[target_feature(enable = "avx512f")]
-    pub(super) unsafe fn dots_ahead<const R: usize, const AHEAD: usize>(
+    /// As for [`dots`](Self::dots).
+    unsafe fn dots_ahead<const R: usize, const AHEAD: usize>(
         x: [&[f32]; R],
         lines: [&[f32]; LINES],
         next: *const f32,
-    ) -> [[f32; LINES]; R] {
-        // SAFETY: as the caller promises.
-        let sums = unsafe { sums_of::<R, LINES, AHEAD>(x, lines, next) };
-        sums.map(|sums| across(sums))
-    }
-
-    /// The products of each row with each line, summed in every lane; each sum in one register, so
-    /// that its bits depend neither on `R` nor on `L`. Meanwhile memory is asked for `AHEAD` lines from
-    /// `next` on, and for those that follow [`FAR`] behind them.
-    ///
-    /// # Safety
-    /// All slices must have the same length.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn sums_of<const R: usize, const L: usize, const AHEAD: usize>(
-        x: [&[f32]; R],
-        lines: [&[f32]; L],
-        next: *const f32,
-    ) -> [[__m512; L]; R] {
-        let len = lines[0].len();
-        let mut sums = [[_mm512_setzero_ps(); L]; R];
-        let whole = len / LANES * LANES;
-        let mut at = 0;
-        while at < whole {
-            for vector in 0..AHEAD {
-                let next = next.wrapping_add(AHEAD * at + vector * LANES);
-                _mm_prefetch::<_MM_HINT_T0>(next.cast());
-                _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(FAR).cast());
-            }
-            let mut block = [_mm512_setzero_ps(); L];
-            for line in 0..L {
-                // SAFETY: a whole vector is left from `at` on.
-                block[line] = unsafe { _mm512_loadu_ps(lines[line].as_ptr().add(at)) };
-            }
-            for row in 0..R {
-                // SAFETY: as above.
-                let x = unsafe { _mm512_loadu_ps(x[row].as_ptr().add(at)) };
-                for line in 0..L {
-                    sums[row][line] = _mm512_fmadd_ps(x, block[line], sums[row][line]);
-                }
-            }
-            at += LANES;
-        }
-        if whole < len {
-            let rest = (1_u16 << (len - whole)) - 1;
-            for row in 0..R {
-                // SAFETY: the mask ends with the slice.
-                let x = unsafe { _mm512_maskz_loadu_ps(rest, x[row].as_ptr().add(whole)) };
-                for line in 0..L {
-                    // SAFETY: as above.
-                    let block =
-                        unsafe { _mm512_maskz_loadu_ps(rest, lines[line].as_ptr().add(whole)) };
-                    sums[row][line] = _mm512_fmadd_ps(x, block, sums[row][line]);
-                }
-            }
-        }
-        sums
-    }
-
-    /// The sum of each vector: halves are folded, then neighbours.
-    #[target_feature(enable = "avx512f")]
-    fn across([a, b, c, d]: [__m512; LINES]) -> [f32; LINES] {
-        let [a, b, c, d] = [half(a), half(b), half(c), half(d)];
-        let both = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
-        let low = _mm256_castps256_ps128(both);
-        let sums = _mm_add_ps(low, _mm256_extractf128_ps::<1>(both));
-        let mut dots = [0.0; LINES];
-        // SAFETY: the results have the width of the vector.
-        unsafe { _mm_storeu_ps(dots.as_mut_ptr(), sums) };
-        dots
-    }
-
-    #[target_feature(enable = "avx512f")]
-    fn half(sum: __m512) -> __m256 {
-        let high = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(sum));
-        _mm256_add_ps(_mm512_castps512_ps256(sum), _mm256_castpd_ps(high))
-    }
+    ) -> [[f32; LINES]; R];
 }
