@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use sinterlm_formats::{
-    BlockType, Dtype, GgufData, GgufMetadata, GgufTensor, GgufValue, TensorType, write_gguf,
+    BlockType, Dtype, GgufMetadata, GgufValue, TensorContent, TensorHeader, TensorType, write_gguf,
 };
 
 use super::gguf::{Architecture, DIVISORS, place};
@@ -79,15 +79,15 @@ pub fn save_gguf(
         "head.weight"
     };
     let head = place(architecture, last, config).name;
-    let described: Vec<GgufTensor> = tensors
+    let described: Vec<TensorHeader> = tensors
         .iter()
-        .map(|(name, (shape, _))| GgufTensor {
+        .map(|(name, (shape, _))| TensorHeader {
             name: name.clone(),
             dtype: type_of(shape, if *name == head { finer(dtype) } else { dtype }),
             shape: shape.clone(),
         })
         .collect();
-    let data = |tensor: &GgufTensor| GgufData::Values((&tensors[&tensor.name].1).into());
+    let data = |tensor: &TensorHeader| TensorContent::Values((&tensors[&tensor.name].1).into());
     Ok(write_gguf(path, &all, &described, data)?)
 }
 
