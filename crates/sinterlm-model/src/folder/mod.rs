@@ -4,6 +4,7 @@
 
 mod description;
 mod family;
+mod file_tensors;
 mod gguf;
 mod gguf_write;
 mod gpt2;
