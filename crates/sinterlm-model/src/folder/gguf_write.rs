@@ -8,9 +8,8 @@ use sinterlm_formats::{BlockType, Dtype, GgufMetadata, GgufValue, TensorType, wr
 use super::file_tensors::FileTensors;
 use super::gguf::{Architecture, DIVISORS, place};
 use crate::error::ModelError;
-use crate::gpt::{
-    Activation, Gpt, GptConfig, NormKind, Positions, RopeScaling, rope_divisors, yarn_factor,
-};
+use crate::gpt::{Activation, Gpt, GptConfig, Positions, RopeScaling, rope_divisors, yarn_factor};
+use crate::linear::NormKind;
 
 /// Writes a model as a GGUF file in one step and returns its size in bytes.
 ///

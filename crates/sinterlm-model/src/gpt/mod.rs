@@ -16,7 +16,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use sinterlm_config::Seed;
 use sinterlm_kernels as kernels;
 
-pub use config::{Activation, GptConfig, NormKind, Positions};
+pub use config::{Activation, GptConfig, Positions};
 pub use presets::Preset;
 pub use rope::RopeScaling;
 pub(crate) use rope::{rope_divisors, yarn_factor};
