@@ -1,10 +1,11 @@
-//! The decoder's hyperparameters and what they must satisfy. Scaling of rotary positions is `rope`'s.
+//! The decoder's hyperparameters and what they must satisfy. Scaling of rotary positions is
+//! `rope_scaling`'s.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinterlm_config::{Check, Validate};
 
-use super::rope::RopeScaling;
+use super::rope_scaling::RopeScaling;
 use crate::linear::NormKind;
 
 /// How the model knows where a token stands.

@@ -7,6 +7,7 @@ mod config;
 mod mlp;
 mod presets;
 mod rope;
+mod rope_scaling;
 mod size;
 
 use std::convert::Infallible;
@@ -18,8 +19,8 @@ use sinterlm_kernels as kernels;
 
 pub use config::{Activation, GptConfig, Positions};
 pub use presets::Preset;
-pub use rope::RopeScaling;
 pub(crate) use rope::{rope_divisors, yarn_factor};
+pub use rope_scaling::RopeScaling;
 pub use size::{MemoryEstimate, Parameters, StepSize};
 
 use crate::batch::TokenBatch;
