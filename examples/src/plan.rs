@@ -149,9 +149,11 @@ impl Plan<'_> {
         // The weights are there by now.
         let resident = resident_bytes().unwrap_or(0);
         let program = resident.saturating_sub(parts.weights) + TOUCHED_LATER;
-        // Between steps there is room for the plot, and for the copy of weights and state that the
-        // last checkpoint is written from.
-        let passing = parts.passing.max(parts.kept()).max(LossPlot::DRAWING_BYTES);
+        // Between steps there is room for the plot, and for the copy of the state that the last
+        // checkpoint is written from, beside one tensor of the weights.
+        let tensor = 4 * (self.model.vocab_size * self.model.d_model) as u64;
+        let saving = parts.optimizer + tensor;
+        let passing = parts.passing.max(saving).max(LossPlot::DRAWING_BYTES);
         let peak = parts.kept() + passing;
         let free = available_memory_bytes();
         let of_free = free.map_or_else(String::new, |free| {
@@ -174,7 +176,7 @@ impl Plan<'_> {
             return free.is_none_or(|free| peak - parts.weights < free);
         }
         // State is copied, weights by the update that meets them while they are written.
-        let beside = peak.max(parts.peak() + parts.kept());
+        let beside = peak.max(parts.peak() + parts.kept() + tensor);
         say(format!(
             "plan: peak about {:.0} MiB while a checkpoint is written beside training",
             mib(program + beside)

@@ -18,23 +18,23 @@ mod sharded;
 mod source;
 mod staging;
 mod tensor_type;
+mod tensor_write;
 mod weight_file;
 
 pub use atomic::write_file_atomic;
 pub use blocks::BlockType;
 pub use dtype::Dtype;
 pub use error::FormatError;
-pub use gguf::{
-    GgufArray, GgufData, GgufField, GgufFile, GgufMetadata, GgufTensor, GgufValue, write_gguf,
-};
+pub use gguf::{GgufArray, GgufField, GgufFile, GgufMetadata, GgufValue, write_gguf};
 pub use hash::sha256_file;
 pub use llama2c::{Llama2cConfig, Llama2cFile, Llama2cTokenizer, ScoredToken};
 pub use mapped::{MappedBytes, MappedFile};
 pub use pytorch::PytorchFile;
 pub use safetensors_file::{SafetensorsFile, TensorView};
-pub use safetensors_write::{TensorEntry, write_safetensors};
+pub use safetensors_write::{TensorEntry, stream_safetensors, write_safetensors};
 pub use sharded::ShardedFile;
 pub use source::{StoredTensor, TensorSource};
 pub use staging::{StagedDir, remove_stale_staging};
 pub use tensor_type::TensorType;
+pub use tensor_write::{TensorContent, TensorHeader};
 pub use weight_file::WeightFile;

@@ -10,8 +10,8 @@ use std::{
 };
 
 use sinterlm_formats::{
-    BlockType, Dtype, FormatError, GgufArray, GgufData, GgufFile, GgufMetadata, GgufTensor,
-    GgufValue, SafetensorsFile, TensorSource, TensorType, WeightFile, write_gguf,
+    BlockType, Dtype, FormatError, GgufArray, GgufFile, GgufMetadata, GgufValue, SafetensorsFile,
+    TensorContent, TensorHeader, TensorSource, TensorType, WeightFile, write_gguf,
 };
 
 fn fixture(name: &str) -> PathBuf {
@@ -177,15 +177,15 @@ fn what_is_written_is_read_back() {
         .map(|name| {
             let stored = source.stored(name).unwrap();
             let (dtype, shape) = (stored.dtype, stored.shape);
-            GgufTensor {
+            TensorHeader {
                 name: name.into(),
                 dtype,
                 shape,
             }
         })
         .collect();
-    let copy = |tensor: &GgufTensor| {
-        GgufData::Encoded(source.stored(&tensor.name).unwrap().bytes.to_vec().into())
+    let copy = |tensor: &TensorHeader| {
+        TensorContent::Encoded(source.stored(&tensor.name).unwrap().bytes.to_vec().into())
     };
     let size = write_gguf(&path, source.metadata(), &tensors, copy).unwrap();
     assert_eq!(size, fs::metadata(&path).unwrap().len());
@@ -207,14 +207,14 @@ fn values_are_encoded_while_they_are_written() {
     let path = dir.path().join("encoded.gguf");
     let expected = expected();
     let input = expected.to_f32("encode.input").unwrap();
-    let tensors = ["F32", "BF16", "Q4_0", "Q8_0"].map(|name| GgufTensor {
+    let tensors = ["F32", "BF16", "Q4_0", "Q8_0"].map(|name| TensorHeader {
         name: name.into(),
         dtype: type_named(name),
         shape: vec![20, 64],
     });
     let metadata = GgufMetadata::from([("general.alignment".into(), 64u32.into())]);
     write_gguf(&path, &metadata, &tensors, |_| {
-        GgufData::Values(Cow::Borrowed(&input))
+        TensorContent::Values(Cow::Borrowed(&input))
     })
     .unwrap();
     let file = GgufFile::open(&path).unwrap();
@@ -235,12 +235,12 @@ fn what_gguf_cannot_hold_is_refused_and_the_old_file_stays() {
     let path = dir.path().join("old.gguf");
     fs::write(&path, "old").unwrap();
     let refuse = |name: &str, dtype: TensorType, shape: &[usize], values: &[f32]| {
-        let tensor = GgufTensor {
+        let tensor = TensorHeader {
             name: name.into(),
             dtype,
             shape: shape.into(),
         };
-        let data = |_: &GgufTensor| GgufData::Values(values.to_vec().into());
+        let data = |_: &TensorHeader| TensorContent::Values(values.to_vec().into());
         let error = write_gguf(&path, &GgufMetadata::new(), &[tensor], data).unwrap_err();
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         error
@@ -370,7 +370,7 @@ fn a_part_of_a_model_is_not_taken_for_the_whole() {
     let path = dir.path().join("model-00001-of-00002.gguf");
     let metadata = GgufMetadata::from([("split.count".into(), 2u16.into())]);
     write_gguf(&path, &metadata, &[], |_| {
-        GgufData::Values(Cow::Borrowed(&[]))
+        TensorContent::Values(Cow::Borrowed(&[]))
     })
     .unwrap();
     let error = WeightFile::open(dir.path()).unwrap_err().to_string();

@@ -10,7 +10,10 @@ use std::{
 };
 
 use proptest::prelude::*;
-use sinterlm_formats::{Dtype, FormatError, SafetensorsFile, TensorEntry, write_safetensors};
+use sinterlm_formats::{
+    BlockType, Dtype, FormatError, SafetensorsFile, TensorContent, TensorEntry, TensorHeader,
+    stream_safetensors, write_safetensors,
+};
 use tempfile::TempDir;
 
 const BLOCK: [f32; 6] = [0.0, -1.5, f32::MAX, f32::MIN_POSITIVE, f32::NAN, 7.25];
@@ -123,6 +126,77 @@ fn equal_content_gives_equal_bytes_in_any_order() {
     let bytes = fs::read(&other).unwrap();
     assert_eq!(bytes, fs::read(&path).unwrap());
     assert_eq!(bytes.len() as u64, size);
+}
+
+fn header(entry: &TensorEntry<'_>) -> TensorHeader {
+    TensorHeader {
+        name: entry.name.clone(),
+        dtype: entry.dtype.into(),
+        shape: entry.shape.clone(),
+    }
+}
+
+#[test]
+fn streamed_tensors_are_asked_for_in_the_files_order_and_give_the_same_bytes() {
+    let (dir, path) = valid_file();
+    let streamed = dir.path().join("streamed.safetensors");
+    let entries = entries();
+    let headers: Vec<_> = entries.iter().map(header).collect();
+    let mut asked = Vec::new();
+    let size = stream_safetensors(&streamed, &headers, &metadata(), |tensor| {
+        asked.push(tensor.name.clone());
+        let entry = entries.iter().find(|entry| entry.name == tensor.name);
+        let data = &entry.unwrap().data;
+        match tensor.name.as_str() {
+            "layers.0.weight" => TensorContent::Values(Cow::Borrowed(&BLOCK)),
+            "half" | "brain" => TensorContent::Values(vec![1.0, -2.0].into()),
+            _ => TensorContent::Encoded(data.to_vec().into()),
+        }
+    });
+    let bytes = fs::read(&streamed).unwrap();
+    assert_eq!(bytes, fs::read(&path).unwrap());
+    assert_eq!(bytes.len() as u64, size.unwrap());
+    let sorted = [
+        "count",
+        "double",
+        "layers.0.weight",
+        "none",
+        "brain",
+        "half",
+        "flags",
+    ];
+    assert_eq!(asked, sorted);
+}
+
+#[test]
+fn a_streamed_tensor_that_is_none_leaves_the_old_file() {
+    let (_dir, path) = valid_file();
+    let before = fs::read(&path).unwrap();
+    let fault = |header: TensorHeader, values: usize| {
+        let content = |_: &TensorHeader| TensorContent::Values(vec![0.0; values].into());
+        let error = stream_safetensors(&path, &[header], &metadata(), content).unwrap_err();
+        assert_eq!(fs::read(&path).unwrap(), before);
+        let text = error.to_string();
+        text.split_once("safetensors: ").unwrap().1.to_owned()
+    };
+    let weight = header(&entries()[1]);
+    let blocks = TensorHeader {
+        dtype: BlockType::Q8_0.into(),
+        shape: vec![1, 32],
+        ..weight.clone()
+    };
+    let large = TensorHeader {
+        shape: vec![usize::MAX, 2],
+        ..weight.clone()
+    };
+    for (header, values, expected) in [
+        (weight, 5, "5 values were given for the shape [2, 3]"),
+        (blocks, 32, "safetensors has no Q8_0, convert it to F32"),
+        (large, 1, "the shape [18446744073709551615, 2] is too large"),
+    ] {
+        let expected = format!("tensor `layers.0.weight` cannot be written: {expected}");
+        assert_eq!(fault(header, values), expected);
+    }
 }
 
 #[test]

@@ -29,12 +29,12 @@ pub use generate::{
     Sampler, Speculated, Token, beam_search, generate, speculative,
 };
 pub use gpt::{
-    Activation, Gpt, GptConfig, MemoryEstimate, NormKind, Parameters, Positions, Preset,
-    RopeScaling, StepSize,
+    Activation, Gpt, GptConfig, MemoryEstimate, Parameters, Positions, Preset, RopeScaling,
+    StepSize,
 };
 pub use init::{Init, ParamSpec};
 pub use kv_cache::KvCache;
-pub use linear::{Embedding, Linear, Norm};
+pub use linear::{Embedding, Linear, Norm, NormKind};
 pub use params::{NamedValues, PathStack, named_values, param_id};
 pub use probe::{Probe, TensorSummary};
 pub use weight::{PackedWeight, Weight};

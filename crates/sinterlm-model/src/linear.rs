@@ -2,10 +2,11 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sinterlm_kernels as kernels;
 
 use crate::context::ForwardCtx;
-use crate::gpt::NormKind;
 use crate::init::{Init, Maker};
 use crate::weight::Weight;
 
@@ -69,6 +70,17 @@ impl Embedding {
             Weight::Packed(packed) => packed.matrix.rows(ids),
         }
     }
+}
+
+/// How a [`Norm`] normalises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NormKind {
+    /// Mean and variance, with weight and bias (Ba et al. 2016, <https://arxiv.org/abs/1607.06450>).
+    #[default]
+    LayerNorm,
+    /// Root mean square, with a weight alone (Zhang and Sennrich 2019, <https://arxiv.org/abs/1910.07467>).
+    RmsNorm,
 }
 
 /// Normalisation over the last axis: layer norm, or root mean square norm without a bias.

@@ -48,6 +48,32 @@ pub struct NamedValues {
 
 /// Reads all float parameters of a module, in the order of its fields.
 pub fn named_values<M: Module>(module: &M) -> Vec<NamedValues> {
+    let all = lazy_values(module);
+    all.into_iter().map(LazyValues::read).collect()
+}
+
+/// A parameter that is copied to the host when it is read, and not before.
+pub(crate) struct LazyValues {
+    /// As in [`NamedValues`].
+    pub(crate) path: String,
+    /// As in [`NamedValues`].
+    pub(crate) shape: Vec<usize>,
+    values: Box<dyn FnOnce() -> Vec<f32>>,
+}
+
+impl LazyValues {
+    /// Copies the values.
+    pub(crate) fn read(self) -> NamedValues {
+        NamedValues {
+            path: self.path,
+            shape: self.shape,
+            values: (self.values)(),
+        }
+    }
+}
+
+/// All float parameters of a module, in the order of its fields.
+pub(crate) fn lazy_values<M: Module>(module: &M) -> Vec<LazyValues> {
     let mut collect = Collect::default();
     module.visit(&mut collect);
     collect.values
@@ -56,22 +82,16 @@ pub fn named_values<M: Module>(module: &M) -> Vec<NamedValues> {
 #[derive(Default)]
 struct Collect {
     stack: PathStack,
-    values: Vec<NamedValues>,
+    values: Vec<LazyValues>,
 }
 
 impl ModuleVisitor for Collect {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = param.val().without_autodiff();
-        let shape = tensor.dims().to_vec();
-        let values = tensor
-            .into_data()
-            .convert::<f32>()
-            .try_into_vec()
-            .expect("just converted to f32");
-        self.values.push(NamedValues {
+        let param = param.clone();
+        self.values.push(LazyValues {
             path: self.stack.path(),
-            shape,
-            values,
+            shape: param.lazy_shape().dims::<D>().to_vec(),
+            values: Box::new(move || on_host(param.val().without_autodiff())),
         });
     }
 
@@ -82,4 +102,18 @@ impl ModuleVisitor for Collect {
     fn exit_module(&mut self, _name: &str, _container: &str) {
         self.stack.exit();
     }
+}
+
+/// A tensor's numbers, copied in pieces: burn's copy of a whole tensor takes twice its memory.
+fn on_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    const PIECE: usize = 1 << 17;
+    let (rows, len) = (tensor.dims()[0], tensor.dims().iter().product::<usize>());
+    let at_once = (PIECE * rows / len.max(1)).max(1);
+    let mut values = Vec::with_capacity(len);
+    for start in (0..rows).step_by(at_once) {
+        let piece = tensor.clone().narrow(0, start, at_once.min(rows - start));
+        let piece = piece.into_data().convert::<f32>();
+        values.extend_from_slice(piece.as_slice().expect("just converted to f32"));
+    }
+    values
 }

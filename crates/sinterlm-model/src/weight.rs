@@ -32,6 +32,13 @@ impl PackedWeight {
     fn unpacked(&self) -> Param<Tensor<2>> {
         Param::initialized(self.id, self.matrix.unpack()).set_require_grad(true)
     }
+
+    /// [`unpacked`](Self::unpacked) where a visitor reads the numbers, nothing where it reads the shape.
+    fn unpacked_if_read(&self) -> Param<Tensor<2>> {
+        let (matrix, device) = (self.matrix.clone(), self.matrix.device());
+        let shape = matrix.shape().into();
+        Param::uninitialized(self.id, move |_, _| matrix.unpack(), device, true, shape)
+    }
 }
 
 impl Weight {
@@ -137,7 +144,7 @@ impl Module for Weight {
     fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
         match self {
             Self::Dense(numbers) => numbers.visit(visitor),
-            Self::Packed(packed) => packed.unpacked().visit(visitor),
+            Self::Packed(packed) => packed.unpacked_if_read().visit(visitor),
         }
     }
 

@@ -13,7 +13,7 @@ mod writer;
 pub use metadata::{GgufField, GgufMetadata};
 pub use reader::GgufFile;
 pub use value::{GgufArray, GgufValue};
-pub use writer::{GgufData, GgufTensor, write_gguf};
+pub use writer::write_gguf;
 
 /// The first bytes of every GGUF file.
 pub(crate) const MAGIC: [u8; 4] = *b"GGUF";

@@ -6,9 +6,8 @@
 use sinterlm_formats::{FormatError, GgufField, GgufFile, TensorSource};
 
 use super::place::{Form, Place, in_block};
-use crate::gpt::{
-    Activation, GptConfig, NormKind, Positions, RopeScaling, rope_divisors, yarn_factor,
-};
+use crate::gpt::{Activation, GptConfig, Positions, RopeScaling, rope_divisors, yarn_factor};
+use crate::linear::NormKind;
 
 /// Largest size that the metadata may name, as in a `config.json`.
 const MAX_SIZE: u64 = 1 << 31;

@@ -1,27 +1,23 @@
 //! Writing a decoder as a GGUF file that llama.cpp reads: metadata, names and order of tensors. What
 //! belongs to the tokenizer is the caller's to add.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use sinterlm_formats::{
-    BlockType, Dtype, GgufData, GgufMetadata, GgufTensor, GgufValue, TensorType, write_gguf,
-};
+use sinterlm_formats::{BlockType, Dtype, GgufMetadata, GgufValue, TensorType, write_gguf};
 
+use super::file_tensors::FileTensors;
 use super::gguf::{Architecture, DIVISORS, place};
-use super::place::Form;
 use crate::error::ModelError;
-use crate::gpt::{
-    Activation, Gpt, GptConfig, NormKind, Positions, RopeScaling, rope_divisors, yarn_factor,
-};
-use crate::params::{NamedValues, named_values};
+use crate::gpt::{Activation, Gpt, GptConfig, Positions, RopeScaling, rope_divisors, yarn_factor};
+use crate::linear::NormKind;
 
 /// Writes a model as a GGUF file in one step and returns its size in bytes.
 ///
 /// Matrices are stored as `dtype`, or as F16 where their rows are not whole blocks of it; vectors stay
 /// in F32, as llama.cpp wants them. The matrix that gives the logits has at least 8 bits: with 4 or 5
-/// it costs more than all the others together (llama.cpp's own quantiser keeps it finer, too). `metadata` goes into the file beside what describes the decoder:
-/// the tokenizer, the chat template, a name.
+/// it costs more than all the others together (llama.cpp's own quantiser keeps it finer, too).
+/// `metadata` goes into the file beside what describes the decoder: the tokenizer, the chat template,
+/// a name. Values are copied and encoded one tensor at a time.
 ///
 /// # Errors
 /// [`ModelError::Folder`] for a decoder that llama.cpp has no architecture for, or a `dtype` that
@@ -44,34 +40,9 @@ pub fn save_gguf(
     let mut all = metadata;
     all.extend(description(architecture, config, dtype));
 
-    let mut tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
-    for NamedValues {
-        path,
-        shape,
-        values,
-    } in named_values(model)
-    {
-        let place = place(architecture, &path, config);
-        let stored = place.form.stored_shape(&shape);
-        let len = if place.form == Form::Plain {
-            0
-        } else {
-            stored.iter().product()
-        };
-        let entry = tensors.entry(place.name);
-        let (_, stored) = entry.or_insert_with(|| (stored, vec![0.0; len]));
-        place.form.store(values, &shape, stored);
-    }
-    if architecture == Architecture::Gpt2 && !config.qkv_bias {
-        for layer in 0..config.n_layers {
-            let width = 3 * config.d_model; // llama.cpp always has a bias here
-            let name = format!("blk.{layer}.attn_qkv.bias");
-            tensors.insert(name, (vec![width], vec![0.0; width]));
-        }
-    }
+    let mut tensors = FileTensors::of(model, |path| place(architecture, path, config));
     if let scaling @ RopeScaling::Llama3 { .. } = &config.rope_scaling {
-        let divisors = rope_divisors(config, scaling);
-        tensors.insert(DIVISORS.to_owned(), (vec![divisors.len()], divisors));
+        tensors.give(DIVISORS.to_owned(), rope_divisors(config, scaling));
     }
     let last = if config.tied_head {
         "wte.weight"
@@ -79,16 +50,13 @@ pub fn save_gguf(
         "head.weight"
     };
     let head = place(architecture, last, config).name;
-    let described: Vec<GgufTensor> = tensors
-        .iter()
-        .map(|(name, (shape, _))| GgufTensor {
-            name: name.clone(),
-            dtype: type_of(shape, if *name == head { finer(dtype) } else { dtype }),
-            shape: shape.clone(),
-        })
-        .collect();
-    let data = |tensor: &GgufTensor| GgufData::Values((&tensors[&tensor.name].1).into());
-    Ok(write_gguf(path, &all, &described, data)?)
+    let headers = tensors.headers(|name, shape| {
+        let wanted = if name == head { finer(dtype) } else { dtype };
+        type_of(shape, wanted)
+    });
+    Ok(write_gguf(path, &all, &headers, |tensor| {
+        tensors.take(tensor)
+    })?)
 }
 
 /// How a tensor of this shape is stored.

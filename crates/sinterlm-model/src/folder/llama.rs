@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::json::{Keys, one_of};
 use super::place::{Place, in_block};
 use super::rope;
-use crate::gpt::{Activation, GptConfig, NormKind, Positions};
+use crate::gpt::{Activation, GptConfig, Positions};
+use crate::linear::NormKind;
 
 /// In front of every name but the head's.
 pub(super) const PREFIX: &str = "model.";

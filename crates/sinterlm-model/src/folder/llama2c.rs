@@ -4,7 +4,8 @@
 use sinterlm_formats::Llama2cConfig;
 
 use super::place::{Form, Place, in_block};
-use crate::gpt::{Activation, GptConfig, NormKind, Positions};
+use crate::gpt::{Activation, GptConfig, Positions};
+use crate::linear::NormKind;
 
 /// Modules of a block, ours and theirs.
 const MODULES: [(&str, &str); 9] = [

@@ -2,7 +2,7 @@
 //! before anything is made.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::{Device, TensorData};
 use sinterlm_config::Seed;
@@ -10,6 +10,7 @@ use sinterlm_formats::{FormatError, TensorSource, WeightFile};
 
 use super::description::Description;
 use super::place::Form;
+use super::report::LoadReport;
 use super::values::{WeightsAs, values_of};
 use crate::error::{ModelError, WeightFaults};
 use crate::gpt::Gpt;
@@ -24,25 +25,6 @@ pub struct LoadOptions {
     pub allow_unused: bool,
     /// How weights are held in memory.
     pub weights: WeightsAs,
-}
-
-/// What became of a file's tensors.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoadReport {
-    /// The weights file, or the index of its shards.
-    pub path: PathBuf,
-    /// Number of parameters that were loaded.
-    pub loaded: usize,
-    /// Bytes of tensors that lie in the memory map, without a copy.
-    pub mapped_bytes: usize,
-    /// Bytes in memory of tensors that were converted or arranged anew.
-    pub copied_bytes: usize,
-    /// Bytes of both kinds that hold weights in the file's type, see [`WeightsAs::Stored`].
-    pub packed_bytes: usize,
-    /// Parameters that were drawn freshly, by their names in the file's layout.
-    pub missing: Vec<String>,
-    /// Tensors that were passed over.
-    pub unused: Vec<String>,
 }
 
 /// Reads weights and what describes them: a Hugging Face folder (also one of our own), with one file

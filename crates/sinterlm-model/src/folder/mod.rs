@@ -4,6 +4,7 @@
 
 mod description;
 mod family;
+mod file_tensors;
 mod gguf;
 mod gguf_write;
 mod gpt2;
@@ -12,6 +13,7 @@ mod llama;
 mod llama2c;
 mod load;
 mod place;
+mod report;
 mod rope;
 mod save;
 mod values;
@@ -25,7 +27,8 @@ use crate::error::ModelError;
 use crate::gpt::GptConfig;
 use description::Description;
 pub use gguf_write::save_gguf;
-pub use load::{LoadOptions, LoadReport, load_model, load_model_with};
+pub use load::{LoadOptions, load_model, load_model_with};
+pub use report::LoadReport;
 pub use save::{SaveOptions, save_model, save_model_with};
 pub use values::WeightsAs;
 

@@ -104,8 +104,12 @@ impl Form {
         }
     }
 
-    /// Puts the values of a parameter of `shape` into the file's tensor.
+    /// Puts the values of a parameter of `shape` into the file's tensor, which is empty before its
+    /// first one.
     pub(crate) fn store(self, values: Vec<f32>, shape: &[usize], stored: &mut Vec<f32>) {
+        if matches!(self, Self::Third { .. } | Self::Neighbours { .. }) {
+            stored.resize(self.stored_shape(shape).iter().product(), 0.0);
+        }
         match (self, shape) {
             (Self::Transposed, &[rows, cols]) => *stored = transpose(&values, cols, [rows, cols]),
             (
@@ -206,7 +210,7 @@ mod tests {
             (Form::Neighbours { heads: 3 }, vec![18, 2]),
         ] {
             let len = shape.iter().product();
-            let mut stored = vec![-1.0; form.stored_shape(&shape).iter().product()];
+            let mut stored = Vec::new();
             form.store(counted(len), &shape, &mut stored);
             assert_eq!(
                 form.restore(stored.into(), &shape),
@@ -218,10 +222,10 @@ mod tests {
 
     #[test]
     fn a_transposed_matrix_and_thirds_lie_as_in_gpt2() {
-        let mut stored = vec![0.0; 6];
+        let mut stored = Vec::new();
         Form::Transposed.store(counted(6), &[2, 3], &mut stored);
         assert_eq!(stored, [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
-        let mut fused = vec![0.0; 12]; // [d_in 2, 3 * d_out 2]
+        let mut fused = Vec::new(); // [d_in 2, 3 * d_out 2]
         for index in 0..3 {
             let values = counted(4).iter().map(|x| x + 10.0 * index as f32).collect();
             third(index, true).store(values, &[2, 2], &mut fused);

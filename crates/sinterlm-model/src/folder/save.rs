@@ -1,19 +1,17 @@
 //! Writing a model folder: `config.json` and `model.safetensors`. What stands beside them for text, the
 //! tokenizer and its marks, is the caller's to add.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sinterlm_formats::{Dtype, TensorEntry, TensorType, write_file_atomic, write_safetensors};
+use sinterlm_formats::{Dtype, stream_safetensors, write_file_atomic};
 
 use super::family::Family;
-use super::place::Form;
+use super::file_tensors::FileTensors;
 use super::{CONFIG, WEIGHTS};
 use crate::error::ModelError;
 use crate::gpt::Gpt;
-use crate::params::{NamedValues, named_values};
 
 /// How a model folder is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +38,8 @@ impl SaveOptions {
 /// Writes `config.json` and `model.safetensors` into `folder`, which must exist, in the layout of the
 /// published family that has the model's options, or in our own where none has.
 ///
-/// `end_of_text` is the tokenizer's end-of-text id, which other programs stop at and begin with.
+/// `end_of_text` is the tokenizer's end-of-text id, which other programs stop at and begin with. Values
+/// are copied one tensor at a time.
 ///
 /// # Errors
 /// [`ModelError::Format`] where a file cannot be written.
@@ -80,57 +79,12 @@ pub fn save_model_with(
     let text = serde_json::to_string_pretty(&config).expect("a JSON value prints");
     write_file_atomic(folder.join(CONFIG), |out| out.write_all(text.as_bytes()))?;
 
-    let tensors = stored_tensors(model, family);
-    let entries: Vec<TensorEntry<'_>> = tensors
-        .iter()
-        .map(|(name, (shape, values))| entry(name, shape, values, options.dtype))
-        .collect();
+    let mut tensors = FileTensors::of(model, |path| family.place(path));
+    let headers = tensors.headers(|_, _| options.dtype.into());
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    write_safetensors(folder.join(WEIGHTS), &entries, &metadata)?;
+    let weights = folder.join(WEIGHTS);
+    stream_safetensors(weights, &headers, &metadata, |tensor| tensors.take(tensor))?;
     Ok(())
-}
-
-/// The family's tensors by name, with shape and values.
-fn stored_tensors(model: &Gpt, family: Family) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
-    let mut tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
-    for NamedValues {
-        path,
-        shape,
-        values,
-    } in named_values(model)
-    {
-        let place = family.place(&path);
-        let (_, stored) = tensors.entry(place.name).or_insert_with(|| {
-            let stored = place.form.stored_shape(&shape);
-            let is_part = matches!(place.form, Form::Third { .. });
-            let len = if is_part { stored.iter().product() } else { 0 };
-            (stored, vec![0.0; len])
-        });
-        place.form.store(values, &shape, stored);
-    }
-    if family == Family::Gpt2 && !model.config().qkv_bias {
-        // `transformers` always has a fused bias; where we have none, zeros do the same.
-        let width = 3 * model.config().d_model;
-        for layer in 0..model.config().n_layers {
-            let place = family.place(&format!("blocks.{layer}.attn.q.bias"));
-            tensors.insert(place.name, (vec![width], vec![0.0; width]));
-        }
-    }
-    tensors
-}
-
-fn entry<'a>(name: &str, shape: &[usize], values: &'a [f32], dtype: Dtype) -> TensorEntry<'a> {
-    if dtype == Dtype::F32 {
-        return TensorEntry::from_f32(name, shape, values);
-    }
-    let mut bytes = vec![0; values.len() * dtype.size_bytes()];
-    TensorType::from(dtype).encode(values, &mut bytes);
-    TensorEntry {
-        name: name.to_owned(),
-        dtype,
-        shape: shape.to_vec(),
-        data: Cow::Owned(bytes),
-    }
 }
 
 /// What `config.json` calls a type of weights.

@@ -8,8 +8,8 @@ use rayon::prelude::*;
 use sinterlm_formats::{BlockType, Dtype, StoredTensor, TensorType};
 use sinterlm_kernels::{PackedFormat, PackedMatrix};
 
-use super::load::LoadReport;
 use super::place::Form;
+use super::report::LoadReport;
 use crate::init::Values;
 
 /// How weights are held in memory.

@@ -5,10 +5,10 @@ use burn::tensor::Tensor;
 use sinterlm_kernels::{AttentionOptions, causal_attention, rope};
 
 use super::block::BlockCtx;
-use super::config::{GptConfig, NormKind};
+use super::config::GptConfig;
 use crate::init::Maker;
 use crate::kv_cache::KvCache;
-use crate::linear::{Linear, Norm};
+use crate::linear::{Linear, Norm, NormKind};
 
 #[derive(Module, Debug)]
 pub(super) struct Attention {

@@ -1,10 +1,12 @@
-//! The decoder's hyperparameters and what they must satisfy. Scaling of rotary positions is `rope`'s.
+//! The decoder's hyperparameters and what they must satisfy. Scaling of rotary positions is
+//! `rope_scaling`'s.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinterlm_config::{Check, Validate};
 
-use super::rope::RopeScaling;
+use super::rope_scaling::RopeScaling;
+use crate::linear::NormKind;
 
 /// How the model knows where a token stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -16,17 +18,6 @@ pub enum Positions {
     /// Queries and keys are rotated by their position (Su et al. 2021, <https://arxiv.org/abs/2104.09864>),
     /// halves of a head paired as in the Llama family.
     Rope,
-}
-
-/// Normalisation before each part of a block and after the last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum NormKind {
-    /// Mean and variance, with weight and bias (Ba et al. 2016, <https://arxiv.org/abs/1607.06450>).
-    #[default]
-    LayerNorm,
-    /// Root mean square, with a weight alone (Zhang and Sennrich 2019, <https://arxiv.org/abs/1910.07467>).
-    RmsNorm,
 }
 
 /// Activation of the feed-forward layer.

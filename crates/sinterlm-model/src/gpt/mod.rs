@@ -7,6 +7,7 @@ mod config;
 mod mlp;
 mod presets;
 mod rope;
+mod rope_scaling;
 mod size;
 
 use std::convert::Infallible;
@@ -16,10 +17,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 use sinterlm_config::Seed;
 use sinterlm_kernels as kernels;
 
-pub use config::{Activation, GptConfig, NormKind, Positions};
+pub use config::{Activation, GptConfig, Positions};
 pub use presets::Preset;
-pub use rope::RopeScaling;
 pub(crate) use rope::{rope_divisors, yarn_factor};
+pub use rope_scaling::RopeScaling;
 pub use size::{MemoryEstimate, Parameters, StepSize};
 
 use crate::batch::TokenBatch;

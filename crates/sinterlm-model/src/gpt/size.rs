@@ -1,6 +1,7 @@
 //! Parameter, FLOP and memory counts, known before anything is allocated.
 
-use super::config::{GptConfig, NormKind, Positions};
+use super::config::{GptConfig, Positions};
+use crate::linear::NormKind;
 
 /// Parameter counts of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

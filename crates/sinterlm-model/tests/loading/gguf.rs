@@ -5,8 +5,8 @@ use std::path::Path;
 use burn::tensor::Device;
 use sinterlm_config::Seed;
 use sinterlm_formats::{
-    BlockType, Dtype, GgufData, GgufFile, GgufMetadata, GgufTensor, GgufValue, SafetensorsFile,
-    TensorSource, TensorType, write_gguf,
+    BlockType, Dtype, GgufFile, GgufMetadata, GgufValue, SafetensorsFile, TensorContent,
+    TensorHeader, TensorSource, TensorType, write_gguf,
 };
 use sinterlm_model::{
     GptConfig, RopeScaling, find_model, load_model, named_values, read_config, read_end_ids,
@@ -79,20 +79,20 @@ fn gguf(path: &Path, folder: &Path, config: &GptConfig, extra: &[(&str, GgufValu
     {
         metadata.insert((*key).to_owned(), value.clone());
     }
-    let described: Vec<GgufTensor> = written
+    let described: Vec<TensorHeader> = written
         .iter()
-        .map(|(name, shape, _)| GgufTensor {
+        .map(|(name, shape, _)| TensorHeader {
             name: name.clone(),
             dtype: TensorType::from(Dtype::F32),
             shape: shape.clone(),
         })
         .collect();
-    let values = |tensor: &GgufTensor| {
+    let values = |tensor: &TensorHeader| {
         let (.., values) = written
             .iter()
             .find(|(name, ..)| *name == tensor.name)
             .unwrap();
-        GgufData::Values(values.into())
+        TensorContent::Values(values.into())
     };
     write_gguf(path, &metadata, &described, values).unwrap();
 }

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Int, Tensor};
 use sinterlm_config::Seed;
 use sinterlm_formats::{BlockType, Dtype, GgufMetadata, TensorType};
@@ -150,6 +151,30 @@ fn half_floats_of_a_folder_stay_in_its_map() {
     save_model(saved.path(), &packed, 0).unwrap();
     let read = load_model(saved.path(), &Device::flex()).unwrap();
     assert_eq!(named_values(&read), named_values(&dense));
+}
+
+#[test]
+fn a_visitor_that_reads_shapes_alone_unpacks_nothing() {
+    #[derive(Default)]
+    struct Shapes(Vec<Vec<usize>>, usize);
+
+    impl ModuleVisitor for Shapes {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.push(param.lazy_shape().dims::<D>().to_vec());
+            self.1 += usize::from(!param.is_initialized());
+        }
+    }
+
+    let folder = changed(&configs()[0], |_| {});
+    let path = folder.path().join("model.gguf");
+    let dense = load_model(folder.path(), &Device::flex()).unwrap();
+    save_gguf(&path, &dense, BlockType::Q8_0.into(), GgufMetadata::new()).unwrap();
+    let mut shapes = Shapes::default();
+    stored(&path).0.visit(&mut shapes);
+    let expected: Vec<_> = named_values(&dense).into_iter().map(|p| p.shape).collect();
+    assert_eq!(shapes.0, expected);
+    let matrices = expected.iter().filter(|shape| shape.len() == 2);
+    assert_eq!(shapes.1, matrices.count());
 }
 
 #[test]
