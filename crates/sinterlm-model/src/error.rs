@@ -66,6 +66,9 @@ pub enum ModelError {
         /// What is wrong with it.
         fault: String,
     },
+    /// A model that GGUF has no form for.
+    #[error("the model cannot be written as GGUF: {0}; write a model folder")]
+    NotGguf(String),
     /// Tensors and parameters do not match.
     #[error("{0}")]
     Weights(Box<WeightFaults>),

@@ -20,7 +20,7 @@ use crate::linear::NormKind;
 /// a name. Values are copied and encoded one tensor at a time.
 ///
 /// # Errors
-/// [`ModelError::Folder`] for a decoder that llama.cpp has no architecture for, or a `dtype` that
+/// [`ModelError::NotGguf`] for a decoder that llama.cpp has no architecture for, or a `dtype` that
 /// cannot be encoded; [`ModelError::Format`] where the file cannot be written.
 pub fn save_gguf(
     path: &Path,
@@ -29,14 +29,11 @@ pub fn save_gguf(
     metadata: GgufMetadata,
 ) -> Result<u64, ModelError> {
     let config = model.config();
-    let fault = |fault: String| ModelError::Folder {
-        path: path.to_owned(),
-        fault: format!("cannot be written as GGUF: {fault}"),
-    };
     if !dtype.can_encode() {
-        return Err(fault(format!("{dtype} can be read and not encoded")));
+        let fault = format!("{dtype} can be read and not encoded");
+        return Err(ModelError::NotGguf(fault));
     }
-    let architecture = architecture(config).map_err(fault)?;
+    let architecture = architecture(config).map_err(ModelError::NotGguf)?;
     let mut all = metadata;
     all.extend(description(architecture, config, dtype));
 
