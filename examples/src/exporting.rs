@@ -360,5 +360,5 @@ fn conversation(
             template.variables.insert(name.to_owned(), text);
         }
     }
-    Ok(template.ids(messages, true, &weights.tokenizer)?)
+    template.ids(messages, true, &weights.tokenizer)
 }

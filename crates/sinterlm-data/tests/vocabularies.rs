@@ -87,7 +87,9 @@ fn pieces(published: &Published, file: &str) -> Option<Vec<String>> {
 
 fn hex(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    digest
+        .iter()
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 fn digest(ids: &[u32]) -> String {
