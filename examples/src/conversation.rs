@@ -63,8 +63,8 @@ impl<'a> Conversation<'a> {
         self.messages.push(ChatMessage::new("user", message));
         let chat = self
             .template
-            .encode(&self.messages, true, &self.weights.tokenizer);
-        let ended = chat.map(|chat| self.write(&chat.ids, on_text));
+            .ids(&self.messages, true, &self.weights.tokenizer);
+        let ended = chat.map(|ids| self.write(&ids, on_text));
         match &ended {
             Ok(Ok(text)) => self
                 .messages

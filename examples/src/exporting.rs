@@ -360,5 +360,5 @@ fn conversation(
             template.variables.insert(name.to_owned(), text);
         }
     }
-    Ok(template.encode(messages, true, &weights.tokenizer)?.ids)
+    template.ids(messages, true, &weights.tokenizer)
 }

@@ -106,6 +106,109 @@ fn gpt2_comes_back_from_a_gguf() {
     assert!(error.contains("50257 tokens, the model 50000"), "{error}");
 }
 
+/// The `tokenizer.json` of [`trained`], changed.
+fn changed(change: impl FnOnce(&mut serde_json::Value)) -> Tokenizer {
+    let mut json = serde_json::from_str(&trained().to_json()).unwrap();
+    change(&mut json);
+    Tokenizer::from_json(&json.to_string(), "changed".as_ref()).unwrap()
+}
+
+#[test]
+fn what_published_files_say_without_effect_does_not_matter() {
+    let tokenizer = changed(|json| {
+        json["normalizer"] = serde_json::json!({ "type": "Sequence", "normalizers": [] });
+        json["model"]["ignore_merges"] = true.into();
+    });
+    let marks = TextMarks::of_training(&tokenizer);
+    let back = Tokenizer::from_gguf(&file(&tokenizer.to_gguf(&marks, 300).unwrap())).unwrap();
+    for text in TEXTS {
+        assert_eq!(back.encode(text), tokenizer.encode(text), "{text:?}");
+    }
+    // A token that no merge makes.
+    let tokenizer = changed(|json| {
+        json["model"]["ignore_merges"] = true.into();
+        json["model"]["vocab"]["qzq"] = 300.into();
+    });
+    let error = tokenizer.to_gguf(&marks, 301).unwrap_err().to_string();
+    assert!(error.contains("ignore_merges"), "{error}");
+}
+
+#[test]
+fn deepseeks_end_of_a_text_is_known() {
+    let end = "<｜end▁of▁sentence｜>";
+    let tokenizer = changed(|json| {
+        let vocab = json["model"]["vocab"].as_object_mut().unwrap();
+        let id = vocab.remove("<|endoftext|>").unwrap();
+        vocab.insert(end.to_owned(), id);
+        json["added_tokens"][0]["content"] = end.into();
+    });
+    assert_eq!(tokenizer.end_of_text(), tokenizer.special(end).unwrap());
+}
+
+/// Pieces like Gemma's: no space before a text, runs of spaces and line breaks whose merges stand
+/// among each other, the longest beginnings first.
+fn with_runs(begun_last: bool) -> Tokenizer {
+    let runs: Vec<String> = ["\n", "▁"]
+        .iter()
+        .flat_map(|c| (1..=5).map(|n| c.repeat(n)))
+        .collect();
+    let mut merges = Vec::new();
+    for left in (1..5).rev() {
+        for right in (1..=5 - left).rev() {
+            for c in ["\n", "▁"] {
+                merges.push([c.repeat(left), c.repeat(right)]);
+            }
+        }
+    }
+    if !begun_last {
+        merges.reverse();
+    }
+    merges.push(["▁".to_owned(), "a".to_owned()]);
+    let pieces = ["<unk>", "</s>", "a", "▁a"].map(str::to_owned);
+    let vocab: serde_json::Map<_, _> = pieces
+        .into_iter()
+        .chain(runs)
+        .enumerate()
+        .map(|(id, text)| (text, id.into()))
+        .collect();
+    let special = |id: u32, content: &str| {
+        serde_json::json!({ "id": id, "content": content, "special": true, "single_word": false,
+                            "lstrip": false, "rstrip": false, "normalized": false })
+    };
+    let json = serde_json::json!({
+        "version": "1.0",
+        "added_tokens": [special(0, "<unk>"), special(1, "</s>")],
+        "normalizer": { "type": "Replace", "pattern": { "String": " " }, "content": "▁" },
+        "pre_tokenizer": { "type": "Split", "pattern": { "String": " " },
+                           "behavior": "MergedWithPrevious", "invert": false },
+        "post_processor": null,
+        "decoder": { "type": "Replace", "pattern": { "String": "▁" }, "content": " " },
+        "model": { "type": "BPE", "unk_token": "<unk>", "fuse_unk": true, "byte_fallback": true,
+                   "vocab": vocab, "merges": merges },
+    });
+    Tokenizer::from_json(&json.to_string(), "runs".as_ref()).unwrap()
+}
+
+#[test]
+fn runs_that_grow_by_one_come_back_from_scores() {
+    let tokenizer = with_runs(true);
+    let marks = TextMarks::of_training(&tokenizer);
+    let metadata = tokenizer.to_gguf(&marks, 14).unwrap();
+    let back = Tokenizer::from_gguf(&file(&metadata)).unwrap();
+    for spaces in 0..14 {
+        for text in [
+            " ".repeat(spaces),
+            format!("a{}a", " ".repeat(spaces)),
+            format!("{}{}a\n", "\n".repeat(spaces), " ".repeat(spaces / 2)),
+        ] {
+            assert_eq!(back.encode(&text), tokenizer.encode(&text), "{text:?}");
+        }
+    }
+    // Where runs of two are made first, a run of four is two of them, which no score can say.
+    let error = with_runs(false).to_gguf(&marks, 14).unwrap_err();
+    assert!(error.to_string().contains("stand apart"), "{error}");
+}
+
 /// The ids are llama.cpp's, see `fixtures/gen_tokenizers.py`.
 #[test]
 fn the_published_smollm2_encodes_as_in_llama_cpp() {

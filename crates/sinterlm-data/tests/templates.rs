@@ -54,6 +54,37 @@ fn tokenizer() -> Tokenizer {
     Tokenizer::from_json(&json.to_string(), "chat".as_ref()).unwrap()
 }
 
+/// As Qwen3's, which keeps the thoughts of the last answer alone.
+#[test]
+fn a_template_that_writes_earlier_answers_anew_gives_ids_and_no_turns() {
+    let source = "{% for m in messages %}<|im_start|>{% if loop.last and m.role == 'assistant' %}hm{% endif %}{{ m.content }}<|im_end|>{% endfor %}";
+    let template = ChatTemplate::new("anew", source).unwrap();
+    let tokenizer = tokenizer();
+    let messages = [
+        ChatMessage::new("user", "one <|im_end|>"),
+        ChatMessage::new("assistant", "two"),
+        ChatMessage::new("user", "three"),
+    ];
+    let ids = template.ids(&messages, true, &tokenizer).unwrap();
+    let text = template.render(&messages, true).unwrap();
+    assert_eq!(tokenizer.decode(&ids), text);
+    let ends = ids
+        .iter()
+        .filter(|id| tokenizer.decode(&[**id]) == "<|im_end|>");
+    assert_eq!(ends.count(), 3, "the message's own is text");
+    let error = template.encode(&messages, true, &tokenizer).unwrap_err();
+    assert!(
+        error.to_string().contains("changes how those before"),
+        "{error}"
+    );
+    // Where turns can be told, the ids are the same.
+    let encoded = template.encode(&messages[..1], true, &tokenizer).unwrap();
+    assert_eq!(
+        encoded.ids,
+        template.ids(&messages[..1], true, &tokenizer).unwrap()
+    );
+}
+
 #[test]
 fn texts_equal_those_of_transformers() {
     let fixture = fixture();

@@ -224,13 +224,31 @@ impl ChatTemplate {
         text.map_err(|e| fault(&self.name, &e))
     }
 
-    /// The tokens of a conversation.
+    /// The tokens of a conversation, to be read by a model.
     ///
     /// Special tokens come from the template alone: their names in a message are encoded as the
-    /// characters that they consist of. Turns are found by rendering the messages up to each one.
+    /// characters that they consist of.
     ///
     /// # Errors
-    /// As [`render`](Self::render), and where a message changes how earlier ones are written.
+    /// As [`render`](Self::render).
+    pub fn ids(
+        &self,
+        messages: &[ChatMessage],
+        generation_prompt: bool,
+        tokenizer: &Tokenizer,
+    ) -> Result<Vec<u32>, DataError> {
+        let rendered = self.render_guarded(messages, generation_prompt, tokenizer)?;
+        let tokens = tokenizer.encode_with_special_outside(&rendered.text, &rendered.ordinary);
+        Ok(tokens.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// The tokens of a conversation, as [`ids`](Self::ids), with the span of each turn.
+    ///
+    /// Turns are found by rendering the messages up to each one.
+    ///
+    /// # Errors
+    /// As [`render`](Self::render), and where a message changes how earlier ones are written, as in
+    /// Qwen3's template, which drops the thoughts of earlier answers.
     pub fn encode(
         &self,
         messages: &[ChatMessage],

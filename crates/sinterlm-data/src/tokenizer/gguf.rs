@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use sinterlm_formats::{GgufFile, GgufMetadata, GgufValue, TensorSource};
 use tokenizers::models::bpe::{BPE, Merges};
-use tokenizers::{DecoderWrapper, PreTokenizerWrapper, Tokenizer as Inner};
+use tokenizers::{DecoderWrapper, ModelWrapper, PreTokenizerWrapper, Tokenizer as Inner};
 
 use super::marks::TextMarks;
 use super::pre::{self, Cut};
@@ -161,19 +161,18 @@ pub(super) fn write(
         metadata.insert(format!("tokenizer.ggml.{key}"), value);
     };
     let vocabulary = if pre::is_byte_level(&json["pre_tokenizer"]) {
-        let normalizer = &json["normalizer"];
-        if normalizer["type"] == "NFC" {
+        for normalizer in normalizers(&json["normalizer"]) {
+            if normalizer["type"] != "NFC" {
+                return Err(format!(
+                    "it changes text before cutting it, by {normalizer}"
+                ));
+            }
             tracing::warn!("llama.cpp does not bring text into form NFC, as this tokenizer does");
-        } else if !normalizer.is_null() {
-            return Err(format!(
-                "it changes text before cutting it, by {normalizer}"
-            ));
         }
         put("model", "gpt2".into());
-        put(
-            "pre",
-            Cut::name_of(&json["pre_tokenizer"], flag("ignore_merges"))?.into(),
-        );
+        let merges_anyway = || merges_anyway(&tokenizer.inner);
+        let pre = Cut::name_of(&json["pre_tokenizer"], flag("ignore_merges"), merges_anyway);
+        put("pre", pre?.into());
         let merges = merges.iter().map(|(left, right)| format!("{left} {right}"));
         put("merges", merges.collect::<Vec<String>>().into());
         listed(&json, vocab_size, false)?
@@ -194,6 +193,33 @@ pub(super) fn write(
     put("token_type", kinds.into());
     marks.write(&mut metadata);
     Ok(metadata)
+}
+
+/// What a `tokenizer.json` does to text before it is cut, one thing after the other.
+fn normalizers(json: &Value) -> Vec<&Value> {
+    match json["normalizers"].as_array() {
+        Some(parts) => parts.iter().flat_map(normalizers).collect(),
+        None if json.is_null() => Vec::new(),
+        None => vec![json],
+    }
+}
+
+/// Whether each token that a text may be as a whole comes of merging, so that taking it without
+/// merging changes no ids.
+fn merges_anyway(tokenizer: &Inner) -> bool {
+    let mut other = tokenizer.clone();
+    if let ModelWrapper::BPE(model) = tokenizer.get_model() {
+        let mut model = model.clone();
+        model.ignore_merges = !model.ignore_merges;
+        other.with_model(model);
+    }
+    let ids = |tokenizer: &Inner, text: &str| {
+        let encoding = tokenizer.encode_fast(text, false).ok()?;
+        Some(encoding.get_ids().to_vec())
+    };
+    let all = 0..tokenizer.get_vocab_size(true) as u32;
+    all.filter_map(|id| tokenizer.decode(&[id], false).ok())
+        .all(|text| ids(tokenizer, &text) == ids(&other, &text))
 }
 
 /// All tokens of a `tokenizer.json` in the order of their ids, gaps and the model's further rows

@@ -31,13 +31,14 @@ use crate::digest::sha256_hex;
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// Names of the end-of-text token, the first that a vocabulary holds counts.
-const END_NAMES: [&str; 6] = [
+const END_NAMES: [&str; 7] = [
     END_OF_TEXT,
     "<|end_of_text|>",
     "</s>",
     "<eos>",
     "<|im_end|>",
     "[EOS]",
+    "<｜end▁of▁sentence｜>",
 ];
 
 /// Unusual text that a usable tokenizer encodes and decodes without an error.

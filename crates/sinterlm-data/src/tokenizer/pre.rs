@@ -9,6 +9,14 @@ const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// DeepSeek V3's and V4's patterns.
+const DEEPSEEK_V3: [&str; 3] = [
+    r"\p{N}{1,3}",
+    "[一-龥぀-ゟ゠-ヿ]+",
+    r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##,
+];
+/// Patterns that leave nothing of a text between their matches.
+const WHOLE: [&str; 5] = [GPT2, LLAMA3, QWEN2, TEKKEN, GPT4O];
 
 /// A way to cut text. Patterns apply one after the other, each to the pieces of those before; what
 /// lies between the matches of one are pieces, too.
@@ -24,7 +32,7 @@ pub(super) struct Cut {
 }
 
 /// After llama.cpp's `llama-vocab.cpp`.
-const CUTS: [Cut; 9] = [
+const CUTS: [Cut; 10] = [
     Cut::new(
         &[
             "gpt-2",
@@ -92,6 +100,7 @@ const CUTS: [Cut; 9] = [
         ..Cut::new(&["tekken"], &[TEKKEN])
     },
     Cut::new(&["gpt-4o", "llama4", "kanana2"], &[GPT4O]),
+    Cut::new(&["deepseek-v3", "hunyuan-dense", "joyai-llm"], &DEEPSEEK_V3),
     Cut::new(
         &["falcon"],
         &[r"[\p{P}\$\+<=>\^~\|`]+", GPT2, "[0-9][0-9][0-9]"],
@@ -123,13 +132,30 @@ impl Cut {
     }
 
     /// llama.cpp's name for the pre-tokenizer of a `tokenizer.json`, or what it has none for.
-    pub(super) fn name_of(json: &Value, ignores_merges: bool) -> Result<&'static str, String> {
+    ///
+    /// `merges_anyway` tells whether the vocabulary's ids are the same with and without
+    /// `ignores_merges`; it is asked where llama.cpp knows the patterns only with the other one.
+    pub(super) fn name_of(
+        json: &Value,
+        ignores_merges: bool,
+        merges_anyway: impl FnOnce() -> bool,
+    ) -> Result<&'static str, String> {
         let patterns = patterns_of(json)?;
-        let same = |cut: &&Cut| cut.patterns == patterns && cut.ignores_merges == ignores_merges;
-        let found = CUTS.iter().find(same);
-        found.map(|cut| cut.names[0]).ok_or_else(|| {
-            format!("llama.cpp has no name for a pre-tokenizer with the patterns {patterns:?}")
-        })
+        let alike: Vec<&Cut> = CUTS.iter().filter(|cut| cut.patterns == patterns).collect();
+        let exact = alike
+            .iter()
+            .find(|cut| cut.ignores_merges == ignores_merges);
+        match (exact, alike.first()) {
+            (Some(cut), _) => Ok(cut.names[0]),
+            (None, Some(cut)) if merges_anyway() => Ok(cut.names[0]),
+            (None, Some(cut)) => Err(format!(
+                "llama.cpp knows its pre-tokenizer as {:?}, with `ignore_merges` {}, which changes what some tokens come of",
+                cut.names[0], cut.ignores_merges
+            )),
+            (None, None) => Err(format!(
+                "llama.cpp has no name for a pre-tokenizer with the patterns {patterns:?}"
+            )),
+        }
     }
 
     /// The pre-tokenizer as in a `tokenizer.json`.
@@ -160,9 +186,10 @@ pub(super) fn is_byte_level(json: &Value) -> bool {
 }
 
 /// The patterns that a byte-level pre-tokenizer of a `tokenizer.json` stands for.
-fn patterns_of(json: &Value) -> Result<Vec<&str>, String> {
+fn patterns_of(json: &Value) -> Result<Vec<String>, String> {
     let flag = |name: &str| json[name].as_bool().unwrap_or(false);
     let kind = json["type"].as_str().unwrap_or_default();
+    let only = |pattern: &str| Ok(vec![pattern.to_owned()]);
     match kind {
         "Sequence" => {
             let parts = json["pretokenizers"].as_array().into_iter().flatten();
@@ -172,15 +199,27 @@ fn patterns_of(json: &Value) -> Result<Vec<&str>, String> {
         "ByteLevel" if flag("add_prefix_space") => {
             Err("llama.cpp has no byte-level vocabulary with a space before each text".to_owned())
         }
-        "ByteLevel" if flag("use_regex") => Ok(vec![GPT2]),
+        "ByteLevel" if flag("use_regex") => only(GPT2),
         "ByteLevel" => Ok(Vec::new()),
-        "Digits" if flag("individual_digits") => Ok(vec![r"\p{N}"]),
-        "Digits" => Ok(vec![r"\p{N}+"]),
-        "Split" if json["behavior"] == "Isolated" && !flag("invert") => {
-            let pattern = json["pattern"]["Regex"].as_str();
-            pattern.map(|pattern| vec![pattern]).ok_or_else(|| {
+        "Digits" if flag("individual_digits") => only(r"\p{N}"),
+        "Digits" => only(r"\p{N}+"),
+        "Split" => {
+            let pattern = json["pattern"]["Regex"].as_str().ok_or_else(|| {
                 "llama.cpp has no name for a pre-tokenizer that splits at a fixed text".to_owned()
-            })
+            })?;
+            // Some files spell line breaks in a pattern as what they are.
+            let pattern = pattern.replace('\r', r"\r").replace('\n', r"\n");
+            let isolates = json["behavior"] == "Isolated" && !flag("invert");
+            // To take away all but the matches is the same where they are the whole text.
+            let keeps = json["behavior"] == "Removed" && flag("invert");
+            if isolates || (keeps && WHOLE.contains(&pattern.as_str())) {
+                Ok(vec![pattern])
+            } else {
+                let behavior = &json["behavior"];
+                Err(format!(
+                    "llama.cpp has no name for a pre-tokenizer that splits with behavior {behavior}"
+                ))
+            }
         }
         _ => Err(format!(
             "llama.cpp has no name for the pre-tokenizer {kind}"
@@ -199,7 +238,7 @@ mod tests {
     #[test]
     fn each_cut_is_known_by_its_own_json() {
         for cut in &CUTS {
-            let found = Cut::name_of(&cut.to_json(), cut.ignores_merges);
+            let found = Cut::name_of(&cut.to_json(), cut.ignores_merges, || false);
             assert_eq!(found.unwrap(), cut.names[0]);
             for name in cut.names {
                 assert_eq!(Cut::named(name).unwrap().names, cut.names, "one place only");
@@ -216,6 +255,7 @@ mod tests {
             ("qwen2", "HelloWorld|1|2|3|4|5| it|'s|\n\n| end"),
             ("tekken", "Hello|World|1|2|3|4|5| it|'s|\n\n| end"),
             ("gpt-4o", "Hello|World|123|45| it's|\n\n| end"),
+            ("deepseek-v3", "HelloWorld|123|45| it|'s|\n\n| end"),
             ("falcon", "HelloWorld|123|45| it|'|s|\n\n| end"),
             ("default", "HelloWorld|123|45| it|'|s|\n\n| end"),
         ] {
@@ -236,20 +276,54 @@ mod tests {
             { "type": "Digits", "individual_digits": true },
             { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
         ]});
-        assert_eq!(Cut::name_of(&published, false).unwrap(), "smollm");
+        assert_eq!(Cut::name_of(&published, false, || false).unwrap(), "smollm");
+    }
+
+    #[test]
+    fn a_split_that_removes_nothing_is_one_that_keeps_all() {
+        let split = |pattern: &str| {
+            json!({ "type": "Split", "pattern": { "Regex": pattern },
+                    "behavior": "Removed", "invert": true })
+        };
+        let name = Cut::name_of(&split(GPT4O), false, || false);
+        assert_eq!(name.unwrap(), "gpt-4o");
+        let error = Cut::name_of(&split(r"\p{N}"), false, || false).unwrap_err();
+        assert!(error.contains("Removed"), "{error}");
+    }
+
+    #[test]
+    fn line_breaks_in_a_pattern_may_be_spelt_as_they_are() {
+        let mut published = Cut::named("deepseek-v3").unwrap().to_json();
+        let pattern = &mut published["pretokenizers"][2]["pattern"]["Regex"];
+        let spelt = pattern.as_str().unwrap().replace(r"\r\n", "\r\n");
+        *pattern = spelt.into();
+        let name = Cut::name_of(&published, false, || false);
+        assert_eq!(name.unwrap(), "deepseek-v3");
+    }
+
+    #[test]
+    fn the_other_way_with_merges_counts_only_where_it_changes_nothing() {
+        let gpt4o = Cut::named("gpt-4o").unwrap().to_json();
+        assert_eq!(Cut::name_of(&gpt4o, true, || true).unwrap(), "gpt-4o");
+        let error = Cut::name_of(&gpt4o, true, || false).unwrap_err();
+        assert!(error.contains("ignore_merges"), "{error}");
+        // Of these patterns llama.cpp knows both ways.
+        let llama3 = Cut::named("dbrx").unwrap().to_json();
+        assert_eq!(Cut::name_of(&llama3, true, || false).unwrap(), "llama-bpe");
+        assert_eq!(Cut::name_of(&llama3, false, || false).unwrap(), "dbrx");
     }
 
     #[test]
     fn what_llama_cpp_has_no_name_for_is_refused() {
         let prefixed = json!({ "type": "ByteLevel", "add_prefix_space": true });
         assert!(
-            Cut::name_of(&prefixed, false)
+            Cut::name_of(&prefixed, false, || true)
                 .unwrap_err()
                 .contains("space")
         );
         let other = json!({ "type": "Whitespace" });
         assert!(
-            Cut::name_of(&other, false)
+            Cut::name_of(&other, false, || true)
                 .unwrap_err()
                 .contains("Whitespace")
         );

@@ -147,7 +147,9 @@ pub(super) fn space_prefix(json: &Value) -> Option<bool> {
         let whole = pre["replacement"] == SPACE && pre["split"] == false;
         return whole.then(|| pre["prepend_scheme"] != "never");
     }
-    if !pre.is_null() {
+    // A text without spaces is never split at one, as Gemma's would be.
+    let splits_nothing = pre["type"] == "Split" && pre["pattern"]["String"] == " ";
+    if !pre.is_null() && !splits_nothing {
         return None;
     }
     let parts = normalizer["normalizers"].as_array();
@@ -163,9 +165,10 @@ pub(super) fn space_prefix(json: &Value) -> Option<bool> {
 pub(super) fn scores(vocabulary: &Vocabulary, merges: &[(&str, &str)]) -> Result<Vec<f32>, String> {
     let mut ranks: HashMap<String, usize> = HashMap::new();
     let mut last = String::new();
+    let runs = leading_runs(merges);
     for (rank, (left, right)) in merges.iter().enumerate() {
         let made = format!("{left}{right}");
-        if made != last && ranks.contains_key(&made) {
+        if rank >= runs && made != last && ranks.contains_key(&made) {
             return Err(format!(
                 "merges that make `{made}` stand apart, which no score can say"
             ));
@@ -186,4 +189,33 @@ pub(super) fn scores(vocabulary: &Vocabulary, merges: &[(&str, &str)]) -> Result
         scores[id as usize] = -(rank as f32);
     }
     Ok(scores)
+}
+
+/// How many merges at the beginning make runs of one character, such as Gemma's of spaces, that grow
+/// by one character at a time: as long as there is a run to be made longer by one, nothing else is
+/// merged, so the order of their other merges does not matter. 0 where some do not.
+fn leading_runs(merges: &[(&str, &str)]) -> usize {
+    let run = |text: &str| {
+        let first = text.chars().next()?;
+        text.chars().all(|c| c == first).then_some(first)
+    };
+    let of_run = |(left, right): &(&str, &str)| run(left).is_some() && run(left) == run(right);
+    let count = merges.iter().take_while(|pair| of_run(pair)).count();
+    let ranked = merges.iter().enumerate();
+    // What begins a run may come later than the others.
+    let needed = ranked.filter(|(rank, (left, right))| *rank < count || left == right);
+    let ranks: HashMap<(&str, &str), usize> = needed.map(|(rank, pair)| (*pair, rank)).collect();
+    let grows = |(left, right): &(&str, &str)| {
+        let single = right.chars().next().map_or("", |c| &right[..c.len_utf8()]);
+        let shorter = left.len() + right.len() - single.len();
+        let longer = [*left, *right, *left].concat();
+        let by_one = ranks.get(&(&longer[..shorter], single));
+        let begun = ranks.get(&(single, single));
+        matches!((by_one, begun), (Some(by_one), Some(begun)) if by_one <= begun)
+    };
+    if merges[..count].iter().all(grows) {
+        count
+    } else {
+        0
+    }
 }
