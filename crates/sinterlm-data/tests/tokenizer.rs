@@ -190,7 +190,7 @@ fn unusable_files_are_named_with_the_fault() {
     insta::assert_snapshot!(message(&path), @"DIR/tokenizer.json: is no tokenizer (Model missing. at line 1 column 2); give a Hugging Face tokenizer.json that has an end-of-text token");
     let nameless = Tokenizer::gpt2().to_json().replace(END_OF_TEXT, "[OTHER]");
     std::fs::write(&path, nameless).unwrap();
-    insta::assert_snapshot!(message(&path), @r#"DIR/tokenizer.json: has none of the tokens ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[EOS]"]; give a Hugging Face tokenizer.json that has an end-of-text token"#);
+    insta::assert_snapshot!(message(&path), @r#"DIR/tokenizer.json: has none of the tokens ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[EOS]", "<｜end▁of▁sentence｜>"]; give a Hugging Face tokenizer.json that has an end-of-text token"#);
     let unknowing = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],
         "normalizer":null,"pre_tokenizer":null,"post_processor":null,"decoder":null,
         "model":{"type":"WordLevel","vocab":{"</s>":0},"unk_token":"<unk>"}}"#;
