@@ -13,9 +13,12 @@ use rayon::prelude::*;
 
 use crate::{
     buffer::{filled, from_vec},
-    isa::{Isa, Kernel, available, vectorized},
+    isa::{Kernel, vectorized},
     lanes::lane_sum,
 };
+
+#[cfg(target_arch = "x86_64")]
+use crate::isa::{Isa, available};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -27,6 +30,7 @@ const LINES: usize = 4;
 
 /// How far ahead, in numbers, the second cache is filled (128 KiB): the first one alone can wait for
 /// too few lines at a time to keep memory busy.
+#[cfg(target_arch = "x86_64")]
 const FAR: usize = 1 << 15;
 
 /// Numbers of the weight that one task reads, 64 KiB: small enough to even out two threads, large
