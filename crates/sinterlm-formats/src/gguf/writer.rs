@@ -25,8 +25,8 @@ const VERSION: u32 = 3;
 /// has no such key. Names have at most 63 bytes, shapes at most four axes. An existing file is
 /// replaced as by [`write_file_atomic`](crate::write_file_atomic).
 ///
-/// Numbers are encoded by [`TensorType::encode`]. llama.cpp reads matrices in blocks only where
-/// rows are whole blocks, and wants vectors (norms, biases) in F32.
+/// Numbers are encoded by [`TensorType::encode`](crate::TensorType::encode). llama.cpp reads matrices in
+/// blocks only where rows are whole blocks, and wants vectors (norms, biases) in F32.
 ///
 /// # Errors
 /// Before anything is written: [`FormatError::DuplicateTensor`], [`FormatError::Unwritable`] for a
