@@ -125,19 +125,29 @@ impl<'t> Document<'t> {
         search_table(&self.root, offset)
     }
 
-    /// Takes out the entry at a path of tables; other paths stay.
-    pub(crate) fn remove(&mut self, path: &[String]) {
-        let Some((last, parents)) = path.split_last() else {
-            return;
-        };
+    /// Takes out the entry at a path of tables and gives its value; other paths stay.
+    pub(crate) fn remove<S: AsRef<str>>(&mut self, path: &[S]) -> Option<Value<'t>> {
+        let (last, parents) = path.split_last()?;
         let mut table = &mut self.root;
         for name in parents {
-            match table.get_mut(name.as_str()).map(Spanned::get_mut) {
+            match table.get_mut(name.as_ref()).map(Spanned::get_mut) {
                 Some(DeValue::Table(inner)) => table = inner,
-                _ => return,
+                _ => return None,
             }
         }
-        table.remove(last.as_str());
+        table.remove(last.as_ref())
+    }
+
+    /// Moves the value of a dotted key to another one that has none, where there is such a value.
+    pub(crate) fn rename(&mut self, old: &str, new: &'t str) {
+        let old: Vec<&str> = old.split('.').collect();
+        let Some(value) = self.remove(&old) else {
+            return;
+        };
+        let new: Vec<&str> = new.split('.').collect();
+        let at = value.span().start;
+        // A place that is taken by something else than a table is told by the walk.
+        let _ = set_in_table(&mut self.root, &new, value, at);
     }
 }
 

@@ -34,12 +34,28 @@ pub fn load<T>(path: &Path, overrides: &[String]) -> Result<T, ConfigError>
 where
     T: DeserializeOwned + JsonSchema + Validate,
 {
+    load_moved(path, overrides, &[])
+}
+
+/// Like [`load`], of a file that an earlier release may have written: the value of each old key in
+/// `moved` is read as that of its new one. For configs that people write, [`load`] names the new key.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_moved<T>(
+    path: &Path,
+    overrides: &[String],
+    moved: &[(&str, &str)],
+) -> Result<T, ConfigError>
+where
+    T: DeserializeOwned + JsonSchema + Validate,
+{
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
         path: path.to_owned(),
         hint: read_hint(path, &source),
         source,
     })?;
-    parse(&text, &path.display().to_string(), overrides)
+    parse_moved(&text, &path.display().to_string(), overrides, moved)
 }
 
 /// Like [`load`], from a text in memory that errors call `name`.
@@ -50,11 +66,26 @@ pub fn parse<T>(text: &str, name: &str, overrides: &[String]) -> Result<T, Confi
 where
     T: DeserializeOwned + JsonSchema + Validate,
 {
+    parse_moved(text, name, overrides, &[])
+}
+
+fn parse_moved<T>(
+    text: &str,
+    name: &str,
+    overrides: &[String],
+    moved: &[(&str, &str)],
+) -> Result<T, ConfigError>
+where
+    T: DeserializeOwned + JsonSchema + Validate,
+{
     let mut document =
         Document::parse(text, overrides).map_err(|problems| ConfigError::Syntax {
             name: name.to_owned(),
             problems,
         })?;
+    for (old, new) in moved {
+        document.rename(old, new);
+    }
     let mut problems = document.apply_overrides();
     let Findings {
         problems: found,

@@ -5,8 +5,13 @@ use toml::de::{DeInteger, DeValue};
 use crate::document::article;
 use crate::rules::{Bounds, Kind};
 
-/// The name among `known` that `name` most likely means.
-pub(crate) fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
+/// The name among `known` that `name` most likely means, none where nothing is near.
+///
+/// # Example
+/// ```
+/// assert_eq!(sinterlm_config::nearest("d_modle", &["d_model", "d_ff"]), Some("d_model"));
+/// ```
+pub fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
     let plain = |text: &str| text.to_lowercase().replace('-', "_");
     let name = plain(name);
     known

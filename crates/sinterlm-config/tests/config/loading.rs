@@ -4,7 +4,7 @@ use crate::mini::{
     AdamW, Data, Long, Model, Norm, Optimizer, Run, SMALLEST, Schedule, Sgd, Source, Trainer, run,
 };
 use proptest::prelude::*;
-use sinterlm_config::{Seed, to_toml};
+use sinterlm_config::{Seed, load, load_moved, to_toml};
 
 #[test]
 fn absent_keys_take_their_defaults() {
@@ -171,4 +171,26 @@ proptest! {
         let _ = run(&text, &[&option]);
         let _ = run(SMALLEST, &[&option, &format!("{key}={text}")]);
     }
+}
+
+#[test]
+fn keys_that_moved_are_read_from_files_of_earlier_releases() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    let text = "seed = 1\n[model]\nn_heads = 4\n[trainer]\nd_model = 64\nname = \"a\"\n";
+    std::fs::write(&path, text).unwrap();
+    let moved = [
+        ("trainer.d_model", "model.d_model"),
+        ("trainer.absent", "model.dropout"),
+    ];
+    let read: Run = load_moved(&path, &[], &moved).unwrap();
+    assert_eq!((read.model.d_model, read.model.n_heads), (64, 4));
+    assert_eq!(read.trainer.name.as_deref(), Some("a"));
+    // An override of today's key wins over the file's old one.
+    let option = ["model.d_model=32".to_owned()];
+    let read: Run = load_moved(&path, &option, &moved).unwrap();
+    assert_eq!(read.model.d_model, 32);
+    // What people write has to use the new key, which the error names.
+    let refused = load::<Run>(&path, &[]).unwrap_err().to_string();
+    assert!(refused.contains("did you mean model.d_model?"), "{refused}");
 }
