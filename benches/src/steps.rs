@@ -7,12 +7,12 @@ use sinterlm::config::{KeyRng, Seed};
 use sinterlm::data::Batch;
 use sinterlm::eval::DeviceBatch;
 use sinterlm::kernels::MatmulPrecision;
-use sinterlm::losses::{CrossEntropyOptions, TokenCount};
+use sinterlm::losses::{Counts, CrossEntropyOptions};
 use sinterlm::model::{ForwardCtx, Gpt, GptConfig, Precision, Preset, StepSize};
 use sinterlm::run::peak_memory_bytes;
 use sinterlm::trainer::{
-    At, Moments, Objective, OptimizerConfig, OptimizerKind, ScheduleConfig, TrainError, Trainer,
-    TrainerConfig,
+    At, Figures, Moments, Objective, OptimizerConfig, OptimizerKind, ScheduleConfig, TrainError,
+    TrainSettings, Trainer, TrainerConfig,
 };
 
 use crate::{Case, median, product_peak, timings};
@@ -174,12 +174,15 @@ impl StepCase {
         Trainer::new(
             model.unwrap_or_else(|| self.model.init(Seed(0), &device)),
             objective,
-            self.trainer.clone(),
-            self.optimizer.clone(),
-            ScheduleConfig::default(),
-            Seed(0),
+            &TrainSettings {
+                trainer: self.trainer.clone(),
+                optimizer: self.optimizer.clone(),
+                schedule: ScheduleConfig::default(),
+                seed: Seed(0),
+            },
             &device,
         )
+        .expect("nothing is selected")
     }
 
     fn optimizer_name(&self) -> &'static str {
@@ -285,15 +288,22 @@ impl Objective<Gpt> for Noise {
         Ok(batch)
     }
 
-    fn count(&self, batch: &Batch) -> TokenCount {
-        TokenCount::new(batch.token_count())
+    fn counts(&self, batch: &Batch) -> Counts {
+        Counts::of_tokens(batch.token_count())
     }
 
-    fn loss(&self, model: &Gpt, batch: &Batch, step: TokenCount, ctx: &ForwardCtx) -> Tensor<1> {
+    fn loss(
+        &self,
+        model: &Gpt,
+        batch: &Batch,
+        step: &Counts,
+        ctx: &ForwardCtx,
+        _figures: &mut Figures,
+    ) -> Tensor<1> {
         let options = CrossEntropyOptions::default();
         DeviceBatch::new(batch, &self.device)
             .loss(model, &options, ctx)
-            .share_of(step)
+            .share_of(step.tokens)
     }
 }
 

@@ -19,10 +19,14 @@ pub struct Batch {
     pub positions: Vec<u32>,
     /// Segment of each id in its row, counted from 0, `[rows, seq]`; attention stays inside one.
     pub segments: Vec<u32>,
+    /// Tokens of each row in front of its padding, `[rows]`. Where a row of one segment is read by its
+    /// last token (classes, rewards), that is the one before this place.
+    pub lengths: Vec<u32>,
 }
 
 impl Batch {
-    /// A batch of `rows` rows of `seq` positions that are all padding.
+    /// A batch of `rows` rows of `seq` positions that are to be filled: weights are 0, and lengths are
+    /// those of full rows.
     pub fn padded(rows: usize, seq: usize, end_of_text: u32) -> Self {
         let len = rows * seq;
         Self {
@@ -33,6 +37,7 @@ impl Batch {
             weights: vec![0.0; len],
             positions: (0..len).map(|i| (i % seq.max(1)) as u32).collect(),
             segments: vec![0; len],
+            lengths: vec![seq as u32; rows],
         }
     }
 

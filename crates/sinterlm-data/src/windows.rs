@@ -164,6 +164,7 @@ fn fill(batch: &mut Batch, row: usize, window: &[u32]) {
     batch.ids[filled.clone()].copy_from_slice(&window[..window.len() - 1]);
     batch.targets[filled.clone()].copy_from_slice(&window[1..]);
     batch.weights[filled].fill(1.0);
+    batch.lengths[row] = window.len() as u32 - 1;
 }
 
 fn refuse_empty(split: &'static str, store: &TokenStore, seq_len: usize) -> Result<(), DataError> {

@@ -54,7 +54,7 @@ impl fmt::Display for LoadProbe {
 /// If `ids` has fewer than two ids, or one outside the vocabulary.
 pub fn load_probe<M: CausalLm>(model: &M, ids: &[u32], device: &Device) -> LoadProbe {
     assert!(ids.len() > 1, "load_probe: there is no token to predict");
-    let vocab = model.head().weight.dims()[0];
+    let vocab = model.head().vocab_size();
     let tokens = (ids.len() - 1).min(model.max_seq_len());
     let mut batch = Batch::padded(1, tokens, 0);
     batch.ids.copy_from_slice(&ids[..tokens]);

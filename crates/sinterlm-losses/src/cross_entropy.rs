@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor};
 use sinterlm_kernels as kernels;
 pub use sinterlm_kernels::CrossEntropyOptions;
 
-use crate::total::{LossSum, TokenCount};
+use crate::total::LossSum;
 
 /// Cross-entropy of each token, `−ln softmax(logits)[target]`, with smoothing and z-loss.
 ///
@@ -61,7 +61,7 @@ pub fn cross_entropy(
     logits: Tensor<2>,
     targets: Tensor<1, Int>,
     weights: Tensor<1>,
-    count: TokenCount,
+    count: f64,
     options: &CrossEntropyOptions,
 ) -> LossSum {
     // A row of weight 0 may carry any target; read it as token 0 so that the look-up stays inside.
@@ -84,7 +84,7 @@ pub fn cross_entropy(
 /// # Example
 /// ```
 /// use burn::tensor::{Device, Int, Tensor};
-/// use sinterlm_losses::{CrossEntropyOptions, TokenCount, linear_cross_entropy};
+/// use sinterlm_losses::{CrossEntropyOptions, linear_cross_entropy};
 ///
 /// let device = Device::flex();
 /// let hidden = Tensor::<3>::zeros([1, 2, 4], &device);
@@ -92,7 +92,7 @@ pub fn cross_entropy(
 /// let targets = Tensor::<2, Int>::from_data([[3, 5]], &device);
 /// let weights = Tensor::<2>::ones([1, 2], &device);
 /// let options = CrossEntropyOptions::default();
-/// let loss = linear_cross_entropy(hidden, weight, targets, weights, TokenCount::new(2.0), &options);
+/// let loss = linear_cross_entropy(hidden, weight, targets, weights, 2.0, &options);
 /// let mean = loss.read().mean().unwrap();
 /// assert!((mean - 8f64.ln()).abs() < 1e-6); // no information yet: ln(vocab)
 /// ```
@@ -101,7 +101,7 @@ pub fn linear_cross_entropy(
     weight: Tensor<2>,
     targets: Tensor<2, Int>,
     weights: Tensor<2>,
-    count: TokenCount,
+    count: f64,
     options: &CrossEntropyOptions,
 ) -> LossSum {
     let [batch, seq, d_model] = hidden.dims();

@@ -6,4 +6,4 @@ mod total;
 pub use cross_entropy::{
     CrossEntropyOptions, cross_entropy, linear_cross_entropy, token_cross_entropy,
 };
-pub use total::{LossSum, LossTotal, TokenCount};
+pub use total::{Counts, LossSum, LossTotal};

@@ -6,44 +6,57 @@ use std::ops::{Add, AddAssign};
 
 use burn::tensor::Tensor;
 
-/// A number of trained tokens: the sum of their loss weights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
-pub struct TokenCount(f64);
+/// What a step's losses are divided by, known on the host before the first of them is computed.
+///
+/// Counts add up over the micro-batches of a step, and later over processes. Each term of a loss
+/// divides by the count that it is a mean over: next-token losses by `tokens`, classification by
+/// `rows`, preference losses by `pairs`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Counts {
+    /// Sum of the loss weights of all tokens; also how a run measures its progress.
+    pub tokens: f64,
+    /// Rows that carry a loss of their own.
+    pub rows: f64,
+    /// Pairs of a chosen and a rejected answer.
+    pub pairs: f64,
+}
 
-impl TokenCount {
-    /// The sum of the rows' weights.
+impl Counts {
+    /// Counts of a batch whose only losses are those of its tokens.
     ///
     /// # Panics
-    /// If `count` is negative or not finite.
-    pub fn new(count: f64) -> Self {
+    /// If `tokens` is negative or not finite.
+    pub fn of_tokens(tokens: f64) -> Self {
         assert!(
-            count >= 0.0 && count.is_finite(),
+            tokens >= 0.0 && tokens.is_finite(),
             "a token count is finite and not negative"
         );
-        Self(count)
-    }
-
-    /// As a plain number.
-    pub fn get(self) -> f64 {
-        self.0
+        Self {
+            tokens,
+            ..Self::default()
+        }
     }
 }
 
-impl Add for TokenCount {
+impl Add for Counts {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self(self.0 + other.0)
+        Self {
+            tokens: self.tokens + other.tokens,
+            rows: self.rows + other.rows,
+            pairs: self.pairs + other.pairs,
+        }
     }
 }
 
-impl AddAssign for TokenCount {
+impl AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
-        self.0 += other.0;
+        *self = *self + other;
     }
 }
 
-impl Sum for TokenCount {
+impl Sum for Counts {
     fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
         counts.fold(Self::default(), Add::add)
     }
@@ -53,32 +66,32 @@ impl Sum for TokenCount {
 #[derive(Clone, Debug)]
 pub struct LossSum {
     sum: Tensor<1>,
-    count: TokenCount,
+    count: f64,
 }
 
 impl LossSum {
-    /// A weighted sum of token losses, shape `[1]`, and the sum of the weights.
-    pub fn new(sum: Tensor<1>, count: TokenCount) -> Self {
+    /// A weighted sum of losses, shape `[1]`, and the sum of the weights.
+    pub fn new(sum: Tensor<1>, count: f64) -> Self {
         Self { sum, count }
     }
 
-    /// The tokens that were summed.
-    pub fn count(&self) -> TokenCount {
+    /// The weights that were summed.
+    pub fn count(&self) -> f64 {
         self.count
     }
 
-    /// This micro-batch's share of the step's mean loss, `[1]`: the sum over the tokens of the
-    /// whole step. The shares of a step's micro-batches add up to its loss, and so do their
-    /// gradients.
+    /// This micro-batch's share of the step's mean loss, `[1]`: the sum over `total`, the count of
+    /// the whole step ([`Counts::tokens`] for a loss of tokens). The shares of a step's micro-batches
+    /// add up to its loss, and so do their gradients.
     ///
     /// # Panics
-    /// If the step has no token.
-    pub fn share_of(self, step: TokenCount) -> Tensor<1> {
+    /// If `total` is not above zero.
+    pub fn share_of(self, total: f64) -> Tensor<1> {
         assert!(
-            step.0 > 0.0,
-            "share_of: a step needs at least one trained token"
+            total > 0.0,
+            "share_of: a step needs something to divide its loss by"
         );
-        self.sum.div_scalar(step.0)
+        self.sum.div_scalar(total)
     }
 
     /// Reads the sum from the device; waits for it.
@@ -94,16 +107,16 @@ impl LossSum {
 /// A loss over any number of batches, on the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LossTotal {
-    /// Sum of the token losses in nats.
+    /// Sum of the losses in nats.
     pub nats: f64,
-    /// Tokens that were summed.
-    pub count: TokenCount,
+    /// Sum of their weights: tokens, in a loss of tokens.
+    pub count: f64,
 }
 
 impl LossTotal {
-    /// Nats per token; `None` where nothing was summed.
+    /// Nats per token, or per whatever was counted; `None` where nothing was summed.
     pub fn mean(&self) -> Option<f64> {
-        (self.count.0 > 0.0).then(|| self.nats / self.count.0)
+        (self.count > 0.0).then(|| self.nats / self.count)
     }
 }
 
@@ -138,11 +151,11 @@ mod tests {
     fn totals_weight_batches_by_their_tokens() {
         let long = LossTotal {
             nats: 30.0,
-            count: TokenCount::new(10.0),
+            count: 10.0,
         };
         let short = LossTotal {
             nats: 2.0,
-            count: TokenCount::new(2.0),
+            count: 2.0,
         };
         let mean = [long, short].into_iter().sum::<LossTotal>().mean().unwrap();
         assert!(

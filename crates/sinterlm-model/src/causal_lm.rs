@@ -5,17 +5,8 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::batch::TokenBatch;
 use crate::context::ForwardCtx;
+use crate::head::Head;
 use crate::kv_cache::KvCache;
-use crate::weight::Weight;
-
-/// The output projection, handed to the loss so that logits need never exist as a whole.
-#[derive(Clone, Debug)]
-pub struct Head {
-    /// `[vocab, d_model]`.
-    pub weight: Weight,
-    /// Soft cap `c` on the logits, `c·tanh(logit/c)`, if any.
-    pub softcap: Option<f32>,
-}
 
 /// A decoder that predicts the next token.
 pub trait CausalLm: Module {
@@ -41,16 +32,11 @@ pub trait CausalLm: Module {
 
     /// Logits of activations, `[rows, d_model]` to `[rows, vocab]`; for generation.
     fn logits(&self, hidden: Tensor<2>, ctx: &ForwardCtx) -> Tensor<2> {
-        let head = self.head();
-        let logits = head.weight.product(hidden, None, ctx.precision.matmul());
-        match head.softcap {
-            Some(cap) => (logits / cap).tanh() * cap,
-            None => logits,
-        }
+        self.head().logits(hidden, ctx)
     }
 
-    /// Logits of the last token of each row, `[batch, vocab]`; for generation.
-    fn last_logits(
+    /// Activations of the last token of each row, `[batch, d_model]`, whatever padding follows it.
+    fn last_hidden(
         &self,
         tokens: &TokenBatch,
         ctx: &ForwardCtx,
@@ -63,11 +49,20 @@ pub trait CausalLm: Module {
             .collect();
         let last = Tensor::<1, Int>::from_data(TensorData::new(last, [batch]), &hidden.device());
         let hidden = hidden.reshape([batch * seq, d_model]);
-        let hidden = if seq == 1 {
+        if seq == 1 {
             hidden
         } else {
             hidden.select(0, last)
-        };
-        self.logits(hidden, ctx)
+        }
+    }
+
+    /// Logits of the last token of each row, `[batch, vocab]`; for generation.
+    fn last_logits(
+        &self,
+        tokens: &TokenBatch,
+        ctx: &ForwardCtx,
+        cache: Option<&mut KvCache>,
+    ) -> Tensor<2> {
+        self.logits(self.last_hidden(tokens, ctx, cache), ctx)
     }
 }

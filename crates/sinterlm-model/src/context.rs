@@ -1,5 +1,7 @@
 //! What a forward pass needs to know beside its tokens.
 
+use std::sync::Arc;
+
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use sinterlm_config::{Seed, Stream};
@@ -58,8 +60,33 @@ pub struct ForwardCtx {
     /// Where a training pass puts the parts that its backward pass computes again; `None` keeps
     /// all activations instead. Not for passes with a cache.
     pub checkpointing: Option<Checkpointing>,
+    /// Which low-rank deltas count.
+    pub adapters: Adapters,
     /// Looks at each named activation, which is slow: for a pass that is to be understood.
     pub probe: Option<Probe>,
+}
+
+/// Which of the low-rank deltas in a model's linear layers a forward pass adds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Adapters {
+    /// All of them.
+    #[default]
+    All,
+    /// None: the base model, which is the reference of a policy that is trained by adapters.
+    None,
+    /// Those of the adapters with these names.
+    Named(Arc<[String]>),
+}
+
+impl Adapters {
+    /// Whether the deltas of the adapter called `name` count.
+    pub fn include(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::None => false,
+            Self::Named(names) => names.iter().any(|chosen| chosen == name),
+        }
+    }
 }
 
 impl ForwardCtx {
@@ -83,6 +110,14 @@ impl ForwardCtx {
     pub(crate) fn site_key(&self, site: u64) -> Option<u64> {
         self.dropout_key
             .map(|key| Seed(key).key(Stream::Dropout, 0, 0, site))
+    }
+}
+
+/// Dropout where a pass has a key for it.
+pub(crate) fn dropout<const D: usize>(x: Tensor<D>, p: f64, key: Option<u64>) -> Tensor<D> {
+    match key {
+        Some(key) if p > 0.0 => sinterlm_kernels::dropout(x, p, key),
+        _ => x,
     }
 }
 

@@ -50,11 +50,17 @@ pub enum ModelError {
         /// Tokens of the model that proposes.
         draft: usize,
     },
-    /// Weights were to stay packed on a device that trains.
-    #[error(
-        "weights that stay as the file stores them cannot be trained; load them as f32, or on a device without autodiff"
-    )]
-    StoredOnAutodiff,
+    /// A pattern selects nothing.
+    #[error("`{pattern}` matches no parameter of the model{}", match nearest {
+        Some(name) => format!("; did you mean `{name}`?"),
+        None => "; use parts of paths such as blocks.0.attn.q, wte or q_proj".to_owned(),
+    })]
+    NothingSelected {
+        /// The pattern.
+        pattern: String,
+        /// The name that it may have meant.
+        nearest: Option<String>,
+    },
     /// A container could not be read or written.
     #[error(transparent)]
     Format(#[from] FormatError),

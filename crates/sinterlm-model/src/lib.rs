@@ -8,17 +8,21 @@ mod error;
 mod folder;
 mod generate;
 mod gpt;
+mod head;
 mod init;
 mod kv_cache;
 mod linear;
+mod low_rank;
 mod params;
 mod probe;
+mod selection;
 mod weight;
+mod with_head;
 
 pub use batch::TokenBatch;
-pub use causal_lm::{CausalLm, Head};
+pub use causal_lm::CausalLm;
 pub use checkpointing::Checkpointing;
-pub use context::{ForwardCtx, Precision};
+pub use context::{Adapters, ForwardCtx, Precision};
 pub use error::{ModelError, WeightFaults};
 pub use folder::{
     LoadOptions, LoadReport, SaveOptions, WeightsAs, find_model, load_model, load_model_with,
@@ -32,9 +36,13 @@ pub use gpt::{
     Activation, Gpt, GptConfig, MemoryEstimate, Parameters, Positions, Preset, RopeScaling,
     StepSize,
 };
+pub use head::Head;
 pub use init::{Init, ParamSpec};
 pub use kv_cache::KvCache;
 pub use linear::{Embedding, Linear, Norm, NormKind};
-pub use params::{NamedValues, PathStack, named_values, param_id};
+pub use low_rank::LowRank;
+pub use params::{NamedValues, PathStack, is_trainable, named_values, param_id};
 pub use probe::{Probe, TensorSummary};
+pub use selection::Selection;
 pub use weight::{PackedWeight, Weight};
+pub use with_head::WithHead;

@@ -8,21 +8,34 @@ use sinterlm_kernels as kernels;
 
 use crate::context::ForwardCtx;
 use crate::init::{Init, Maker};
+use crate::low_rank::LowRank;
 use crate::weight::Weight;
 
-/// `y = x Wᵀ + b`, with the weight stored `[d_out, d_in]` as in published model files.
+/// `y = x Wᵀ + b`, with the weight stored `[d_out, d_in]` as in published model files, and low-rank
+/// deltas of `W` where adapters put some.
 ///
-/// Every matrix product of a model's blocks goes through this one type, so that adapters and
-/// packed weights have one place to act.
+/// Every matrix product with weights goes through this one type, so that adapters and packed weights
+/// have one place to act.
 #[derive(Module, Debug)]
 pub struct Linear {
     /// `[d_out, d_in]`.
     pub weight: Weight,
     /// `[d_out]`, if any.
     pub bias: Option<Param<Tensor<1>>>,
+    /// Added to the weight, each where [`ForwardCtx::adapters`] includes it. None without adapters.
+    pub deltas: Vec<LowRank>,
 }
 
 impl Linear {
+    /// A layer of a weight alone.
+    pub fn of_weight(weight: Weight) -> Self {
+        Self {
+            weight,
+            bias: None,
+            deltas: Vec::new(),
+        }
+    }
+
     pub(crate) fn make<E>(
         maker: &mut Maker<'_, E>,
         path: &str,
@@ -35,13 +48,32 @@ impl Linear {
         let bias = bias
             .then(|| maker.param(format!("{path}.bias"), [d_out], Init::Zeros))
             .transpose()?;
-        Ok(Self { weight, bias })
+        Ok(Self {
+            bias,
+            ..Self::of_weight(weight)
+        })
     }
 
     /// Applies the layer: `[.., d_in]` to `[.., d_out]`, in the dtype of `x`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>, ctx: &ForwardCtx) -> Tensor<D> {
+        let precision = ctx.precision.matmul();
         let bias = self.bias.as_ref().map(Param::val);
-        self.weight.product(x, bias, ctx.precision.matmul())
+        let deltas: Vec<_> = self.deltas_in(ctx).collect();
+        if deltas.is_empty() {
+            return self.weight.product(x, bias, precision);
+        }
+        let base = self.weight.product(x.clone(), bias, precision);
+        let add = |sum, delta: &LowRank| sum + delta.product(x.clone(), precision);
+        deltas.into_iter().fold(base, add)
+    }
+
+    /// The deltas that a forward pass adds.
+    pub(crate) fn deltas_in<'a>(
+        &'a self,
+        ctx: &'a ForwardCtx,
+    ) -> impl Iterator<Item = &'a LowRank> {
+        let deltas = self.deltas.iter();
+        deltas.filter(|delta| ctx.adapters.include(&delta.adapter))
     }
 }
 

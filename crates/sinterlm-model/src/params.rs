@@ -35,6 +35,27 @@ impl PathStack {
     }
 }
 
+/// Whether a parameter is trained: it requires a gradient. Packed weights, which a visitor sees as
+/// parameters that are not initialised yet, are not read for it.
+pub fn is_trainable<const D: usize>(param: &Param<Tensor<D>>) -> bool {
+    param.is_initialized() && param.is_require_grad()
+}
+
+/// Whether any parameter of a module is trained.
+pub(crate) fn has_trainable<M: Module>(module: &M) -> bool {
+    struct Any(bool);
+
+    impl ModuleVisitor for Any {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0 |= is_trainable(param);
+        }
+    }
+
+    let mut any = Any(false);
+    module.visit(&mut any);
+    any.0
+}
+
 /// A parameter's path, shape and values on the host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NamedValues {

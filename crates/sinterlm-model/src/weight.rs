@@ -9,9 +9,10 @@ use sinterlm_kernels::{MatmulPrecision, PackedMatrix, linear, packed_linear};
 
 /// A matrix `[d_out, d_in]`.
 ///
-/// A packed one is for inference. What works on parameters sees it unpacked: burn's visitors get its
-/// numbers as f32, so that saving and comparing need nothing special, and mappers and `train` leave a
-/// dense matrix.
+/// A packed one is frozen and stays packed: mappers, `train` and optimizers pass it by, and its product
+/// has a gradient for the input alone. burn's visitors see it as a frozen parameter that is not
+/// initialised yet, whose numbers they get as f32 if they ask for them, so that saving and comparing
+/// need nothing special. A visitor that wants trainable parameters asks `is_initialized` first.
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant, reason = "a model has some hundred")]
 pub enum Weight {
@@ -29,15 +30,11 @@ pub struct PackedWeight {
 }
 
 impl PackedWeight {
-    fn unpacked(&self) -> Param<Tensor<2>> {
-        Param::initialized(self.id, self.matrix.unpack()).set_require_grad(true)
-    }
-
-    /// [`unpacked`](Self::unpacked) where a visitor reads the numbers, nothing where it reads the shape.
+    /// What a visitor sees: unpacked where it reads the numbers, not where it reads the shape.
     fn unpacked_if_read(&self) -> Param<Tensor<2>> {
         let (matrix, device) = (self.matrix.clone(), self.matrix.device());
         let shape = matrix.shape().into();
-        Param::uninitialized(self.id, move |_, _| matrix.unpack(), device, true, shape)
+        Param::uninitialized(self.id, move |_, _| matrix.unpack(), device, false, shape)
     }
 }
 
@@ -119,7 +116,7 @@ impl Module for Weight {
     fn train(self) -> Self {
         match self {
             Self::Dense(numbers) => Self::Dense(numbers.train()),
-            Self::Packed(packed) => Self::Dense(packed.unpacked().train()),
+            packed @ Self::Packed(_) => packed,
         }
     }
 
@@ -149,10 +146,10 @@ impl Module for Weight {
     }
 
     fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
-        Self::Dense(match self {
-            Self::Dense(numbers) => Module::map(numbers, mapper),
-            Self::Packed(packed) => Module::map(packed.unpacked(), mapper),
-        })
+        match self {
+            Self::Dense(numbers) => Self::Dense(Module::map(numbers, mapper)),
+            packed @ Self::Packed(_) => packed,
+        }
     }
 }
 

@@ -122,7 +122,7 @@ fn ids(golden: &Golden) -> Vec<u32> {
 fn logits(model: &Gpt, hidden: Tensor<3>) -> Vec<f32> {
     values(linear(
         hidden,
-        model.head().weight.val(),
+        model.head().linear.weight.val(),
         None,
         MatmulPrecision::F32,
     ))
@@ -174,7 +174,7 @@ fn logits_loss_and_all_gradients_equal_transformers() {
         let targets: Vec<i32> = golden.i64("targets").iter().map(|id| *id as i32).collect();
         let loss = linear_cross_entropy(
             hidden.reshape([count, config.d_model]),
-            model.head().weight.val(),
+            model.head().linear.weight.val(),
             Tensor::<1, Int>::from_data(&targets[..], &device),
             Tensor::full([count], 1.0 / count as f64, &device),
             &CrossEntropyOptions::default(),

@@ -94,10 +94,18 @@ pub struct EvalRecord {
     pub step: u64,
     /// Tokens trained on so far.
     pub tokens: u64,
-    /// Validation loss in nats per token, over the whole validation set.
-    pub loss: f64,
-    /// Figures by their metric name: `valid/loss`, `valid/perplexity`.
+    /// Figures by their metric name: `valid/loss` in nats per token, `valid/perplexity`.
     pub figures: Vec<(String, f64)>,
+}
+
+impl EvalRecord {
+    /// One of the figures.
+    pub fn figure(&self, name: &str) -> Option<f64> {
+        let mut figures = self.figures.iter();
+        figures
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| *value)
+    }
 }
 
 /// A text that the model wrote.

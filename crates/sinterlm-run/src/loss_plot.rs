@@ -126,7 +126,9 @@ impl Observer for LossPlot {
             }
             Event::Evaluated(record) => {
                 let tokens = record.tokens as f64;
-                self.curves.push("valid/loss", tokens, record.loss);
+                if let Some(loss) = record.figure("valid/loss") {
+                    self.curves.push("valid/loss", tokens, loss);
+                }
             }
             Event::Finished { .. } => self.not_before = Some(Instant::now()),
             _ => return Ok(()),
@@ -374,8 +376,7 @@ mod tests {
                 let record = EvalRecord {
                     step: at,
                     tokens,
-                    loss,
-                    figures: vec![],
+                    figures: vec![("valid/loss".into(), loss)],
                 };
                 observer.on_event(&Event::Evaluated(&record)).unwrap();
             }

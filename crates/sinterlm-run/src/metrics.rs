@@ -109,7 +109,6 @@ fn eval_fields(record: &EvalRecord) -> Fields {
     let mut fields = Fields::default();
     fields.set("step", record.step);
     fields.set("tokens", record.tokens);
-    fields.set("valid/loss", record.loss);
     for (name, value) in &record.figures {
         fields.set(name, *value);
     }
@@ -149,7 +148,6 @@ mod tests {
         let eval = EvalRecord {
             step: 10,
             tokens: 1280,
-            loss: 2.5,
             figures,
         };
         metrics.on_event(&Event::Evaluated(&eval)).unwrap();

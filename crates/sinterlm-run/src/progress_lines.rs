@@ -109,13 +109,10 @@ pub(crate) fn line_of(event: &Event<'_>, pace: &Pace) -> Option<String> {
         Event::Step(record) if record.log => step_line(record, pace),
         Event::Evaluated(record) => {
             let mut line = format!("step {}", record.step);
-            if record.figures.is_empty() {
-                write!(line, "  valid/loss {:.4}", record.loss)
-            } else {
-                let mut figures = record.figures.iter();
-                figures.try_for_each(|(name, value)| write!(line, "  {name} {value:.4}"))
-            }
-            .expect("writing to a String cannot fail");
+            let mut figures = record.figures.iter();
+            figures
+                .try_for_each(|(name, value)| write!(line, "  {name} {value:.4}"))
+                .expect("writing to a String cannot fail");
             line
         }
         Event::Checkpoint { step, path } => format!("step {step}  checkpoint {}", path.display()),
@@ -171,7 +168,6 @@ mod tests {
         let eval = EvalRecord {
             step: 5,
             tokens: 640,
-            loss: 3.0,
             figures,
         };
         let started = Event::Started {

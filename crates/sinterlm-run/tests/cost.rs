@@ -45,7 +45,6 @@ fn observers_take_less_than_a_hundredth_of_a_ten_millisecond_step() {
             let record = EvalRecord {
                 step,
                 tokens,
-                loss,
                 figures: vec![("valid/loss".into(), loss)],
             };
             observers.on_event(&Event::Evaluated(&record)).unwrap();

@@ -5,17 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use sinterlm_formats::{
     SafetensorsFile, StagedDir, TensorEntry, sha256_file, write_file_atomic, write_safetensors,
 };
-use sinterlm_model::CausalLm;
 
 use crate::error::TrainError;
-use crate::hooks::Keep;
-use crate::objective::Objective;
+use crate::keep::Keep;
 use crate::state::{HostTensor, TrainState};
-use crate::trainer::{Meters, Trainer};
 
 const STATE: &str = "trainer.safetensors";
 const SCALARS: &str = "trainer.json";
@@ -28,7 +24,7 @@ const VERSION: u64 = 2;
 /// The oldest version that is read.
 const OLDEST: u64 = 1;
 /// The remedy for a broken checkpoint.
-const OLDER: &str = "use an older checkpoint";
+pub(crate) const OLDER: &str = "use an older checkpoint";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
@@ -240,97 +236,8 @@ pub fn set_aside_broken(folder: &Path, newest_whole: Option<&Path>) -> Result<()
     Ok(())
 }
 
-impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
-    /// Everything but the model's weights.
-    pub(crate) fn state(&self) -> TrainState {
-        let mut state = TrainState::default();
-        state.put_section("optimizer", self.optimizer.save());
-        if let Some(ema) = &self.ema {
-            state.put_section("ema", ema.save());
-        }
-        let meters = &self.meters;
-        let scalars = [
-            ("step", Value::from(meters.steps)),
-            ("since_best", Value::from(meters.since_best)),
-            ("best_step", Value::from(meters.best_step)),
-            ("is_over", Value::from(meters.is_over)),
-            ("seed", Value::from(self.seed.0)),
-            ("optimizer", json!(self.optimizer.config().kind)),
-        ];
-        state
-            .scalars
-            .extend(scalars.map(|(key, value)| (key.to_owned(), value)));
-        self.guard.save(&mut state);
-        state.put_float("tokens", meters.tokens);
-        state.put_float("seconds", meters.seconds);
-        state.put_float("interval_tokens", meters.interval_tokens);
-        state.put_float("interval_nats", meters.interval_nats);
-        if let Some(best) = meters.best_loss {
-            state.put_float("best_loss", best);
-        }
-        self.objective.save(&mut state);
-        state
-    }
-
-    /// Goes on from a checkpoint whose weights the model was made of.
-    ///
-    /// # Errors
-    /// [`TrainError::Checkpoint`] where the state is of another run: another seed or optimizer, or
-    /// with and without a moving average.
-    pub fn resume(&mut self, checkpoint: Checkpoint) -> Result<(), TrainError> {
-        let Checkpoint { path, mut state } = checkpoint;
-        if state.number("seed") != self.seed.0 {
-            let found = format!(
-                "has seed {}, the run has {}",
-                state.number("seed"),
-                self.seed.0
-            );
-            return Err(fault(&path, &found, "use the run's own config"));
-        }
-        let own = json!(self.optimizer.config().kind);
-        if let Some(other) = state.scalars.get("optimizer").filter(|kind| **kind != own) {
-            let found = format!("was written with optimizer {other}, the run has {own}");
-            return Err(fault(&path, &found, "keep optimizer.kind as it was"));
-        }
-        let optimizer = state.take_section("optimizer");
-        let ema = state.take_section("ema");
-        self.guard.load(&state);
-        // Skipped steps have no average yet.
-        let has_updates = state.number("step") > self.guard.skipped;
-        if self.ema.is_some() == ema.is_empty() && has_updates {
-            let remedy = "keep trainer.ema_decay as it was";
-            return Err(fault(
-                &path,
-                "was written with another trainer.ema_decay",
-                remedy,
-            ));
-        }
-        let plain = self.device.clone().without_autodiff();
-        self.optimizer.load(optimizer, &plain).map_err(|name| {
-            let found = format!("optimizer state `{name}` is not whole");
-            fault(&path, &found, OLDER)
-        })?;
-        if let Some(own) = &mut self.ema {
-            own.load(ema, &plain);
-        }
-        let float = |key: &str| state.float(key).unwrap_or_default();
-        self.meters = Meters {
-            steps: state.number("step"),
-            tokens: float("tokens"),
-            seconds: float("seconds"),
-            best_loss: state.float("best_loss"),
-            best_step: state.number("best_step"),
-            since_best: state.number("since_best"),
-            interval_tokens: float("interval_tokens"),
-            interval_nats: float("interval_nats"),
-            is_over: state.scalars.get("is_over") == Some(&Value::Bool(true)),
-        };
-        self.saved_at = Some(self.meters.steps);
-        self.objective.load(&state)
-    }
-}
-
-fn fault(path: &Path, fault: &str, remedy: &str) -> TrainError {
+/// A fault of a checkpoint or of a file in it.
+pub(crate) fn fault(path: &Path, fault: &str, remedy: &str) -> TrainError {
     let (fault, remedy) = (fault.to_owned(), remedy.to_owned());
     TrainError::Checkpoint {
         path: path.to_owned(),

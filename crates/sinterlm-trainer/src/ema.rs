@@ -8,6 +8,7 @@ use sinterlm_kernels as kernels;
 use sinterlm_model::PathStack;
 
 use crate::state::HostTensor;
+use crate::trainable::Trainable;
 
 /// `average ← decay·average + (1 − decay)·weights`, started from the first weights it sees.
 ///
@@ -27,11 +28,12 @@ impl Ema {
         }
     }
 
-    /// Folds in the weights after `step` (from 1).
-    pub(crate) fn update<M: Module>(&mut self, model: &M, step: u64) {
+    /// Folds in the trained weights after `step` (from 1).
+    pub(crate) fn update<M: Module>(&mut self, model: &M, trainable: &Trainable, step: u64) {
         let decay = self.decay.min((1.0 + step as f64) / (10.0 + step as f64));
         model.visit(&mut Fold {
             ema: self,
+            trainable,
             decay,
             stack: PathStack::default(),
         });
@@ -62,16 +64,20 @@ impl Ema {
 
 struct Fold<'a> {
     ema: &'a mut Ema,
+    trainable: &'a Trainable,
     decay: f64,
     stack: PathStack,
 }
 
 impl ModuleVisitor for Fold<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let path = self.stack.path();
+        if !self.trainable.has(&path) {
+            return;
+        }
         let weight = param.val().without_autodiff();
         let len = weight.dims().iter().product::<usize>();
         let weight = weight.reshape([len]);
-        let path = self.stack.path();
         let average = match self.ema.average.remove(&path) {
             Some(old) => kernels::blend(old, self.decay, weight, 1.0 - self.decay),
             None => weight.mul_scalar(1.0), // a buffer of its own: the weights change in place

@@ -42,6 +42,39 @@ pub enum TrainError {
         /// What is wrong with what, and the remedy.
         faults: Vec<String>,
     },
+    /// A pattern in a config selects nothing.
+    #[error("{key}: {source}")]
+    Selection {
+        /// The key that holds it.
+        key: String,
+        /// The pattern, with the nearest name.
+        source: ModelError,
+    },
+    /// Every parameter is frozen.
+    #[error(
+        "trainer.train_only and trainer.freeze leave nothing to train; packed weights are always frozen"
+    )]
+    NothingToTrain,
+    /// Something is to happen by passes over data that has no end.
+    #[error("{key}: this objective has no epochs; use every_steps, every_tokens or every_fraction")]
+    NoEpochs {
+        /// The key.
+        key: &'static str,
+    },
+    /// Evaluations are to be compared by a metric that they do not give.
+    #[error(
+        "eval.best: evaluations during the run give no `{metric}`; use one of {}{}",
+        known.join(", "),
+        match nearest { Some(name) => format!(" (did you mean `{name}`?)"), None => String::new() }
+    )]
+    NoMetric {
+        /// The metric.
+        metric: String,
+        /// Those that there are.
+        known: Vec<String>,
+        /// The one that may have been meant.
+        nearest: Option<String>,
+    },
     /// A step has no token to train on.
     #[error("step {step}: the batch has no token with a loss weight above zero; check the data")]
     NoTokens {
@@ -71,4 +104,22 @@ pub enum TrainError {
         /// What is free, MiB.
         available: u64,
     },
+}
+
+impl TrainError {
+    pub(crate) fn selection(key: impl Into<String>, source: ModelError) -> Self {
+        let key = key.into();
+        Self::Selection { key, source }
+    }
+
+    pub(crate) fn no_metric(metric: &str, figures: &[(String, f64)]) -> Self {
+        let known: Vec<String> = figures.iter().map(|(name, _)| name.clone()).collect();
+        let names: Vec<&str> = known.iter().map(String::as_str).collect();
+        let nearest = sinterlm_config::nearest(metric, &names).map(str::to_owned);
+        Self::NoMetric {
+            metric: metric.to_owned(),
+            known,
+            nearest,
+        }
+    }
 }

@@ -10,6 +10,7 @@ use sinterlm_model::PathStack;
 use sinterlm_run::RowFacts;
 
 use crate::gradients::Gradients;
+use crate::trainable::Trainable;
 
 /// Smallest learning rate whose update of a value near 1 is seen in f32.
 const SEEN_RATE: f64 = 1e-7;
@@ -21,16 +22,16 @@ pub(crate) struct Before {
     parameters: BTreeMap<String, (u64, bool)>,
 }
 
-/// The loss of weights that were just drawn lies near `ln(vocabulary)`: a model that knows nothing
-/// spreads its probability evenly.
+/// The loss of a model that has learned nothing lies near the logarithm of its choices, `expected`: it
+/// spreads its probability evenly over the vocabulary, or over classes.
 ///
 /// Logits of standard deviation σ add about σ²/2; a tenth of the logarithm and a quarter leave room for
 /// GPT-2's initialisation up to a width of 4096.
-pub(crate) fn check_loss(loss: f64, vocab_size: usize, faults: &mut Vec<String>) {
-    let expected = (vocab_size as f64).ln();
+pub(crate) fn check_loss(loss: f64, expected: f64, faults: &mut Vec<String>) {
     if (loss - expected).abs() > 0.1 * expected + 0.25 {
         faults.push(format!(
-            "the loss is {loss:.3}, and that of an untrained model near ln({vocab_size}) = {expected:.3}: check the scale of the initial weights, the head and the targets"
+            "the loss is {loss:.3}, and that of an untrained model near ln({:.0}) = {expected:.3}: check the scale of the initial weights, the head and the targets",
+            expected.exp()
         ));
     }
 }
@@ -51,10 +52,12 @@ pub(crate) fn check_rows(micro: usize, rows: &[RowFacts], faults: &mut Vec<Strin
 /// of zero by design; then only missing gradients count.
 pub(crate) fn check_gradients<M: Module>(
     model: &M,
+    trainable: &Trainable,
     gradients: &Gradients,
     faults: &mut Vec<String>,
 ) -> Before {
     let mut visit = Visit {
+        trainable,
         gradients,
         faults,
         zero_gradients: Vec::new(),
@@ -102,6 +105,7 @@ pub(crate) fn check_update<M: Module>(
 }
 
 struct Visit<'a> {
+    trainable: &'a Trainable,
     gradients: &'a Gradients,
     faults: &'a mut Vec<String>,
     zero_gradients: Vec<String>,
@@ -112,11 +116,13 @@ struct Visit<'a> {
 
 impl ModuleVisitor for Visit<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if !param.is_initialized() {
+            return; // packed: nothing can change it
+        }
         let path = self.stack.path();
-        let weight = param.val();
-        let is_trainable = weight.is_require_grad();
-        let weight = weight.without_autodiff();
-        let gradient = self.gradients.get::<D>(param.id);
+        let is_trainable = self.trainable.has(&path);
+        let weight = param.val().without_autodiff();
+        let gradient = self.gradients.get::<D>(&path);
         let has_gradient = gradient.clone().is_some_and(|gradient| !is_zero(gradient));
         match (is_trainable, gradient) {
             (true, None) => self.faults.push(format!(
@@ -151,6 +157,9 @@ struct Fingerprints {
 
 impl ModuleVisitor for Fingerprints {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if !param.is_initialized() {
+            return;
+        }
         let values = param.val().without_autodiff();
         self.found
             .insert(self.stack.path(), kernels::fingerprint(values));
@@ -202,9 +211,9 @@ mod tests {
         let model = model.unwrap();
         let tokens = TokenBatch::dense(&[1, 2, 3, 4, 5, 6, 7, 8], 1, &device);
         let hidden = model.hidden(&tokens, &ForwardCtx::default(), None);
-        let loss = (hidden.powi_scalar(3)).sum() + model.head().weight.val().sum();
+        let loss = (hidden.powi_scalar(3)).sum() + model.head().linear.weight.val().sum();
         let mut gradients = Gradients::default();
-        gradients.accumulate(&model, &mut loss.backward());
+        gradients.accumulate(&model, &Trainable::of(&model), &mut loss.backward());
         (model, gradients)
     }
 
@@ -224,7 +233,7 @@ mod tests {
 
     fn faults_of(model: &Gpt, gradients: &Gradients) -> Vec<String> {
         let mut faults = Vec::new();
-        check_gradients(model, gradients, &mut faults);
+        check_gradients(model, &Trainable::of(model), gradients, &mut faults);
         faults
     }
 
@@ -237,7 +246,7 @@ mod tests {
     #[test]
     fn a_tensor_without_gradient_and_a_frozen_one_with_it_are_named() {
         let (model, mut gradients) = model("");
-        gradients.remove::<2>(param_id("blocks.0.mlp.up.weight"));
+        gradients.remove::<2>("blocks.0.mlp.up.weight");
         let faults = faults_of(&model, &gradients);
         assert_eq!(faults.len(), 1, "{faults:?}");
         assert!(faults[0].starts_with("blocks.0.mlp.up.weight: no gradient; freeze it"));
@@ -254,16 +263,14 @@ mod tests {
     fn a_gradient_of_zero_is_a_fault_unless_a_matrix_of_zeros_explains_it() {
         // Zero biases alone explain nothing: they are in every model.
         let (sound, mut gradients) = model("");
-        let id = param_id("blocks.0.attn.out.bias");
-        let gradient = gradients.remove::<1>(id).unwrap();
-        gradients.register(id, gradient.zeros_like());
+        let path = "blocks.0.attn.out.bias";
+        let gradient = gradients.remove::<1>(path).unwrap();
+        gradients.register(path, gradient.zeros_like());
         let faults = faults_of(&sound, &gradients);
         assert!(faults[0].starts_with("blocks.0.attn.out.bias: its gradient is all zero"));
 
         let (zeroed, gradients) = model("blocks.0.mlp.down.weight");
-        let up = gradients
-            .get::<2>(param_id("blocks.0.mlp.up.weight"))
-            .unwrap();
+        let up = gradients.get::<2>("blocks.0.mlp.up.weight").unwrap();
         assert!(is_zero(up));
         assert_eq!(faults_of(&zeroed, &gradients), [""; 0]);
     }
@@ -282,9 +289,9 @@ mod tests {
                 model = model.map(&mut Freeze(path));
             }
             let mut faults = Vec::new();
-            let before = check_gradients(&model, &gradients, &mut faults);
+            let before = check_gradients(&model, &Trainable::of(&model), &gradients, &mut faults);
             if let Some(path) = forgotten {
-                gradients.remove::<2>(param_id(path));
+                gradients.remove::<2>(path);
             }
             let mut optimizer = Optimizer::new(OptimizerConfig::default());
             let model = optimizer.step(model, gradients, &update);
@@ -313,7 +320,7 @@ mod tests {
     fn an_untrained_loss_is_near_the_logarithm_of_the_vocabulary() {
         let faults = |loss| {
             let mut faults = Vec::new();
-            check_loss(loss, 50257, &mut faults);
+            check_loss(loss, 50257f64.ln(), &mut faults);
             faults.len()
         };
         assert_eq!([10.9, 11.6, 10.0].map(faults), [0; 3]);

@@ -7,12 +7,22 @@ use std::sync::Arc;
 use serde_json::Value;
 use sinterlm_run::{EvalRecord, Observers, SampleText, StopFlag};
 
-use crate::config::Trigger;
+use crate::best::Best;
 use crate::error::TrainError;
+use crate::keep::Keep;
+use crate::trigger::Trigger;
 
-/// Scores a model during the run: `(model, at the end)`; the record's step and tokens are filled
-/// in by the loop.
-pub type Evaluate<'a, M> = Box<dyn FnMut(&M, bool) -> Result<EvalRecord, TrainError> + 'a>;
+/// What an evaluation speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The state of a run on its way: part of the validation set may do.
+    During,
+    /// The result: all of it.
+    Final,
+}
+
+/// Scores a model by named figures: `valid/loss`, `valid/accuracy`.
+pub type Evaluate<'a, M> = Box<dyn FnMut(&M, Scope) -> Result<Vec<(String, f64)>, TrainError> + 'a>;
 /// Writes samples.
 pub type Sample<'a, M> = Box<dyn FnMut(&M) -> Vec<SampleText> + 'a>;
 /// Adds facts to the state of a checkpoint that is about to be written.
@@ -73,17 +83,6 @@ impl<M> std::fmt::Debug for Checkpoints<M> {
     }
 }
 
-/// Which checkpoints stay when newer ones are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Keep {
-    /// The newest, that many; 0 = all.
-    pub last: usize,
-    /// Those at multiples of that many steps; 0 = none.
-    pub every_steps: u64,
-    /// The one with the lowest validation loss, for which one is written at each new lowest loss.
-    pub best: bool,
-}
-
 /// What a run does beside its steps, and when. Everything is off by default.
 pub struct Hooks<'a, M> {
     /// Kind of the run, for observers: `pretrain`.
@@ -98,6 +97,8 @@ pub struct Hooks<'a, M> {
     pub evaluate: Option<Evaluate<'a, M>>,
     /// When to score it; the end always does.
     pub evaluate_at: Trigger,
+    /// The metric that evaluations are compared by, for retention and for ending the run.
+    pub best: Best,
     /// Writes samples.
     pub sample: Option<Sample<'a, M>>,
     /// When to write them; the end always does.
@@ -122,6 +123,7 @@ impl<M> Default for Hooks<'_, M> {
             log: Trigger::default(),
             evaluate: None,
             evaluate_at: Trigger::default(),
+            best: Best::default(),
             sample: None,
             sample_at: Trigger::default(),
             checkpoints: None,
@@ -145,8 +147,10 @@ impl<M> std::fmt::Debug for Hooks<'_, M> {
 pub enum StopCause {
     /// All steps are done.
     Done,
-    /// The validation loss stopped falling.
+    /// Evaluations stopped getting better.
     EarlyStopping,
+    /// An evaluation reached the value that the run was for.
+    Reached,
     /// The objective ended it.
     Objective,
     /// A signal or the caller asked for it.
@@ -170,6 +174,6 @@ pub struct Outcome {
     pub samples: Vec<SampleText>,
     /// The last checkpoint.
     pub checkpoint: Option<PathBuf>,
-    /// The checkpoint with the lowest validation loss, where that one is kept.
+    /// The checkpoint of the best evaluation, where that one is kept.
     pub best_checkpoint: Option<PathBuf>,
 }

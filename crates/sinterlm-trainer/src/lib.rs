@@ -1,37 +1,48 @@
 #![doc = include_str!("../README.md")]
 
+mod best;
 mod checkpoint;
 mod config;
 mod ema;
 mod error;
+mod figures;
 mod first_step;
 mod gradients;
 mod guard;
 mod hooks;
+mod keep;
 mod loss_scale;
+mod meters;
 mod next_token;
+mod non_finite;
 mod objective;
 mod optimizer;
-mod post_mortem;
-mod run_loop;
 mod saver;
 mod schedule;
 mod spikes;
 mod state;
+mod trainable;
 mod trainer;
+mod trigger;
 
+pub use best::{Best, Goal};
 pub use checkpoint::{
     Checkpoint, find_checkpoint, find_checkpoint_until, list_checkpoints, set_aside_broken,
 };
-pub use config::{CheckpointConfig, EvalConfig, LogConfig, MicroBatch, TrainerConfig, Trigger};
+pub use config::{CheckpointConfig, EvalConfig, LogConfig, LossConfig, MicroBatch, TrainerConfig};
 pub use error::TrainError;
-pub use guard::OnNonFinite;
+pub use figures::{Figures, Samples, StepFigures};
 pub use hooks::{
-    Checkpoints, Evaluate, Hooks, Keep, OnSave, Outcome, Sample, SaveModel, StopCause,
+    Checkpoints, Evaluate, Hooks, OnSave, Outcome, Sample, SaveModel, Scope, StopCause,
 };
+pub use keep::Keep;
 pub use next_token::NextToken;
+pub use non_finite::OnNonFinite;
 pub use objective::{At, Next, Objective};
-pub use optimizer::{Moments, Optimizer, OptimizerConfig, OptimizerKind, OptimizerMemory, Update};
+pub use optimizer::{
+    Moments, Optimizer, OptimizerConfig, OptimizerKind, OptimizerMemory, ParamGroup, Update,
+};
 pub use schedule::{ScheduleConfig, ScheduleKind};
 pub use state::{HostTensor, TrainState};
-pub use trainer::{StepReport, Trainer};
+pub use trainer::{TrainSettings, Trainer};
+pub use trigger::{Progress, Trigger};

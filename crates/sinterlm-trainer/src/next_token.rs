@@ -3,12 +3,13 @@
 use burn::tensor::{Device, Tensor};
 use sinterlm_data::{Batch, TrainWindows};
 use sinterlm_eval::DeviceBatch;
-use sinterlm_losses::{CrossEntropyOptions, TokenCount};
+use sinterlm_losses::{Counts, CrossEntropyOptions};
 use sinterlm_model::{CausalLm, ForwardCtx};
 use sinterlm_run::RowFacts;
 
-use crate::config::TrainerConfig;
+use crate::config::{LossConfig, TrainerConfig};
 use crate::error::TrainError;
+use crate::figures::Figures;
 use crate::objective::{At, Objective};
 
 /// Cross-entropy of the next token; the objective of pretraining.
@@ -18,24 +19,36 @@ pub struct NextToken {
     rows: usize,
     micro_batches: u64,
     options: CrossEntropyOptions,
+    is_untrained: bool,
     device: Device,
 }
 
 impl NextToken {
     /// Trains on `windows`, in the pieces that `config` names, on an autodiff `device`.
     pub fn new(windows: TrainWindows, config: &TrainerConfig, device: &Device) -> Self {
-        let options = CrossEntropyOptions {
-            label_smoothing: config.label_smoothing as f32,
-            z_loss: config.z_loss as f32,
-            ..CrossEntropyOptions::default()
-        };
         Self {
             windows,
             rows: config.micro_rows(),
             micro_batches: config.grad_accum_steps,
-            options,
+            options: CrossEntropyOptions::default(),
+            is_untrained: false,
             device: device.clone(),
         }
+    }
+
+    /// With further terms of the loss.
+    #[must_use]
+    pub fn with_loss(mut self, loss: &LossConfig) -> Self {
+        self.options = loss.options();
+        self
+    }
+
+    /// Says whether the weights were just drawn, so that the first loss is known to lie near
+    /// ln(vocabulary).
+    #[must_use]
+    pub fn untrained(mut self, is_untrained: bool) -> Self {
+        self.is_untrained = is_untrained;
+        self
     }
 
     /// Number of the micro-batch over the whole run.
@@ -71,13 +84,30 @@ impl<M: CausalLm> Objective<M> for NextToken {
         }
     }
 
-    fn count(&self, batch: &Batch) -> TokenCount {
-        TokenCount::new(batch.token_count())
+    fn counts(&self, batch: &Batch) -> Counts {
+        Counts::of_tokens(batch.token_count())
     }
 
-    fn loss(&self, model: &M, batch: &Batch, step: TokenCount, ctx: &ForwardCtx) -> Tensor<1> {
+    fn loss(
+        &self,
+        model: &M,
+        batch: &Batch,
+        step: &Counts,
+        ctx: &ForwardCtx,
+        _figures: &mut Figures,
+    ) -> Tensor<1> {
         DeviceBatch::new(batch, &self.device)
             .loss(model, &self.options, ctx)
-            .share_of(step)
+            .share_of(step.tokens)
+    }
+
+    fn first_loss(&self, model: &M) -> Option<f64> {
+        let choices = model.head().vocab_size() as f64;
+        self.is_untrained.then(|| choices.ln())
+    }
+
+    fn epochs(&self, steps: u64) -> Option<f64> {
+        let rows = steps * self.micro_batches * self.rows as u64;
+        Some(rows as f64 / self.windows.rows_per_epoch() as f64)
     }
 }

@@ -1,12 +1,14 @@
 //! What a run trains on and towards: the one trait that pretraining, fine-tuning and alignment
 //! implement, so that all of them share the step loop.
 
+use burn::module::Module;
 use burn::tensor::Tensor;
-use sinterlm_losses::TokenCount;
-use sinterlm_model::{CausalLm, ForwardCtx};
+use sinterlm_losses::Counts;
+use sinterlm_model::ForwardCtx;
 use sinterlm_run::RowFacts;
 
 use crate::error::TrainError;
+use crate::figures::{Figures, Samples, StepFigures};
 use crate::state::TrainState;
 
 /// A place in the run.
@@ -18,17 +20,18 @@ pub struct At {
     pub micro: u64,
 }
 
-/// How the run goes on after a step.
+/// What the objective wants after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// With the next step.
+    /// The next step.
     Continue,
-    /// Not at all: the objective is done.
+    /// The end of the run: the objective is done.
     Stop,
 }
 
-/// A training objective over models of type `M`.
-pub trait Objective<M: CausalLm> {
+/// A training objective over models of type `M`: any module, since the objective alone knows how its
+/// loss reads it.
+pub trait Objective<M: Module> {
     /// One micro-batch, on the host.
     type Batch;
 
@@ -36,22 +39,49 @@ pub trait Objective<M: CausalLm> {
     ///
     /// # Errors
     /// Whatever the objective's data can go wrong with.
-    fn prepare(&mut self, _model: &M, _step: u64) -> Result<(), TrainError> {
+    fn prepare(
+        &mut self,
+        _model: &M,
+        _step: u64,
+        _figures: &mut Figures,
+        _samples: &mut Samples,
+    ) -> Result<(), TrainError> {
         Ok(())
     }
 
-    /// The micro-batch at a place of the run: a pure function of it, in O(1).
+    /// The micro-batch at a place of the run: a pure function of it and of what [`save`](Self::save)
+    /// writes, in O(1).
     ///
     /// # Errors
     /// Whatever the objective's data can go wrong with.
     fn batch(&self, at: At) -> Result<Self::Batch, TrainError>;
 
-    /// Tokens of a batch that carry loss; the step divides by their sum over its micro-batches.
-    fn count(&self, batch: &Self::Batch) -> TokenCount;
+    /// What the losses of a batch are means over. The step adds these up over its micro-batches, and
+    /// each term of the loss divides by the sum that is its own; `tokens` is also how the run counts
+    /// its progress.
+    fn counts(&self, batch: &Self::Batch) -> Counts;
 
-    /// The batch's share of the step's loss, `[1]`: already divided by the tokens of the `step`.
-    fn loss(&self, model: &M, batch: &Self::Batch, step: TokenCount, ctx: &ForwardCtx)
-    -> Tensor<1>;
+    /// The batch's share of the step's loss, `[1]`: already divided by the counts of the `step`.
+    /// Figures beside the loss go into `figures`.
+    fn loss(
+        &self,
+        model: &M,
+        batch: &Self::Batch,
+        step: &Counts,
+        ctx: &ForwardCtx,
+        figures: &mut Figures,
+    ) -> Tensor<1>;
+
+    /// The loss of a first step that learned nothing yet, in nats: ln(vocabulary), ln(classes), ln 2.
+    /// The checks of the first step hold the loss against it; none by default.
+    fn first_loss(&self, _model: &M) -> Option<f64> {
+        None
+    }
+
+    /// Passes over the data after that many steps; none for an objective without an end of its data.
+    fn epochs(&self, _steps: u64) -> Option<f64> {
+        None
+    }
 
     /// The rows of a batch with ids and trained tokens, for checks and for people; none by default.
     fn rows(&self, _batch: &Self::Batch) -> Vec<RowFacts> {
@@ -62,8 +92,9 @@ pub trait Objective<M: CausalLm> {
     /// may take long. Nothing by default.
     fn locate(&self, _at: At, _rows: &mut [RowFacts]) {}
 
-    /// Called after each optimizer step, skipped ones included. Goes on by default.
-    fn after_step(&mut self, _step: u64) -> Next {
+    /// Called after each optimizer step, skipped ones included, with its figures: adapts coefficients,
+    /// ends phases. Continues by default.
+    fn after_step(&mut self, _step: u64, _seen: &StepFigures) -> Next {
         Next::Continue
     }
 

@@ -30,6 +30,9 @@ pub struct ScheduleConfig {
     pub kind: ScheduleKind,
     /// Steps of linear rise from 0 to the peak; the first step already trains.
     pub warmup_steps: u64,
+    /// The same as a share of the run, in place of `warmup_steps` where above 0.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub warmup_fraction: f64,
     /// Rate of the last step as a share of the peak, 0 to 1.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub final_lr_fraction: f64,
@@ -43,6 +46,7 @@ impl Default for ScheduleConfig {
         Self {
             kind: ScheduleKind::Cosine,
             warmup_steps: 100,
+            warmup_fraction: 0.0,
             final_lr_fraction: 0.1,
             decay_fraction: 0.2,
         }
@@ -52,19 +56,30 @@ impl Default for ScheduleConfig {
 impl Validate for ScheduleConfig {
     fn validate(&self, check: &mut Check) {
         let inverse = self.kind == ScheduleKind::InverseSqrt;
-        check.require(!inverse || self.warmup_steps > 0, "warmup_steps", || {
+        let warms_up = self.warmup_steps > 0 || self.warmup_fraction > 0.0;
+        check.require(!inverse || warms_up, "warmup_steps", || {
             "inverse_sqrt is scaled by the warm-up; use at least 1".to_owned()
         });
     }
 }
 
 impl ScheduleConfig {
+    /// Steps of warm-up in a run of `max_steps`.
+    pub fn warmup(&self, max_steps: u64) -> u64 {
+        if self.warmup_fraction > 0.0 {
+            (self.warmup_fraction * max_steps as f64).round() as u64
+        } else {
+            self.warmup_steps
+        }
+    }
+
     /// Factor of the peak rate at `step`, counted from 1, of a run of `max_steps`: in `0..=1`.
     ///
-    /// Warm-up gives `step / warmup_steps`, so that the peak is reached at step `warmup_steps`;
+    /// Warm-up gives `step / warmup`, so that the peak is reached at its last step;
     /// the final rate is reached at step `max_steps`.
     pub fn factor(&self, step: u64, max_steps: u64) -> f64 {
-        let (step, warmup, end) = (step as f64, self.warmup_steps as f64, max_steps as f64);
+        let warmup = self.warmup(max_steps) as f64;
+        let (step, end) = (step as f64, max_steps as f64);
         if step < warmup {
             return step / warmup;
         }
@@ -108,6 +123,7 @@ mod tests {
             let max_steps = warmup + extra;
             let schedule = ScheduleConfig {
                 kind: KINDS[kind], warmup_steps: warmup, final_lr_fraction: last, decay_fraction: 0.3,
+                ..ScheduleConfig::default()
             };
             let factors: Vec<f64> = (1..=max_steps).map(|s| schedule.factor(s, max_steps)).collect();
             prop_assert!(factors.iter().all(|f| (0.0..=1.0).contains(f) && *f > 0.0 || last == 0.0));
@@ -116,6 +132,25 @@ mod tests {
             prop_assert!(factors[..=peak].is_sorted());
             prop_assert!(factors[peak..].is_sorted_by(|a, b| a >= b));
         }
+    }
+
+    #[test]
+    fn a_warm_up_may_be_a_share_of_the_run() {
+        let (by_steps, by_share) = (
+            ScheduleConfig {
+                warmup_steps: 50,
+                ..Default::default()
+            },
+            ScheduleConfig {
+                warmup_fraction: 0.05,
+                ..Default::default()
+            },
+        );
+        for step in 1..=1000 {
+            let factors = [&by_steps, &by_share].map(|s| s.factor(step, 1000).to_bits());
+            assert_eq!(factors[0], factors[1], "step {step}");
+        }
+        assert_eq!(by_share.warmup(3), 0);
     }
 
     #[test]

@@ -8,13 +8,14 @@ use burn::tensor::{Device, Gradients, Tensor};
 use sinterlm_config::{KeyRng, Seed};
 use sinterlm_data::Batch;
 use sinterlm_eval::DeviceBatch;
-use sinterlm_losses::{CrossEntropyOptions, TokenCount};
+use sinterlm_losses::{Counts, CrossEntropyOptions};
 use sinterlm_model::{
     Checkpointing, ForwardCtx, Gpt, GptConfig, PathStack, StepSize, named_values,
 };
 use sinterlm_testkit::{SINGLE_OP_F32, assert_close, peak_bytes};
 use sinterlm_trainer::{
-    At, MicroBatch, Objective, OptimizerConfig, ScheduleConfig, TrainError, Trainer, TrainerConfig,
+    At, Figures, MicroBatch, Objective, OptimizerConfig, ScheduleConfig, TrainError, TrainSettings,
+    Trainer, TrainerConfig,
 };
 
 fn model(tied_head: bool, dropout: f64) -> GptConfig {
@@ -117,14 +118,21 @@ impl Objective<Gpt> for Noise {
         Ok(noise(at, self.1, &self.0))
     }
 
-    fn count(&self, batch: &Batch) -> TokenCount {
-        TokenCount::new(batch.token_count())
+    fn counts(&self, batch: &Batch) -> Counts {
+        Counts::of_tokens(batch.token_count())
     }
 
-    fn loss(&self, model: &Gpt, batch: &Batch, step: TokenCount, ctx: &ForwardCtx) -> Tensor<1> {
+    fn loss(
+        &self,
+        model: &Gpt,
+        batch: &Batch,
+        step: &Counts,
+        ctx: &ForwardCtx,
+        _figures: &mut Figures,
+    ) -> Tensor<1> {
         DeviceBatch::new(batch, &self.2)
             .loss(model, &CrossEntropyOptions::default(), ctx)
-            .share_of(step)
+            .share_of(step.tokens)
     }
 }
 
@@ -144,12 +152,15 @@ fn trainer(
     Trainer::new(
         config.init(Seed(1), &device),
         Noise(config.clone(), rows, device.clone()),
-        trainer,
-        OptimizerConfig::default(),
-        ScheduleConfig::default(),
-        Seed(2),
+        &TrainSettings {
+            trainer,
+            optimizer: OptimizerConfig::default(),
+            schedule: ScheduleConfig::default(),
+            seed: Seed(2),
+        },
         &device,
     )
+    .unwrap()
 }
 
 #[test]

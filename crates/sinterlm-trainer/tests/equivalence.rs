@@ -10,12 +10,12 @@ use sinterlm_eval::loss_over;
 use sinterlm_model::{
     ForwardCtx, Gpt, GptConfig, NamedValues, load_model, named_values, save_model,
 };
-use sinterlm_run::{EvalRecord, Event, Observer, RunError, StopFlag, StopReason};
+use sinterlm_run::{Event, Observer, RunError, StopFlag, StopReason};
 use sinterlm_testkit::{Tolerance, WHOLE_MODEL_F32, assert_close, tiny_stories};
 use sinterlm_trainer::{
     Checkpoint, Checkpoints, Hooks, MicroBatch, Moments, NextToken, OptimizerConfig, OptimizerKind,
-    ScheduleConfig, StopCause, TrainError, Trainer, TrainerConfig, Trigger, find_checkpoint,
-    set_aside_broken,
+    ScheduleConfig, StopCause, TrainError, TrainSettings, Trainer, TrainerConfig, Trigger,
+    find_checkpoint, set_aside_broken,
 };
 
 const SEED: Seed = Seed(5);
@@ -68,12 +68,15 @@ impl Setup {
         Trainer::new(
             model,
             objective,
-            config.clone(),
-            optimizer,
-            schedule,
-            SEED,
+            &TrainSettings {
+                trainer: config.clone(),
+                optimizer,
+                schedule,
+                seed: SEED,
+            },
             &self.device,
         )
+        .unwrap()
     }
 
     fn fresh(&self, config: &TrainerConfig) -> Trainer<Gpt, NextToken> {
@@ -339,12 +342,7 @@ fn early_stopping_ends_a_run_that_no_longer_improves() {
     let mut hooks = Hooks {
         evaluate: Some(Box::new(move |_: &Gpt, _| {
             let loss = scores.next().unwrap_or(9.0);
-            Ok(EvalRecord {
-                step: 0,
-                tokens: 0,
-                loss,
-                figures: Vec::new(),
-            })
+            Ok(vec![("valid/loss".to_owned(), loss)])
         })),
         evaluate_at: Trigger {
             every_steps: 2,

@@ -6,12 +6,12 @@ use sinterlm_config::Seed;
 use sinterlm_data::Batch;
 use sinterlm_eval::DeviceBatch;
 use sinterlm_kernels::run_on_pool;
-use sinterlm_losses::{CrossEntropyOptions, TokenCount};
+use sinterlm_losses::{Counts, CrossEntropyOptions};
 use sinterlm_model::{Activation, ForwardCtx, Gpt, GptConfig, NormKind, Positions, Precision};
 use sinterlm_testkit::peak_bytes;
 use sinterlm_trainer::{
-    At, MicroBatch, Moments, Objective, OptimizerConfig, OptimizerKind, ScheduleConfig, TrainError,
-    Trainer, TrainerConfig,
+    At, Figures, MicroBatch, Moments, Objective, OptimizerConfig, OptimizerKind, ScheduleConfig,
+    TrainError, TrainSettings, Trainer, TrainerConfig,
 };
 
 /// Code and stacks that steps touch, which a plan adds to the program it is made in.
@@ -89,14 +89,21 @@ impl Objective<Gpt> for Ones {
         Ok(batch)
     }
 
-    fn count(&self, batch: &Batch) -> TokenCount {
-        TokenCount::new(batch.token_count())
+    fn counts(&self, batch: &Batch) -> Counts {
+        Counts::of_tokens(batch.token_count())
     }
 
-    fn loss(&self, model: &Gpt, batch: &Batch, step: TokenCount, ctx: &ForwardCtx) -> Tensor<1> {
+    fn loss(
+        &self,
+        model: &Gpt,
+        batch: &Batch,
+        step: &Counts,
+        ctx: &ForwardCtx,
+        _figures: &mut Figures,
+    ) -> Tensor<1> {
         DeviceBatch::new(batch, &self.2)
             .loss(model, &CrossEntropyOptions::default(), ctx)
-            .share_of(step)
+            .share_of(step.tokens)
     }
 }
 
@@ -107,12 +114,15 @@ fn train(case: &Case) {
     let mut trainer = Trainer::new(
         case.model.init(Seed(1), &device),
         Ones(rows, case.model.max_seq_len, device.clone()),
-        case.trainer.clone(),
-        case.optimizer.clone(),
-        ScheduleConfig::default(),
-        Seed(1),
+        &TrainSettings {
+            trainer: case.trainer.clone(),
+            optimizer: case.optimizer.clone(),
+            schedule: ScheduleConfig::default(),
+            seed: Seed(1),
+        },
         &device,
-    );
+    )
+    .unwrap();
     for _ in 0..2 {
         trainer.step().unwrap();
     }

@@ -5,12 +5,12 @@ use burn::tensor::{Device, Tensor};
 use sinterlm_config::Seed;
 use sinterlm_data::{Batch, TokenStore, Tokenizer, TrainWindows, ValidWindows};
 use sinterlm_eval::{DeviceBatch, loss_over};
-use sinterlm_losses::{CrossEntropyOptions, TokenCount};
+use sinterlm_losses::{Counts, CrossEntropyOptions};
 use sinterlm_model::{ForwardCtx, Gpt, GptConfig};
 use sinterlm_testkit::{peak_bytes, tiny_stories};
 use sinterlm_trainer::{
-    At, MicroBatch, Moments, NextToken, Objective, OptimizerConfig, OptimizerKind, ScheduleConfig,
-    TrainError, Trainer, TrainerConfig,
+    At, Figures, MicroBatch, Moments, NextToken, Objective, OptimizerConfig, OptimizerKind,
+    ScheduleConfig, TrainError, TrainSettings, Trainer, TrainerConfig,
 };
 
 const SEED: Seed = Seed(5);
@@ -48,12 +48,15 @@ fn train(kind: OptimizerKind, moments: Moments) -> [f64; 2] {
     let mut trainer = Trainer::new(
         model.init(SEED, &device),
         NextToken::new(windows, &config, &device),
-        config,
-        optimizer,
-        schedule,
-        SEED,
+        &TrainSettings {
+            trainer: config,
+            optimizer,
+            schedule,
+            seed: SEED,
+        },
         &device,
-    );
+    )
+    .unwrap();
     let losses: Vec<f64> = (0..60).map(|_| trainer.step().unwrap().loss).collect();
     let valid = ValidWindows::new(store, SEQ).unwrap();
     let (model, ctx) = (trainer.export(), ForwardCtx::default());
@@ -99,14 +102,21 @@ impl Objective<Gpt> for OneToken {
         Ok(batch)
     }
 
-    fn count(&self, batch: &Batch) -> TokenCount {
-        TokenCount::new(batch.token_count())
+    fn counts(&self, batch: &Batch) -> Counts {
+        Counts::of_tokens(batch.token_count())
     }
 
-    fn loss(&self, model: &Gpt, batch: &Batch, step: TokenCount, ctx: &ForwardCtx) -> Tensor<1> {
+    fn loss(
+        &self,
+        model: &Gpt,
+        batch: &Batch,
+        step: &Counts,
+        ctx: &ForwardCtx,
+        _figures: &mut Figures,
+    ) -> Tensor<1> {
         DeviceBatch::new(batch, &self.0)
             .loss(model, &CrossEntropyOptions::default(), ctx)
-            .share_of(step)
+            .share_of(step.tokens)
     }
 }
 
@@ -132,12 +142,15 @@ fn a_step_holds_weights_gradients_and_moments_once_and_no_copy() {
         let mut trainer = Trainer::new(
             config.init(SEED, &device),
             OneToken(device.clone()),
-            TrainerConfig::default(),
-            optimizer,
-            ScheduleConfig::default(),
-            SEED,
+            &TrainSettings {
+                trainer: TrainerConfig::default(),
+                optimizer,
+                schedule: ScheduleConfig::default(),
+                seed: SEED,
+            },
             &device,
-        );
+        )
+        .unwrap();
         for _ in 0..if mode == "start" { 0 } else { 2 } {
             trainer.step().unwrap();
             drop(trainer.export()); // as an evaluation between the steps

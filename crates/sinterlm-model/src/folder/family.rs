@@ -95,12 +95,16 @@ impl Family {
     }
 
     /// The place of the parameter at `path` in a weights file.
+    ///
+    /// # Panics
+    /// If the family has no such parameter.
     pub(super) fn place(self, path: &str) -> Place {
-        match self {
+        let place = match self {
             Self::Gpt2 => gpt2::place(path),
             Self::Llama(_) => llama::place(path),
-            Self::Own => Place::plain(path),
-        }
+            Self::Own => Some(Place::plain(path)),
+        };
+        place.unwrap_or_else(|| panic!("{self:?} has no parameter `{path}`"))
     }
 
     /// What stands in front of the names in files of the whole model and not in those of its base.

@@ -18,19 +18,16 @@ const ACTIVATIONS: [(&str, Activation); 4] = [
     ("relu2", Activation::ReluSquared),
 ];
 
-/// The place of the parameter at `path`.
-///
-/// # Panics
-/// If a GPT-2 has no such parameter.
-pub(super) fn place(path: &str) -> Place {
+/// The place of the parameter at `path`; none where a GPT-2 has no such parameter.
+pub(super) fn place(path: &str) -> Option<Place> {
     match path {
-        "wte.weight" | "wpe.weight" => return Place::plain(format!("{PREFIX}{path}")),
-        "norm.weight" => return Place::plain(format!("{PREFIX}ln_f.weight")),
-        "norm.bias" => return Place::plain(format!("{PREFIX}ln_f.bias")),
-        "head.weight" => return Place::plain("lm_head.weight"),
+        "wte.weight" | "wpe.weight" => return Some(Place::plain(format!("{PREFIX}{path}"))),
+        "norm.weight" => return Some(Place::plain(format!("{PREFIX}ln_f.weight"))),
+        "norm.bias" => return Some(Place::plain(format!("{PREFIX}ln_f.bias"))),
+        "head.weight" => return Some(Place::plain("lm_head.weight")),
         _ => {}
     }
-    let (layer, module, leaf) = in_block(path).expect("a parameter of a block");
+    let (layer, module, leaf) = in_block(path)?;
     let (name, third) = match module {
         "norm_1" => ("ln_1", None),
         "norm_2" => ("ln_2", None),
@@ -40,10 +37,10 @@ pub(super) fn place(path: &str) -> Place {
         "attn.out" => ("attn.c_proj", None),
         "mlp.up" => ("mlp.c_fc", None),
         "mlp.down" => ("mlp.c_proj", None),
-        other => unreachable!("a GPT-2 has no module `{other}`"),
+        _ => return None,
     };
     let matrix = leaf == "weight" && !module.starts_with("norm");
-    Place {
+    Some(Place {
         name: format!("{PREFIX}h.{layer}.{name}.{leaf}"),
         form: match third {
             Some(index) => Form::Third {
@@ -53,7 +50,7 @@ pub(super) fn place(path: &str) -> Place {
             None if matrix => Form::Transposed,
             None => Form::Plain,
         },
-    }
+    })
 }
 
 /// Whether a tensor that no parameter takes does no harm: buffers that `transformers` saves beside

@@ -67,23 +67,19 @@ impl Member {
     }
 }
 
-/// The place of the parameter at `path`.
-///
-/// # Panics
-/// If the family has no such parameter.
-pub(super) fn place(path: &str) -> Place {
-    match path {
-        "wte.weight" => return Place::plain(format!("{PREFIX}embed_tokens.weight")),
-        "norm.weight" => return Place::plain(format!("{PREFIX}norm.weight")),
-        "head.weight" => return Place::plain("lm_head.weight"),
-        _ => {}
-    }
-    let (layer, module, leaf) = in_block(path).expect("a parameter of a block");
-    let (_, name) = MODULES
-        .iter()
-        .find(|(ours, _)| *ours == module)
-        .expect("the family has every module of a block with rotation");
-    Place::plain(format!("{PREFIX}layers.{layer}.{name}.{leaf}"))
+/// The place of the parameter at `path`; none where the family has no such parameter.
+pub(super) fn place(path: &str) -> Option<Place> {
+    let name = match path {
+        "wte.weight" => format!("{PREFIX}embed_tokens.weight"),
+        "norm.weight" => format!("{PREFIX}norm.weight"),
+        "head.weight" => "lm_head.weight".to_owned(),
+        _ => {
+            let (layer, module, leaf) = in_block(path)?;
+            let (_, name) = MODULES.iter().find(|(ours, _)| *ours == module)?;
+            format!("{PREFIX}layers.{layer}.{name}.{leaf}")
+        }
+    };
+    Some(Place::plain(name))
 }
 
 /// Whether a tensor that no parameter takes does no harm: tables of the rotation in old files.

@@ -44,16 +44,12 @@ pub fn load_model(path: &Path, device: &Device) -> Result<Gpt, ModelError> {
 /// [`load_model`] that may pass over faults or leave weights packed, and reports what was done.
 ///
 /// # Errors
-/// As [`load_model`], less what `options` allow; [`ModelError::StoredOnAutodiff`] where the device
-/// trains and weights are to stay packed.
+/// As [`load_model`], less what `options` allow.
 pub fn load_model_with(
     path: &Path,
     device: &Device,
     options: &LoadOptions,
 ) -> Result<(Gpt, LoadReport), ModelError> {
-    if options.weights == WeightsAs::Stored && device.is_autodiff() {
-        return Err(ModelError::StoredOnAutodiff);
-    }
     let description = Description::read(path)?;
     let source = WeightFile::open(path)?;
     let specs = description.config.param_specs(device);

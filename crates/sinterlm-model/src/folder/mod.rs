@@ -109,3 +109,13 @@ pub fn read_end_ids(path: &Path) -> Result<Vec<u32>, ModelError> {
     }
     Ok(Vec::new())
 }
+
+/// The names that files of published families give to the parameter at `path` of a decoder.
+pub(crate) fn published_names(path: &str) -> Vec<String> {
+    let places = [gpt2::place(path), llama::place(path)];
+    places
+        .into_iter()
+        .flatten()
+        .map(|place| place.name)
+        .collect()
+}

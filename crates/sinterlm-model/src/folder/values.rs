@@ -43,7 +43,8 @@ pub(super) fn values_of(
         && cols.is_multiple_of(BLOCK)
         && form.keeps_rows()
     {
-        return Values::Packed(packed(stored, form, format, [rows, cols], device, report));
+        let plain = device.clone().without_autodiff(); // frozen, on a device that trains, too
+        return Values::Packed(packed(stored, form, format, [rows, cols], &plain, report));
     }
     let size_bytes = 4 * shape.iter().product::<usize>();
     if stored.as_f32().is_some() && form.keeps_rows() {

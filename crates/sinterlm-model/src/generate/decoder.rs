@@ -88,7 +88,7 @@ impl<'m, M: CausalLm> Decoder<'m, M> {
             device: device.clone(),
             cache,
             texts: Vec::new(),
-            vocab_size: model.head().weight.dims()[0],
+            vocab_size: model.head().vocab_size(),
             overflow,
         }
     }

@@ -44,7 +44,7 @@ pub fn speculative<T: CausalLm, D: CausalLm>(
     device: &Device,
     mut on_token: impl FnMut(Token) -> ControlFlow<()>,
 ) -> Result<Speculated, ModelError> {
-    let vocabularies = [target.head(), draft.head()].map(|head| head.weight.dims()[0]);
+    let vocabularies = [target.head(), draft.head()].map(|head| head.vocab_size());
     if vocabularies[0] != vocabularies[1] && request.vocab_size.is_none() {
         return Err(ModelError::VocabularyMismatch {
             target: vocabularies[0],

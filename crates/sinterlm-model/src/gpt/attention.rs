@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use sinterlm_kernels::{AttentionOptions, causal_attention, rope};
 
-use super::block::BlockCtx;
+use super::block_ctx::BlockCtx;
 use super::config::GptConfig;
 use crate::init::Maker;
 use crate::kv_cache::KvCache;
@@ -50,6 +50,18 @@ impl Attention {
             q_norm: norm("q_norm")?,
             k_norm: norm("k_norm")?,
         })
+    }
+
+    pub(super) fn map_linears(
+        mut self,
+        path: &str,
+        map: &mut impl FnMut(&str, Linear) -> Linear,
+    ) -> Self {
+        self.q = map(&format!("{path}.q"), self.q);
+        self.k = map(&format!("{path}.k"), self.k);
+        self.v = map(&format!("{path}.v"), self.v);
+        self.out = map(&format!("{path}.out"), self.out);
+        self
     }
 
     pub(super) fn forward(

@@ -2,26 +2,17 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use sinterlm_kernels::RowLayout;
 
 use super::attention::Attention;
+use super::block_ctx::BlockCtx;
 use super::config::GptConfig;
-use super::dropout;
 use super::mlp::Mlp;
-use super::rope::RopeTables;
 use crate::checkpointing::Checkpointing;
-use crate::context::ForwardCtx;
+use crate::context::{ForwardCtx, dropout};
 use crate::init::Maker;
 use crate::kv_cache::KvCache;
-use crate::linear::Norm;
-
-/// What every block of one forward pass shares.
-pub(super) struct BlockCtx<'a> {
-    pub(super) forward: &'a ForwardCtx,
-    pub(super) layout: &'a RowLayout,
-    pub(super) config: &'a GptConfig,
-    pub(super) rope: Option<RopeTables>,
-}
+use crate::linear::{Linear, Norm};
+use crate::params::has_trainable;
 
 #[derive(Module, Debug)]
 pub(super) struct Block {
@@ -50,6 +41,16 @@ impl Block {
         })
     }
 
+    pub(super) fn map_linears(
+        mut self,
+        path: &str,
+        map: &mut impl FnMut(&str, Linear) -> Linear,
+    ) -> Self {
+        self.attn = self.attn.map_linears(&format!("{path}.attn"), map);
+        self.mlp = self.mlp.map_linears(&format!("{path}.mlp"), map);
+        self
+    }
+
     pub(super) fn forward(
         &self,
         x: Tensor<3>,
@@ -75,7 +76,8 @@ impl Block {
     }
 
     /// [`forward`](Self::forward) that keeps no activation but `x` and runs again in the backward
-    /// pass. Dropout draws the same masks then: they are keyed by site.
+    /// pass. Dropout draws the same masks then: they are keyed by site. A frozen block behind which
+    /// nothing is trained has no backward pass, so that it keeps nothing either way.
     pub(super) fn checkpointed(
         &self,
         x: Tensor<3>,
@@ -83,6 +85,9 @@ impl Block {
         ctx: &BlockCtx<'_>,
         checkpointing: &Checkpointing,
     ) -> Tensor<3> {
+        if !x.is_tracked() && !has_trainable(self) {
+            return self.forward(x, layer, ctx, None);
+        }
         let input = x.clone().without_autodiff();
         let output = self.valid().forward(input, layer, ctx, None);
         let block = self.clone();

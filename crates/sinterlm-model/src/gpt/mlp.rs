@@ -40,6 +40,17 @@ impl Mlp {
         })
     }
 
+    pub(super) fn map_linears(
+        mut self,
+        path: &str,
+        map: &mut impl FnMut(&str, Linear) -> Linear,
+    ) -> Self {
+        self.gate = self.gate.map(|gate| map(&format!("{path}.gate"), gate));
+        self.up = map(&format!("{path}.up"), self.up);
+        self.down = map(&format!("{path}.down"), self.down);
+        self
+    }
+
     pub(super) fn forward(&self, x: Tensor<3>, layer: usize, ctx: &ForwardCtx) -> Tensor<3> {
         let see = |name: &str, x: Tensor<3>| {
             ctx.see(|| format!("blocks.{layer}.mlp.{name}"), &x);

@@ -3,6 +3,7 @@
 
 mod attention;
 mod block;
+mod block_ctx;
 mod config;
 mod mlp;
 mod presets;
@@ -15,7 +16,6 @@ use std::convert::Infallible;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use sinterlm_config::Seed;
-use sinterlm_kernels as kernels;
 
 pub use config::{Activation, GptConfig, Positions};
 pub use presets::Preset;
@@ -24,13 +24,15 @@ pub use rope_scaling::RopeScaling;
 pub use size::{MemoryEstimate, Parameters, StepSize};
 
 use crate::batch::TokenBatch;
-use crate::causal_lm::{CausalLm, Head};
-use crate::context::ForwardCtx;
+use crate::causal_lm::CausalLm;
+use crate::context::{ForwardCtx, dropout};
+use crate::head::Head;
 use crate::init::{Maker, ParamSpec, Values};
 use crate::kv_cache::KvCache;
 use crate::linear::{Embedding, Linear, Norm};
 use crate::weight::Weight;
-use block::{Block, BlockCtx};
+use block::Block;
+use block_ctx::BlockCtx;
 
 /// GPT-2's initial standard deviation of weights and embeddings (Radford et al. 2019).
 const INIT_STD: f64 = 0.02;
@@ -142,6 +144,18 @@ impl Gpt {
         self
     }
 
+    /// The model with each linear layer replaced by what `map` makes of it, told its path
+    /// (`blocks.0.attn.q`, `head` where the head is not tied): where adapters are put in and taken out.
+    #[must_use]
+    pub fn map_linears(mut self, mut map: impl FnMut(&str, Linear) -> Linear) -> Self {
+        let blocks = self.blocks.into_iter().enumerate();
+        self.blocks = blocks
+            .map(|(layer, block)| block.map_linears(&format!("blocks.{layer}"), &mut map))
+            .collect();
+        self.head = self.head.map(|head| map("head", head));
+        self
+    }
+
     /// What the model was made from.
     pub fn config(&self) -> &GptConfig {
         &self.config
@@ -194,7 +208,7 @@ impl CausalLm for Gpt {
         ctx.see(|| "embeddings".to_owned(), &x);
         let checkpointing = ctx.checkpointing.as_ref();
         let checkpointing = checkpointing.filter(|_| cache.is_none() && x.is_autodiff());
-        if let Some(checkpointing) = checkpointing {
+        if let Some(checkpointing) = checkpointing.filter(|_| x.is_tracked()) {
             // The embeddings' tape keeps no activation but their sum, which the first block needs.
             x = checkpointing.part(x.clone(), move || x);
         }
@@ -213,12 +227,9 @@ impl CausalLm for Gpt {
     }
 
     fn head(&self) -> Head {
-        let weight = self
-            .head
-            .as_ref()
-            .map_or(&self.wte.weight, |head| &head.weight);
+        let tied = || Linear::of_weight(self.wte.weight.clone());
         Head {
-            weight: weight.clone(),
+            linear: self.head.clone().unwrap_or_else(tied),
             softcap: (self.config.logits_softcap > 0.0)
                 .then_some(self.config.logits_softcap as f32),
         }
@@ -237,12 +248,5 @@ impl CausalLm for Gpt {
             head_dim,
         ];
         KvCache::new(self.blocks.len(), shape, &self.wte.weight.device())
-    }
-}
-
-fn dropout<const D: usize>(x: Tensor<D>, p: f64, key: Option<u64>) -> Tensor<D> {
-    match key {
-        Some(key) if p > 0.0 => kernels::dropout(x, p, key),
-        _ => x,
     }
 }

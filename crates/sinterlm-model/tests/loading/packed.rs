@@ -3,15 +3,15 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Int, Tensor};
 use sinterlm_config::Seed;
 use sinterlm_formats::{BlockType, Dtype, GgufMetadata, TensorType};
 use sinterlm_kernels::{CrossEntropyOptions, linear_logprobs};
 use sinterlm_model::{
-    CausalLm, ForwardCtx, Gpt, GptConfig, LoadOptions, LoadReport, ModelError, Request,
-    SampleConfig, TokenBatch, WeightsAs, generate, load_model, load_model_with, named_values,
-    save_gguf, save_model,
+    CausalLm, ForwardCtx, Gpt, GptConfig, LoadOptions, LoadReport, Request, SampleConfig,
+    TokenBatch, Weight, WeightsAs, generate, is_trainable, load_model, load_model_with,
+    named_values, save_gguf, save_model,
 };
 use sinterlm_testkit::{SINGLE_OP_F32, assert_close};
 
@@ -78,7 +78,10 @@ fn logprobs(model: &Gpt) -> Vec<f32> {
     let tokens = TokenBatch::dense(&ids, 1, &device);
     let hidden: Tensor<3> = model.hidden(&tokens, &ForwardCtx::default(), None);
     let targets = Tensor::<1, Int>::arange(0..20, &device);
-    let (weight, options) = (model.head().weight.val(), CrossEntropyOptions::default());
+    let (weight, options) = (
+        model.head().linear.weight.val(),
+        CrossEntropyOptions::default(),
+    );
     let found = linear_logprobs(hidden.squeeze_dim(0), weight, targets, &options);
     found.into_data().try_into_vec().unwrap()
 }
@@ -177,17 +180,68 @@ fn a_visitor_that_reads_shapes_alone_unpacks_nothing() {
     assert_eq!(shapes.1, matrices.count());
 }
 
+/// Maps and trains what a model has of dense parameters, and counts those that it is shown.
+struct Touch(usize);
+
+impl ModuleMapper for Touch {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        self.0 += 1;
+        param.map(|tensor| tensor)
+    }
+}
+
 #[test]
-fn a_device_that_trains_gets_no_packed_weights() {
+fn packed_weights_stay_packed_when_a_model_is_mapped_or_trained() {
     let folder = changed(&configs()[0], |_| {});
+    let path = folder.path().join("model.gguf");
+    let dense = load_model(folder.path(), &Device::flex()).unwrap();
+    save_gguf(&path, &dense, BlockType::Q8_0.into(), GgufMetadata::new()).unwrap();
     let options = LoadOptions {
         weights: WeightsAs::Stored,
         ..LoadOptions::default()
     };
-    let device = Device::flex().autodiff();
-    let refused = load_model_with(folder.path(), &device, &options).unwrap_err();
-    assert!(matches!(refused, ModelError::StoredOnAutodiff));
-    assert!(refused.to_string().contains("load them as f32"));
+    let (model, report) = load_model_with(&path, &Device::flex().autodiff(), &options).unwrap();
+    assert!(report.packed_bytes > 0);
+    let before = named_values(&model);
+    let matrices = before
+        .iter()
+        .filter(|values| values.shape.len() == 2)
+        .count();
+
+    let mut touch = Touch(0);
+    let model = model.map(&mut touch).train();
+    assert_eq!(
+        touch.0,
+        before.len() - matrices,
+        "mappers see dense parameters alone"
+    );
+    let mut trained = Trained::default();
+    model.visit(&mut trained);
+    assert_eq!(
+        (trained.yes, trained.no),
+        (before.len() - matrices, matrices)
+    );
+    assert!(matches!(model.head().linear.weight, Weight::Packed(_)));
+    assert_eq!(named_values(&model), before);
+}
+
+/// Counts trained parameters and frozen ones, of which none is unpacked.
+#[derive(Default)]
+struct Trained {
+    yes: usize,
+    no: usize,
+}
+
+impl ModuleVisitor for Trained {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let trained = is_trainable(param);
+        self.yes += usize::from(trained);
+        self.no += usize::from(!trained);
+        assert!(
+            trained || !param.is_initialized(),
+            "unpacked by the question"
+        );
+    }
 }
 
 #[test]

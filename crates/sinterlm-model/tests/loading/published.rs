@@ -64,7 +64,7 @@ fn the_published_smollm2_gives_the_logits_of_transformers() {
     let hidden = model.hidden(&tokens, &ForwardCtx::default(), None);
     let logits = linear(
         hidden,
-        model.head().weight.val(),
+        model.head().linear.weight.val(),
         None,
         MatmulPrecision::F32,
     );

@@ -27,7 +27,6 @@ fn log(run: &Path, steps: u64) {
     let record = EvalRecord {
         step: steps,
         tokens: 512 * steps,
-        loss: 2.25,
         figures: vec![
             ("valid/loss".into(), 2.25),
             ("valid/perplexity".into(), 9.4877),

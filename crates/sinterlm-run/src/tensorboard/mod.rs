@@ -84,9 +84,7 @@ impl Observer for TensorBoard {
             }
             Event::Evaluated(record) => {
                 let figures = record.figures.iter().map(|(name, value)| (&**name, *value));
-                let own = figures.clone().all(|(name, _)| name != "valid/loss");
-                let own = own.then_some(("valid/loss", record.loss));
-                self.write(scalars(record.step, own.into_iter().chain(figures)));
+                self.write(scalars(record.step, figures));
             }
             Event::Sampled { step, samples, .. } => self.write(texts(*step, samples)),
             _ => {}

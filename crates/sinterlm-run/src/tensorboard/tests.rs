@@ -76,8 +76,10 @@ fn every_figure_and_sample_is_an_event() {
     let evaluated = EvalRecord {
         step: 2,
         tokens: 128,
-        loss: 2.25,
-        figures: vec![("valid/perplexity".into(), 9.5)],
+        figures: vec![
+            ("valid/loss".into(), 2.25),
+            ("valid/perplexity".into(), 9.5),
+        ],
     };
     board.on_event(&Event::Evaluated(&evaluated)).unwrap();
     let samples = [SampleText {

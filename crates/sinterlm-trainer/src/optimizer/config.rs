@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use sinterlm_config::{Check, Validate};
 use sinterlm_kernels::MomentFormat;
 
+use super::group::ParamGroup;
+
 /// Which rule updates the weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -73,6 +75,9 @@ pub struct OptimizerConfig {
     /// Decoupled weight decay of the matrices that Muon updates.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub muon_weight_decay: f64,
+    /// Parameters with rates of their own; where several groups select one, the last counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<ParamGroup>,
 }
 
 impl Default for OptimizerConfig {
@@ -89,12 +94,16 @@ impl Default for OptimizerConfig {
             muon_momentum: 0.95,
             muon_steps: 5,
             muon_weight_decay: 0.0,
+            groups: Vec::new(),
         }
     }
 }
 
 impl Validate for OptimizerConfig {
     fn validate(&self, check: &mut Check) {
+        for (number, group) in self.groups.iter().enumerate() {
+            check.section(&format!("groups[{number}]"), group);
+        }
         check.require(self.peak_lr > 0.0, "peak_lr", || {
             format!("{} trains nothing; use 6e-4 for GPT-2's size", self.peak_lr)
         });

@@ -1,6 +1,8 @@
 //! Optimizers keyed by parameter path: which rule a parameter follows, and the state of each.
 
 mod config;
+mod group;
+mod param_state;
 mod rules;
 mod size;
 
@@ -8,16 +10,17 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
-use sinterlm_kernels::{
-    self as kernels, MatmulPrecision, Moment, MomentCodes, MomentFormat, MomentKind,
-};
+use sinterlm_kernels::{self as kernels, MatmulPrecision, Moment, MomentCodes, MomentFormat};
 use sinterlm_model::PathStack;
 
 pub use config::{Moments, OptimizerConfig, OptimizerKind};
+pub use group::ParamGroup;
 pub use size::OptimizerMemory;
 
+use crate::error::TrainError;
 use crate::gradients::Gradients;
 use crate::state::HostTensor;
+use param_state::{ParamState, kind_of};
 use rules::Rule;
 
 /// What the names of 8-bit moments end in when they are saved.
@@ -31,6 +34,8 @@ const SCALES: &str = ".scales";
 #[derive(Debug)]
 pub struct Optimizer {
     config: OptimizerConfig,
+    /// The number of the group that a parameter belongs to, by path.
+    groups: BTreeMap<String, usize>,
     state: BTreeMap<String, Moment>,
 }
 
@@ -52,8 +57,38 @@ impl Optimizer {
     pub fn new(config: OptimizerConfig) -> Self {
         Self {
             config,
+            groups: BTreeMap::new(),
             state: BTreeMap::new(),
         }
+    }
+
+    /// Assigns the parameters of a model, given by their paths, to the groups of the config. Where
+    /// several groups select one, the last of them counts.
+    ///
+    /// # Errors
+    /// [`TrainError::Selection`] for a pattern that matches no path.
+    pub fn form_groups<S: AsRef<str>>(&mut self, paths: &[S]) -> Result<(), TrainError> {
+        self.groups.clear();
+        for (number, group) in self.config.groups.iter().enumerate() {
+            let selected = group.paths.resolve(paths).map_err(|source| {
+                TrainError::selection(format!("optimizer.groups[{number}].paths"), source)
+            })?;
+            let members = selected.into_iter().map(|path| (path, number));
+            self.groups.extend(members);
+        }
+        Ok(())
+    }
+
+    /// The rule of the parameter at `path`, and its part of the state.
+    fn rule_and_state<'a>(&'a mut self, path: &'a str, rank: usize) -> (Rule<'a>, ParamState<'a>) {
+        let config = &self.config;
+        let group = self.groups.get(path).map(|at| &config.groups[*at]);
+        let state = ParamState {
+            path,
+            config,
+            state: &mut self.state,
+        };
+        (Rule::of(config, path, rank).in_group(group), state)
     }
 
     /// The numbers in force.
@@ -69,13 +104,8 @@ impl Optimizer {
         grad: Tensor<D>,
         update: &Update,
     ) -> Tensor<D> {
-        let rule = Rule::of(&self.config, path, D);
-        let mut state = ParamState {
-            path,
-            config: &self.config,
-            state: &mut self.state,
-        };
-        rule.update(&mut state, weight, grad, update)
+        let (rule, state) = self.rule_and_state(path, D);
+        rule.update(state, weight, grad, update)
     }
 
     /// Updates every parameter of a module that has a gradient.
@@ -179,52 +209,6 @@ impl Optimizer {
     }
 }
 
-/// One parameter's part of the optimizer's state.
-struct ParamState<'a> {
-    path: &'a str,
-    config: &'a OptimizerConfig,
-    state: &'a mut BTreeMap<String, Moment>,
-}
-
-impl ParamState<'_> {
-    /// Takes a moment of a parameter like this out, or zeros on the first step.
-    fn take<const D: usize>(&mut self, name: &str, like: &Tensor<D>) -> Moment {
-        let found = self.state.remove(&format!("{}.{name}", self.path));
-        found.unwrap_or_else(|| {
-            let len = like.dims().iter().product();
-            Moment::zeros(len, kind_of(name), self.config.format(len), &like.device())
-        })
-    }
-
-    /// Puts it back.
-    fn put(&mut self, name: &str, moment: Moment) {
-        self.state.insert(format!("{}.{name}", self.path), moment);
-    }
-
-    /// [`take`](Self::take) as a tensor.
-    fn take_values<const D: usize>(&mut self, name: &str, like: &Tensor<D>) -> Tensor<D> {
-        self.take(name, like).into_values().reshape(like.dims())
-    }
-
-    /// [`put`](Self::put) of a tensor.
-    fn put_values<const D: usize>(&mut self, name: &str, values: Tensor<D>) {
-        let len = values.dims().iter().product::<usize>();
-        let format = self.config.format(len);
-        self.put(
-            name,
-            Moment::new(values.reshape([len]), kind_of(name), format),
-        );
-    }
-}
-
-/// Second moments are called `v`, as the last part of a path or alone.
-fn kind_of(name: &str) -> MomentKind {
-    match name.rsplit('.').next() {
-        Some("v") => MomentKind::Second,
-        _ => MomentKind::First,
-    }
-}
-
 /// Takes the gradients of Muon's matrices and turns them into momentum.
 struct Ahead<'a> {
     optimizer: &'a mut Optimizer,
@@ -235,21 +219,16 @@ struct Ahead<'a> {
 }
 
 impl ModuleVisitor for Ahead<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+    fn visit_float<const D: usize>(&mut self, _param: &Param<Tensor<D>>) {
         let path = self.stack.path();
-        let rule = Rule::of(&self.optimizer.config, &path, D);
+        let (rule, state) = self.optimizer.rule_and_state(&path, D);
         if !rule.is_muon() {
             return;
         }
-        let Some(grad) = self.gradients.remove::<D>(param.id) else {
+        let Some(grad) = self.gradients.remove::<D>(&path) else {
             return;
         };
-        let mut state = ParamState {
-            path: &path,
-            config: &self.optimizer.config,
-            state: &mut self.optimizer.state,
-        };
-        let ahead = rule.muon_momentum(&mut state, grad, self.update);
+        let ahead = rule.muon_momentum(state, grad, self.update);
         self.matrices.push((path, ahead));
     }
 
@@ -275,7 +254,7 @@ impl ModuleMapper for Apply<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let path = self.stack.path();
         let direction = self.directions.remove(&path);
-        let grad = self.gradients.remove(param.id);
+        let grad = self.gradients.remove(&path);
         if direction.is_none() && grad.is_none() {
             return param;
         }
@@ -283,7 +262,7 @@ impl ModuleMapper for Apply<'_> {
         let (id, weight, mapper) = param.consume();
         let mut weight = weight.without_autodiff();
         if let Some(direction) = direction {
-            let rule = Rule::of(&self.optimizer.config, &path, D);
+            let (rule, _) = self.optimizer.rule_and_state(&path, D);
             weight = rule.muon_apply(weight, direction, self.update);
         }
         if let Some(grad) = grad {

@@ -3,21 +3,26 @@
 use burn::tensor::Tensor;
 use sinterlm_kernels::{self as kernels, AdamWStep};
 
-use super::{OptimizerConfig, OptimizerKind, ParamState, Update};
+use super::Update;
+use super::config::{OptimizerConfig, OptimizerKind};
+use super::group::ParamGroup;
+use super::param_state::ParamState;
 
 /// The rule of one parameter with its rates, decided by its path and rank.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rule<'a> {
     kind: OptimizerKind,
     config: &'a OptimizerConfig,
+    lr_scale: f64,
     weight_decay: f64,
 }
 
 impl<'a> Rule<'a> {
-    /// Muon takes the matrices inside the blocks; everything else of a Muon run follows AdamW.
-    /// Vectors (biases, norms) are never decayed.
+    /// Muon takes the matrices inside the blocks, whatever wraps the model; everything else of a Muon
+    /// run follows AdamW, low-rank deltas among it. Vectors (biases, norms) are not decayed.
     pub(super) fn of(config: &'a OptimizerConfig, path: &str, rank: usize) -> Self {
-        let hidden_matrix = rank == 2 && path.starts_with("blocks.");
+        let is_inside = |module: &str| path.split('.').any(|segment| segment == module);
+        let hidden_matrix = rank == 2 && is_inside("blocks") && !is_inside("deltas");
         let kind = match config.kind {
             OptimizerKind::Muon if !hidden_matrix => OptimizerKind::AdamW,
             kind => kind,
@@ -29,8 +34,27 @@ impl<'a> Rule<'a> {
         Self {
             kind,
             config,
+            lr_scale: 1.0,
             weight_decay: if rank >= 2 { decay } else { 0.0 },
         }
+    }
+
+    /// With the rates of a group, if any.
+    pub(super) fn in_group(self, group: Option<&ParamGroup>) -> Self {
+        group.map_or(self, |group| Self {
+            lr_scale: group.lr_scale,
+            weight_decay: group.weight_decay.unwrap_or(self.weight_decay),
+            ..self
+        })
+    }
+
+    /// The learning rate of a step.
+    fn lr(self, update: &Update) -> f64 {
+        let peak = match self.kind {
+            OptimizerKind::Muon => self.config.muon_lr,
+            _ => self.config.peak_lr,
+        };
+        self.lr_scale * (peak * update.lr_factor)
     }
 
     /// What the parameter follows.
@@ -40,7 +64,7 @@ impl<'a> Rule<'a> {
 
     pub(super) fn update<const D: usize>(
         self,
-        state: &mut ParamState<'_>,
+        state: ParamState<'_>,
         weight: Tensor<D>,
         grad: Tensor<D>,
         update: &Update,
@@ -60,7 +84,7 @@ impl<'a> Rule<'a> {
 
     fn adamw<const D: usize>(
         self,
-        state: &mut ParamState<'_>,
+        mut state: ParamState<'_>,
         weight: Tensor<D>,
         grad: Tensor<D>,
         update: &Update,
@@ -68,7 +92,7 @@ impl<'a> Rule<'a> {
         let m = state.take("m", &weight);
         let v = state.take("v", &weight);
         let step = AdamWStep {
-            lr: self.config.peak_lr * update.lr_factor,
+            lr: self.lr(update),
             beta1: self.config.beta1,
             beta2: self.config.beta2,
             eps: self.config.eps,
@@ -91,7 +115,7 @@ impl<'a> Rule<'a> {
     /// the matrix that is to be orthogonalised.
     pub(super) fn muon_momentum<const D: usize>(
         self,
-        state: &mut ParamState<'_>,
+        mut state: ParamState<'_>,
         grad: Tensor<D>,
         update: &Update,
     ) -> Tensor<2> {
@@ -110,7 +134,7 @@ impl<'a> Rule<'a> {
         direction: Tensor<2>,
         update: &Update,
     ) -> Tensor<D> {
-        let lr = self.config.muon_lr * update.lr_factor;
+        let lr = self.lr(update);
         let dims = weight.dims();
         let scale = (dims[0] as f64 / dims[1] as f64).max(1.0).sqrt();
         let keep = 1.0 - lr * self.weight_decay;
@@ -119,12 +143,12 @@ impl<'a> Rule<'a> {
 
     fn lion<const D: usize>(
         self,
-        state: &mut ParamState<'_>,
+        mut state: ParamState<'_>,
         weight: Tensor<D>,
         grad: Tensor<D>,
         update: &Update,
     ) -> Tensor<D> {
-        let lr = self.config.peak_lr * update.lr_factor;
+        let lr = self.lr(update);
         let (beta1, beta2) = (self.config.beta1, self.config.beta2);
         let m = state.take_values("m", &weight);
         let grad = grad.mul_scalar(update.grad_scale);
@@ -137,13 +161,13 @@ impl<'a> Rule<'a> {
     /// clipped to root mean square 1 (sections 4 to 6 of the paper), the given learning rate.
     fn adafactor<const D: usize>(
         self,
-        state: &mut ParamState<'_>,
+        mut state: ParamState<'_>,
         weight: Tensor<D>,
         grad: Tensor<D>,
         update: &Update,
     ) -> Tensor<D> {
         const TINY: f64 = 1e-30; // the paper's eps_1, keeps the square root's argument positive
-        let lr = self.config.peak_lr * update.lr_factor;
+        let lr = self.lr(update);
         let beta2 = 1.0 - (update.step as f64).powf(-0.8);
         let grad = grad.mul_scalar(update.grad_scale);
         let squares = grad.clone().square().add_scalar(TINY);

@@ -3,7 +3,7 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use sinterlm_kernels::{self as kernels, MomentFormat};
-use sinterlm_model::PathStack;
+use sinterlm_model::{PathStack, is_trainable};
 
 use super::config::{OptimizerConfig, OptimizerKind};
 use super::rules::Rule;
@@ -46,7 +46,7 @@ struct Sum<'a> {
 
 impl ModuleVisitor for Sum<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if !param.is_require_grad() {
+        if !is_trainable(param) {
             return;
         }
         let dims = param.dims();

@@ -1,16 +1,18 @@
 //! A step computed once more with a probe: which activation, gradient or weight is not finite first,
 //! and the rows that led there. Nothing is updated, and no file written.
 
-use sinterlm_losses::TokenCount;
-use sinterlm_model::{CausalLm, Probe, TensorSummary};
+use burn::module::Module;
+use sinterlm_model::{Probe, TensorSummary};
 use sinterlm_run::{PostMortem, TensorFacts};
 
+use super::Trainer;
+use super::step::Pass;
 use crate::error::TrainError;
+use crate::figures::{Figures, Samples};
 use crate::gradients::{Gradients, weight_summaries};
 use crate::objective::{At, Objective};
-use crate::trainer::Trainer;
 
-impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
+impl<M: Module, O: Objective<M>> Trainer<M, O> {
     /// Computes the next step without doing it and tells what its tensors hold: of the first
     /// micro-batch with a value that is not finite, or of the last one where there is none.
     ///
@@ -21,7 +23,11 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
             .model
             .take()
             .expect("the model is away only inside a step");
-        let prepared = self.objective.prepare(&model, self.meters.steps);
+        let (mut figures, mut samples) = (Figures::default(), Samples::default());
+        let step = self.meters.steps;
+        let prepared = self
+            .objective
+            .prepare(&model, step, &mut figures, &mut samples);
         self.model = Some(model);
         prepared?;
         self.examine("")
@@ -31,13 +37,21 @@ impl<M: CausalLm, O: Objective<M>> Trainer<M, O> {
     pub(crate) fn examine(&self, fault: &str) -> Result<PostMortem, TrainError> {
         let (model, step) = (self.model(), self.meters.steps);
         let batches = self.micro_batches(step)?;
-        let total: TokenCount = batches.iter().map(|b| self.objective.count(b)).sum();
+        let total = self.total(&batches);
         let mut report = PostMortem::default();
         for (micro, batch) in (0..).zip(&batches) {
             let at = At { step, micro };
             let probe = Probe::default();
             let mut gradients = Gradients::default();
-            let loss = self.pass(model, at, batch, total, Some(&probe), &mut gradients);
+            let mut pass = Pass {
+                at,
+                total,
+                probe: Some(&probe),
+                gradients: &mut gradients,
+                figures: &mut Figures::default(),
+            };
+            let share = self.pass(model, batch, &mut pass);
+            let loss = f64::from(share.into_scalar::<f32>());
             let activations = facts(probe.take());
             let first_activation = activations.iter().find(|t| t.not_finite > 0).cloned();
             let gradients = facts(gradients.summaries(model));

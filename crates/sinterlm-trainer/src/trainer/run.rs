@@ -2,22 +2,24 @@
 
 use std::time::Instant;
 
-use sinterlm_model::CausalLm;
+use burn::module::Module;
 use sinterlm_run::{EvalRecord, Event, Observer, SampleText, StepRecord, StopFlag};
 
+use super::Trainer;
 use crate::checkpoint::{Checkpoint, copy_into};
 use crate::error::TrainError;
-use crate::hooks::{Hooks, Outcome, StopCause};
-use crate::objective::{Next, Objective};
+use crate::figures::StepFigures;
+use crate::hooks::{Hooks, Outcome, Scope, StopCause};
+use crate::objective::Objective;
 use crate::saver::{Saved, Saver};
-use crate::trainer::{StepReport, Trainer};
+use crate::trigger::Progress;
 
 /// Time: of the run, and of the steps since the last line of metrics.
 struct Clock {
     /// Seconds of the run in the sessions before this one.
     before: f64,
     started: Instant,
-    /// Later than the last line by what was no training.
+    /// When the last line was written, moved on by the time that was not spent on training since.
     line: Instant,
     /// Tokens of this session since the last line.
     tokens: f64,
@@ -38,7 +40,7 @@ impl Clock {
         self.before + self.started.elapsed().as_secs_f64()
     }
 
-    /// Does what is no training, and leaves its time out of the speed.
+    /// Does other work than training, and leaves its time out of the throughput.
     fn pause<R>(&mut self, work: impl FnOnce() -> R) -> R {
         let paused = Instant::now();
         let result = work();
@@ -56,14 +58,17 @@ impl Clock {
     }
 }
 
-impl<M: CausalLm + 'static, O: Objective<M>> Trainer<M, O> {
+impl<M: Module + 'static, O: Objective<M>> Trainer<M, O> {
     /// Trains until the last step, early stopping, or a signal; a checkpoint is written in each
     /// case where a folder is given, and whole when this returns.
     ///
     /// # Errors
     /// [`TrainError`]; checkpoints already written stay. That a checkpoint in the background can't
-    /// be written ends the run at its next step.
+    /// be written ends the run at its next step. [`TrainError::NoEpochs`] and
+    /// [`TrainError::NoMetric`] for hooks that the objective or the evaluation cannot serve.
     pub fn run(&mut self, hooks: &mut Hooks<'_, M>) -> Result<Outcome, TrainError> {
+        self.check_hooks(hooks)?;
+        self.evaluations.follow(&hooks.best);
         sinterlm_kernels::release_freed_memory(); // of what prepared the run
         hooks.observers.on_event(&Event::Started {
             kind: hooks.kind,
@@ -81,17 +86,16 @@ impl<M: CausalLm + 'static, O: Objective<M>> Trainer<M, O> {
                 break cause;
             }
             let earlier = self.progress();
-            let report = self.step();
+            let seen = self.step();
             if self.post_mortem.is_some() {
                 // It names the last checkpoint, which may still be on its way.
                 finish_save(hooks, &mut saver)?;
             }
             self.tell(hooks)?;
-            let report = report?;
+            let seen = seen?;
             self.meters.seconds = clock.seconds();
-            self.meters.is_over = report.next == Next::Stop;
             let now = self.progress();
-            self.log(hooks, &report, &mut clock, hooks.log.fires(earlier, now))?;
+            self.log(hooks, &seen, &mut clock, hooks.log.fires(earlier, now))?;
             if saver.is_over() {
                 clock.pause(|| finish_save(hooks, &mut saver))?;
             }
@@ -99,8 +103,8 @@ impl<M: CausalLm + 'static, O: Objective<M>> Trainer<M, O> {
             let last = self.meters.steps == self.config.max_steps;
             let mut is_better = false;
             if !last && hooks.evaluate_at.fires(earlier, now) {
-                evaluation = clock.pause(|| self.evaluate(hooks, false))?;
-                is_better = evaluation.is_some() && self.meters.best_step == self.meters.steps;
+                evaluation = clock.pause(|| self.evaluate(hooks, Scope::During))?;
+                is_better = evaluation.is_some() && self.evaluations.best_step == self.meters.steps;
             }
             if !last && hooks.sample_at.fires(earlier, now) {
                 clock.pause(|| self.sample(hooks))?;
@@ -120,13 +124,17 @@ impl<M: CausalLm + 'static, O: Objective<M>> Trainer<M, O> {
         finish_save(hooks, &mut saver)?;
         let interrupted = matches!(cause, StopCause::Requested(_));
         if !interrupted {
-            evaluation = self.evaluate(hooks, true)?.or(evaluation);
+            evaluation = self.evaluate(hooks, Scope::Final)?.or(evaluation);
             samples = self.sample(hooks)?;
         }
         self.meters.seconds = clock.seconds();
         let reason = match cause {
             StopCause::Done => "all steps are done",
-            StopCause::EarlyStopping => "the validation loss stopped falling",
+            StopCause::EarlyStopping if hooks.best.metric == "valid/loss" => {
+                "the validation loss stopped falling"
+            }
+            StopCause::EarlyStopping => "evaluations stopped getting better",
+            StopCause::Reached => "an evaluation reached eval.stop_at",
             StopCause::Objective => "the objective ended the run",
             StopCause::Requested(_) => "asked to stop",
         };
@@ -142,7 +150,7 @@ impl<M: CausalLm + 'static, O: Objective<M>> Trainer<M, O> {
         };
         let best = to
             .is_some_and(|to| to.keep.best)
-            .then_some(self.meters.best_step);
+            .then_some(self.evaluations.best_step);
         Ok(Outcome {
             cause,
             steps,
@@ -161,7 +169,13 @@ impl<M: CausalLm + 'static, O: Objective<M>> Trainer<M, O> {
         let patience = self.config.early_stopping_patience;
         if self.meters.is_over {
             Some(StopCause::Objective)
-        } else if patience > 0 && self.meters.since_best >= patience {
+        } else if self
+            .evaluations
+            .best
+            .is_some_and(|best| hooks.best.is_reached(best))
+        {
+            Some(StopCause::Reached)
+        } else if patience > 0 && self.evaluations.since_best >= patience {
             Some(StopCause::EarlyStopping)
         } else if self.meters.steps >= self.config.max_steps {
             Some(StopCause::Done)
@@ -171,48 +185,71 @@ impl<M: CausalLm + 'static, O: Objective<M>> Trainer<M, O> {
         }
     }
 
-    /// Where the run is, as triggers count it.
-    fn progress(&self) -> (u64, u64, u64) {
-        (self.meters.steps, self.tokens(), self.meters.seconds as u64)
+    /// How far the run is, as triggers count it.
+    fn progress(&self) -> Progress {
+        let steps = self.meters.steps;
+        Progress {
+            steps,
+            tokens: self.tokens(),
+            seconds: self.meters.seconds as u64,
+            epochs: self.objective.epochs(steps).unwrap_or(0.0),
+            fraction: steps as f64 / self.config.max_steps.max(1) as f64,
+        }
+    }
+
+    /// Refuses triggers that would never fire.
+    fn check_hooks(&self, hooks: &Hooks<'_, M>) -> Result<(), TrainError> {
+        let triggers = [
+            ("eval.every_epochs", hooks.evaluate_at),
+            ("eval.samples_every_epochs", hooks.sample_at),
+            ("checkpoint.every_epochs", hooks.checkpoint_at),
+        ];
+        let by_epochs = triggers.into_iter().find(|(_, at)| at.every_epochs > 0.0);
+        match by_epochs {
+            Some((key, _)) if self.objective.epochs(0).is_none() => {
+                Err(TrainError::NoEpochs { key })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn log(
         &mut self,
         hooks: &mut Hooks<'_, M>,
-        report: &StepReport,
+        seen: &StepFigures,
         clock: &mut Clock,
         log: bool,
     ) -> Result<(), TrainError> {
         let meters = &mut self.meters;
-        if !report.skipped {
-            clock.tokens += report.tokens;
-            meters.interval_tokens += report.tokens;
-            meters.interval_nats += report.loss * report.tokens;
+        if !seen.skipped {
+            clock.tokens += seen.tokens;
+            meters.interval_tokens += seen.tokens;
+            meters.interval_nats += seen.loss * seen.tokens;
+            meters.interval.extend(&seen.named);
+            self.evaluations.trained(seen.tokens, seen.loss);
         }
         // A logged line speaks for all tokens since the last one, also where the run was broken
         // off in between.
         let loss = if log && meters.interval_tokens > 0.0 {
             meters.interval_nats / meters.interval_tokens
         } else {
-            report.loss
+            seen.loss
         };
+        let mut extra = Vec::new();
         if log {
             (meters.interval_tokens, meters.interval_nats) = (0.0, 0.0);
+            extra = std::mem::take(&mut meters.interval).all();
+            extra.extend(self.guard_figures());
         }
-        let mut extra = if log {
-            self.guard_figures()
-        } else {
-            Vec::new()
-        };
         if log && let Some(bytes) = sinterlm_run::resident_bytes() {
             extra.push(("memory/resident_bytes".to_owned(), bytes as f64));
         }
         let record = StepRecord {
-            step: report.step,
+            step: seen.step,
             tokens: self.tokens(),
             loss,
-            lr: report.lr,
-            grad_norm: report.grad_norm,
+            lr: seen.lr,
+            grad_norm: seen.grad_norm,
             tokens_per_second: clock.tokens_per_second(),
             extra,
             log,
@@ -232,23 +269,26 @@ impl<M: CausalLm + 'static, O: Objective<M>> Trainer<M, O> {
     fn evaluate(
         &mut self,
         hooks: &mut Hooks<'_, M>,
-        end: bool,
+        scope: Scope,
     ) -> Result<Option<EvalRecord>, TrainError> {
         let Some(evaluate) = &mut hooks.evaluate else {
             return Ok(None);
         };
-        let mut record = evaluate(&self.export(), end)?;
-        record.step = self.meters.steps;
-        record.tokens = self.tokens();
-        let meters = &mut self.meters;
-        if record.loss.is_finite() && meters.best_loss.is_none_or(|best| record.loss < best) {
-            meters.best_loss = Some(record.loss);
-            meters.best_step = meters.steps;
-            meters.since_best = 0;
-        } else {
-            meters.since_best += 1;
-        }
+        let (step, tokens) = (self.meters.steps, self.tokens());
+        let figures = evaluate(&self.export(), scope)?;
+        let record = EvalRecord {
+            step,
+            tokens,
+            figures,
+        };
+        let Some(value) = record.figure(&hooks.best.metric) else {
+            return Err(TrainError::no_metric(&hooks.best.metric, &record.figures));
+        };
+        let alarm = self.evaluations.judge(&hooks.best, value, step);
         hooks.observers.on_event(&Event::Evaluated(&record))?;
+        if let Some(text) = alarm {
+            hooks.observers.on_event(&Event::Note { text: &text })?;
+        }
         Ok(Some(record))
     }
 
@@ -278,7 +318,7 @@ impl<M: CausalLm + 'static, O: Objective<M>> Trainer<M, O> {
         if let Some(on_save) = &mut hooks.on_save {
             on_save(&mut state.scalars)?;
         }
-        let (step, best) = (self.meters.steps, self.meters.best_step);
+        let (step, best) = (self.meters.steps, self.evaluations.best_step);
         // Handles: the update copies what it would change while they are held.
         let model = self.model().valid();
         let (keep, background) = (to.keep, to.background);

@@ -11,18 +11,16 @@ use sinterlm_config::Seed;
 use sinterlm_data::{Batch, TokenStore, Tokenizer, TrainWindows, ValidWindows};
 use sinterlm_eval::loss_over;
 use sinterlm_formats::remove_stale_staging;
-use sinterlm_losses::TokenCount;
+use sinterlm_losses::Counts;
 use sinterlm_model::{
     ForwardCtx, Gpt, GptConfig, NamedValues, load_model, named_values, save_model,
 };
-use sinterlm_run::{
-    EvalRecord, Event, MetricsFile, Observer, Observers, RunError, StopFlag, StopReason,
-};
+use sinterlm_run::{Event, MetricsFile, Observer, Observers, RunError, StopFlag, StopReason};
 use sinterlm_testkit::{WHOLE_MODEL_F32, assert_close, tiny_stories};
 use sinterlm_trainer::{
-    At, Checkpoints, Evaluate, Hooks, MicroBatch, Moments, NextToken, Objective, OptimizerConfig,
-    OptimizerKind, Outcome, ScheduleConfig, ScheduleKind, TrainError, Trainer, TrainerConfig,
-    Trigger, find_checkpoint, list_checkpoints,
+    At, Checkpoints, Evaluate, Figures, Hooks, MicroBatch, Moments, NextToken, Objective,
+    OptimizerConfig, OptimizerKind, Outcome, Samples, ScheduleConfig, ScheduleKind, TrainError,
+    TrainSettings, Trainer, TrainerConfig, Trigger, find_checkpoint, list_checkpoints,
 };
 use tempfile::TempDir;
 
@@ -105,7 +103,13 @@ pub(crate) struct Struck {
 impl Objective<Gpt> for Struck {
     type Batch = Batch;
 
-    fn prepare(&mut self, _model: &Gpt, step: u64) -> Result<(), TrainError> {
+    fn prepare(
+        &mut self,
+        _model: &Gpt,
+        step: u64,
+        _figures: &mut Figures,
+        _samples: &mut Samples,
+    ) -> Result<(), TrainError> {
         self.step = step + 1;
         self.losses.set(0);
         Ok(())
@@ -115,15 +119,25 @@ impl Objective<Gpt> for Struck {
         Objective::<Gpt>::batch(&self.inner, at)
     }
 
-    fn count(&self, batch: &Batch) -> TokenCount {
-        Objective::<Gpt>::count(&self.inner, batch)
+    fn counts(&self, batch: &Batch) -> Counts {
+        Objective::<Gpt>::counts(&self.inner, batch)
     }
 
-    fn loss(&self, model: &Gpt, batch: &Batch, step: TokenCount, ctx: &ForwardCtx) -> Tensor<1> {
+    fn loss(
+        &self,
+        model: &Gpt,
+        batch: &Batch,
+        step: &Counts,
+        ctx: &ForwardCtx,
+        figures: &mut Figures,
+    ) -> Tensor<1> {
         if self.losses.replace(self.losses.get() + 1) == 1 {
             Cut::strike(self.cut, self.step, Place::BetweenMicroBatches, &self.stop);
         }
-        self.inner.loss(model, batch, step, ctx)
+        let loss = self.inner.loss(model, batch, step, ctx, figures);
+        figures.add("objective/tripled_loss", loss.clone().mul_scalar(3.0), 1.0);
+        figures.set("objective/step", self.step as f64);
+        loss
     }
 }
 
@@ -210,12 +224,15 @@ impl Setup {
                 step: 0,
                 losses: Cell::new(0),
             }),
-            config,
-            optimizer,
-            schedule,
-            SEED,
+            &TrainSettings {
+                trainer: config,
+                optimizer,
+                schedule,
+                seed: SEED,
+            },
             &device,
         )
+        .unwrap()
     }
 
     /// Starts a run, or goes on with it from its newest checkpoint; `None` where it was killed.
@@ -251,12 +268,7 @@ impl Setup {
                 let ctx = ForwardCtx::default();
                 let total = loss_over(model, valid.batches(4).take(2), &ctx, &Device::flex());
                 Cut::strike(cut, *evaluated.lock().unwrap(), Place::InEvaluation, &flag);
-                Ok(EvalRecord {
-                    step: 0,
-                    tokens: 0,
-                    loss: total.mean().unwrap(),
-                    figures: Vec::new(),
-                })
+                Ok(vec![("valid/loss".to_owned(), total.mean().unwrap())])
             })),
             evaluate_at: every(2),
             checkpoints: Some(Checkpoints {
@@ -350,12 +362,8 @@ pub(crate) const MIDDLE: Cut = Cut {
 pub(crate) fn scripted(losses: &'static [f64]) -> Evaluate<'static, Gpt> {
     let mut losses = losses.iter().copied();
     Box::new(move |_, _| {
-        Ok(EvalRecord {
-            step: 0,
-            tokens: 0,
-            loss: losses.next().unwrap_or(9.0),
-            figures: Vec::new(),
-        })
+        let loss = losses.next().unwrap_or(9.0);
+        Ok(vec![("valid/loss".to_owned(), loss)])
     })
 }
 

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use burn::tensor::Tensor;
 use sinterlm_data::Batch;
-use sinterlm_losses::TokenCount;
+use sinterlm_losses::Counts;
 
 use sinterlm_formats::FormatError;
 use sinterlm_model::{ForwardCtx, Gpt, save_model};
 use sinterlm_run::{Event, Observer, Observers, RunError, StopFlag};
 use sinterlm_trainer::{
-    At, Checkpoints, Hooks, Keep, Objective, OptimizerKind, StopCause, TrainError, find_checkpoint,
-    list_checkpoints,
+    At, Checkpoints, Figures, Hooks, Keep, Objective, OptimizerKind, Samples, StopCause,
+    TrainError, find_checkpoint, list_checkpoints,
 };
 
 use crate::harness::{Case, ISA, STEPS, Setup, Struck, every, folder, scripted};
@@ -186,21 +186,34 @@ struct Poisoned {
 impl Objective<Gpt> for Poisoned {
     type Batch = Batch;
 
-    fn prepare(&mut self, model: &Gpt, step: u64) -> Result<(), TrainError> {
+    fn prepare(
+        &mut self,
+        model: &Gpt,
+        step: u64,
+        figures: &mut Figures,
+        samples: &mut Samples,
+    ) -> Result<(), TrainError> {
         self.at_step = step + 1;
-        self.inner.prepare(model, step)
+        self.inner.prepare(model, step, figures, samples)
     }
 
     fn batch(&self, at: At) -> Result<Batch, TrainError> {
         self.inner.batch(at)
     }
 
-    fn count(&self, batch: &Batch) -> TokenCount {
-        self.inner.count(batch)
+    fn counts(&self, batch: &Batch) -> Counts {
+        self.inner.counts(batch)
     }
 
-    fn loss(&self, model: &Gpt, batch: &Batch, step: TokenCount, ctx: &ForwardCtx) -> Tensor<1> {
-        let loss = self.inner.loss(model, batch, step, ctx);
+    fn loss(
+        &self,
+        model: &Gpt,
+        batch: &Batch,
+        step: &Counts,
+        ctx: &ForwardCtx,
+        figures: &mut Figures,
+    ) -> Tensor<1> {
+        let loss = self.inner.loss(model, batch, step, ctx, figures);
         if self.at_step < 3 {
             return loss;
         }

@@ -7,19 +7,23 @@ use std::sync::{Arc, Mutex};
 use burn::tensor::{Device, Tensor};
 use sinterlm_config::Seed;
 use sinterlm_data::{Batch, TokenStore, Tokenizer, TrainWindows};
-use sinterlm_losses::TokenCount;
+use sinterlm_losses::Counts;
 use sinterlm_model::{CausalLm, ForwardCtx, Gpt, GptConfig, NamedValues, Precision, named_values};
 use sinterlm_run::{Observers, PostMortem, RowFacts, RunError};
 use sinterlm_testkit::tiny_stories;
 
 use super::*;
 use crate::checkpoint::Checkpoint;
-use crate::config::{MicroBatch, Trigger};
+use crate::config::{MicroBatch, TrainerConfig};
+use crate::figures::{Figures, StepFigures};
+use crate::loss_scale::LossScale;
 use crate::next_token::NextToken;
 use crate::objective::At;
 use crate::optimizer::{OptimizerConfig, OptimizerKind};
 use crate::schedule::ScheduleConfig;
 use crate::state::HostTensor;
+use crate::trainer::TrainSettings;
+use crate::trigger::Trigger;
 
 const SEED: Seed = Seed(5);
 const SEQ: usize = 16;
@@ -51,30 +55,42 @@ impl Objective<Gpt> for Poisoned {
         Ok((at, Objective::<Gpt>::batch(&self.inner, at)?))
     }
 
-    fn count(&self, (_, batch): &Self::Batch) -> TokenCount {
-        Objective::<Gpt>::count(&self.inner, batch)
+    fn counts(&self, (_, batch): &Self::Batch) -> Counts {
+        Objective::<Gpt>::counts(&self.inner, batch)
     }
 
     fn loss(
         &self,
         model: &Gpt,
         (at, batch): &Self::Batch,
-        step: TokenCount,
+        step: &Counts,
         ctx: &ForwardCtx,
+        figures: &mut Figures,
     ) -> Tensor<1> {
-        let loss = self.inner.loss(model, batch, step, ctx);
+        let loss = self.inner.loss(model, batch, step, ctx, figures);
         let poison = self.poison.get(&(at.step + 1));
         match poison.filter(|_| at.micro == self.micro) {
             None => loss,
             Some(Poison::InfiniteLoss) => loss.add_scalar(f32::INFINITY),
             // The slope of a root at zero, times zero.
             Some(Poison::GradientOnly) => {
-                let zero = model.head().weight.val().mul_scalar(0.0).sum();
+                let zero = model.head().linear.weight.val().mul_scalar(0.0).sum();
                 loss + zero.sqrt()
             }
-            Some(Poison::Detached) => model.head().weight.val().square().mean().add_scalar(5.7),
+            Some(Poison::Detached) => model
+                .head()
+                .linear
+                .weight
+                .val()
+                .square()
+                .mean()
+                .add_scalar(5.7),
             Some(Poison::Factor(factor)) => loss.mul_scalar(*factor),
         }
+    }
+
+    fn first_loss(&self, model: &Gpt) -> Option<f64> {
+        self.inner.first_loss(model)
     }
 
     fn rows(&self, (_, batch): &Self::Batch) -> Vec<RowFacts> {
@@ -123,7 +139,7 @@ fn trainer_of(
     });
     let windows = TrainWindows::new(store, SEQ, SEED).unwrap();
     let objective = Poisoned {
-        inner: NextToken::new(windows, config, &device),
+        inner: NextToken::new(windows, config, &device).untrained(true),
         poison: poison.iter().copied().collect(),
         micro: config.grad_accum_steps - 1,
     };
@@ -134,7 +150,18 @@ fn trainer_of(
     };
     let schedule = ScheduleConfig::default();
     let (model, config) = (model.unwrap(), config.clone());
-    Trainer::new(model, objective, config, optimizer, schedule, SEED, &device).fresh_weights(true)
+    Trainer::new(
+        model,
+        objective,
+        &TrainSettings {
+            trainer: config,
+            optimizer,
+            schedule,
+            seed: SEED,
+        },
+        &device,
+    )
+    .unwrap()
 }
 
 fn trainer(config: &TrainerConfig, poison: &[(u64, Poison)]) -> Trainer<Gpt, Poisoned> {
@@ -162,7 +189,7 @@ fn everything(trainer: &Trainer<Gpt, Poisoned>) -> (Bits, BTreeMap<String, HostT
     )
 }
 
-fn steps(trainer: &mut Trainer<Gpt, Poisoned>, count: usize) -> Vec<crate::StepReport> {
+fn steps(trainer: &mut Trainer<Gpt, Poisoned>, count: usize) -> Vec<StepFigures> {
     (0..count).map(|_| trainer.step().unwrap()).collect()
 }
 
@@ -563,5 +590,6 @@ fn a_wrong_initial_scale_is_refused_before_anything_is_trained() {
     );
     assert!(everything(&wrong) == before);
     // The same weights are fine where they were loaded.
-    wrong.fresh_weights(false).step().unwrap();
+    wrong.objective.inner = wrong.objective.inner.untrained(false);
+    wrong.step().unwrap();
 }

@@ -1,0 +1,33 @@
+//! The `[loss]` table of pipelines that predict tokens.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sinterlm_config::{Check, Validate};
+use sinterlm_losses::CrossEntropyOptions;
+
+/// Terms of the cross-entropy of tokens.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LossConfig {
+    /// Share of the target probability spread over the vocabulary, 0 to 0.5.
+    #[schemars(range(min = 0.0, max = 0.5))]
+    pub label_smoothing: f64,
+    /// Weight of the squared log of the softmax denominator; PaLM: 1e-4.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub z_loss: f64,
+}
+
+impl LossConfig {
+    /// As the loss takes it.
+    pub fn options(&self) -> CrossEntropyOptions {
+        CrossEntropyOptions {
+            label_smoothing: self.label_smoothing as f32,
+            z_loss: self.z_loss as f32,
+            ..CrossEntropyOptions::default()
+        }
+    }
+}
+
+impl Validate for LossConfig {
+    fn validate(&self, _check: &mut Check) {}
+}
