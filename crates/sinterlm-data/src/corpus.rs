@@ -6,7 +6,7 @@ use sinterlm_config::Seed;
 
 use crate::config::default_stories;
 use crate::digest::sha256_hex;
-use crate::prepare::{Progress, Stage};
+use crate::progress::{Progress, Stage};
 use crate::{
     DataConfig, DataError, Document, Hub, HubFile, SourceConfig, StoryGenerator, TextSource,
     fingerprint, read_documents,

@@ -11,6 +11,7 @@ use sinterlm_formats::{FormatError, StagedDir, remove_stale_staging};
 
 use crate::corpus::{Corpus, Resolved, absolute_path, resolve};
 use crate::digest::sha256_hex;
+use crate::progress::{Progress, Stage};
 use crate::split::{Sample, Split, Survey, content_hash};
 use crate::store::StoreWriter;
 use crate::{DataConfig, DataError, Document, Hub, TokenStore, Tokenizer, TokenizerConfig};
@@ -19,31 +20,6 @@ use crate::{DataConfig, DataError, Document, Hub, TokenStore, Tokenizer, Tokeniz
 const DEFAULT_CACHE: &str = ".sinterlm-cache";
 /// Enters every cache key; raised when splitting or tokenizing changes.
 const PREPARATION: &str = "sinterlm preparation 1";
-
-/// What a preparation is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Stage {
-    /// Fetching files.
-    Download,
-    /// Reading the text once, to split it and to sample it for the tokenizer.
-    Read,
-    /// Training the tokenizer; takes seconds and reports no progress inside.
-    TrainTokenizer,
-    /// Reading the text again and writing its tokens.
-    Tokenize,
-}
-
-/// How far a preparation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// What it is doing.
-    pub stage: Stage,
-    /// Bytes of text, or of a download, that are done.
-    pub done: u64,
-    /// Bytes in all, where known.
-    pub total: Option<u64>,
-}
 
 /// Which text is in use, for the user.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::{Hub, HubCopy, HubFile, RepoType};
+use super::endpoint::Hub;
+use super::file::{HubCopy, HubFile, RepoType};
 use crate::DataError;
 
 const CONFIG: &str = "config.json";

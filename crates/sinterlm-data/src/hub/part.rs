@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::transfer::{Announced, BUFFER_BYTES};
+use super::announced::Announced;
 use crate::DataError;
 use crate::source::hex;
+
+/// Bytes that are read at once, from a file or from the network.
+pub(super) const BUFFER_BYTES: usize = 128 << 10;
 
 /// The bytes of a download that are there so far, beside the blob that they become.
 pub(super) struct Part {

@@ -10,24 +10,13 @@ use std::time::Duration;
 use ureq::http::{HeaderMap, Response, Uri, header};
 use ureq::{Agent, Body};
 
-use super::layout::{is_commit, is_hex};
-use super::part::Part;
-use super::{Hub, HubFile, RepoType};
+use super::announced::{Announced, is_commit, is_hex};
+use super::endpoint::Hub;
+use super::file::{HubFile, RepoType};
+use super::part::{BUFFER_BYTES, Part};
 use crate::DataError;
 
 const MAX_REDIRECTS: u32 = 8;
-pub(super) const BUFFER_BYTES: usize = 128 << 10;
-
-/// What the server says about a file before it is downloaded.
-#[derive(Debug)]
-pub(super) struct Announced {
-    /// Commit of the revision asked for.
-    pub(super) commit: String,
-    /// SHA-256 (64 digits) or Git's blob hash (40 digits), checked to be one of both.
-    pub(super) etag: String,
-    /// Size of the file in bytes.
-    pub(super) size_bytes: u64,
-}
 
 /// Why a try failed.
 enum Fault {

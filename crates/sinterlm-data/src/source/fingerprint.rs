@@ -5,8 +5,9 @@ use std::io::Read;
 
 use sha2::{Digest, Sha256};
 
+use super::files;
 use super::reader::Format;
-use super::{TextSource, files};
+use super::text_source::TextSource;
 use crate::{DataError, InvalidUtf8};
 
 /// The identity of a source: equal fingerprints mean equal documents in equal order.

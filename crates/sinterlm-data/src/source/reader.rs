@@ -7,8 +7,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
+use super::json_line;
+use super::text_source::TextSource;
 use super::zstd::ZstdReader;
-use super::{TextSource, json_line};
 use crate::{DataError, InvalidUtf8};
 
 const BUFFER_BYTES: usize = 128 << 10;
