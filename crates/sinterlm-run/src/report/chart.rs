@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, ops::Range};
 
-use super::page::escaped;
+use super::html::escaped;
 use crate::curves::{Bucket, short, token_unit};
 
 /// Most points of a curve.
