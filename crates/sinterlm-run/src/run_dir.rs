@@ -124,6 +124,24 @@ impl RunDir {
 
     /// Writes `config.toml` in one step; in a new run, before anything else.
     ///
+    /// The folder of the run at `path` that holds its weights: the final `model/`, or else the
+    /// newest checkpoint; none where there is neither. Takes no lock, so the run may be at work.
+    pub fn weights_in(path: impl AsRef<Path>) -> Option<PathBuf> {
+        let path = path.as_ref();
+        let mut folders: Vec<PathBuf> = fs::read_dir(path.join("checkpoints"))
+            .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+            .unwrap_or_default();
+        // Unfinished and broken checkpoints have other names.
+        folders.retain(|folder| {
+            let name = folder.file_name().unwrap_or_default();
+            name.to_string_lossy().starts_with("step-")
+        });
+        folders.sort();
+        folders.push(path.join("model"));
+        let holds_model = |folder: &PathBuf| folder.join("config.json").is_file();
+        folders.into_iter().rev().find(holds_model)
+    }
+
     /// # Errors
     /// [`RunError::Io`] or [`RunError::DiskFull`].
     pub fn write_config(&self, text: &str) -> Result<(), RunError> {
