@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "unwrap is for tests"))]
 
+mod appended;
 mod atomic;
 #[cfg(any(feature = "plot", feature = "report"))]
 mod curves;
