@@ -96,7 +96,11 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
 
 /// Makes a folder and those above it, and flushes the folder that each new one lies in: what is
 /// written below would be lost with it in a power cut.
-pub(crate) fn create_dir_synced(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// The operating system's; a file that is in the way is one.
+pub fn create_dir_synced(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
     if path.is_dir() {
         return Ok(());
     }

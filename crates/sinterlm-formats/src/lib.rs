@@ -22,7 +22,7 @@ mod tensor_type;
 mod tensor_write;
 mod weight_file;
 
-pub use atomic::write_file_atomic;
+pub use atomic::{create_dir_synced, write_file_atomic};
 pub use blocks::BlockType;
 pub use dtype::Dtype;
 pub use error::FormatError;

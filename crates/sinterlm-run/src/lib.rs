@@ -2,13 +2,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "unwrap is for tests"))]
 
 mod appended;
-mod atomic;
 #[cfg(any(feature = "plot", feature = "report"))]
 mod curves;
 mod error;
 mod event;
 mod exit;
 mod fields;
+mod json_file;
 #[cfg(feature = "plot")]
 mod loss_plot;
 mod memory;

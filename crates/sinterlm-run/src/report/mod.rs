@@ -8,14 +8,16 @@ mod page;
 
 use std::path::{Path, PathBuf};
 
-use crate::{RunError, atomic::write_atomic};
+use sinterlm_formats::write_file_atomic;
+
+use crate::RunError;
 use content::Content;
 
 /// Writes `report.html` into a run directory, from the files that are there: figures, curves, gates,
 /// samples, config and provenance. Returns its path.
 ///
-/// The page holds its styles and pictures, loads nothing, and says of what is missing that it is,
-/// so that it also shows an interrupted or damaged run.
+/// The page holds its styles and pictures and loads nothing. It names what is missing, so that it
+/// also shows an interrupted or damaged run.
 ///
 /// # Errors
 /// [`RunError::Io`] or [`RunError::DiskFull`] if it cannot be written.
@@ -29,7 +31,8 @@ use content::Content;
 pub fn write_report(run: impl AsRef<Path>) -> Result<PathBuf, RunError> {
     let run = run.as_ref();
     let path = run.join("report.html");
-    write_atomic(&path, page::render(&Content::read(run)).as_bytes())?;
+    let page = page::render(&Content::read(run));
+    write_file_atomic(&path, |out| out.write_all(page.as_bytes()))?;
     Ok(path)
 }
 
