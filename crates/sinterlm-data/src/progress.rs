@@ -1,4 +1,4 @@
-//! How far the preparation of text is, as plain data for whoever shows it.
+//! The progress of preparing text, as plain data.
 
 /// What a preparation is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub enum Stage {
     Tokenize,
 }
 
-/// How far a preparation is.
+/// How far preparing has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// What it is doing.

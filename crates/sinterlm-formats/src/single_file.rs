@@ -46,7 +46,7 @@ impl SingleFile {
         } else if start.starts_with(&llama2c::MAGIC) || has_extension("bin") {
             Llama2cFile::open(path).map(Self::Llama2c)
         } else if has_extension("gguf") {
-            GgufFile::open(path).map(Self::Gguf) // which tells what is wrong
+            GgufFile::open(path).map(Self::Gguf) // whose error says what is wrong
         } else {
             Err(FormatError::UnknownContainer {
                 path: path.to_path_buf(),

@@ -1,5 +1,5 @@
-//! The weights that a path stands for: a file, an index of shards or a folder. What one file holds is
-//! told by `single_file`.
+//! The weights that a path stands for: a file, an index of shards or a folder. `single_file` looks
+//! at what one file holds.
 
 use std::{
     fs,

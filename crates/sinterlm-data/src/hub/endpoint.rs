@@ -30,12 +30,12 @@ pub struct Hub {
     pub endpoint: String,
     /// The cache folder, such as `~/.cache/huggingface/hub`.
     pub cache_dir: PathBuf,
-    /// Whether the network is left alone.
+    /// Whether the network must not be used.
     pub is_offline: bool,
-    /// A connection is given up after this long without a byte; 30 s by default. Pauses before
-    /// another try start at a thirtieth of it and double.
+    /// A connection is closed after this long without a byte; 30 s by default. Pauses between
+    /// attempts start at a thirtieth of it and double.
     pub stall_timeout: Duration,
-    /// Tries in a row that may fail without a new byte before a transfer is given up; 4 by default.
+    /// A transfer fails after this many attempts in a row without a new byte; 4 by default.
     pub max_attempts: u32,
     /// Who asks, for private and gated repositories; sent to the endpoint alone.
     pub token: Option<HubToken>,
@@ -102,7 +102,7 @@ impl Hub {
             let is_open = target.to_socket_addrs().is_ok_and(|mut addresses| {
                 addresses.any(|address| TcpStream::connect_timeout(&address, PROBE).is_ok())
             });
-            // Nobody listens any more where the time is over.
+            // After the time-out nobody listens.
             let _ = sender.send(is_open);
         });
         receiver.recv_timeout(PROBE).unwrap_or(false)

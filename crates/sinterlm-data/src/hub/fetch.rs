@@ -14,19 +14,19 @@ impl Hub {
 
     /// The cached copy of a file, or else a download of it into the cache.
     ///
-    /// A cached branch is not asked for news. A download that broke off goes on where it stopped,
-    /// also in a later run, and one that another process is at is waited for. Only a file of the
-    /// announced size and hash (SHA-256, or Git's for small text files) enters the cache.
-    /// `progress` receives the bytes that are there and their total.
+    /// A cached branch is taken without asking the Hub for a newer one. An interrupted download
+    /// resumes where it stopped, in a later run, too; where another process downloads the file,
+    /// this one waits for it. Only a file of the announced size and hash (SHA-256, or Git's for
+    /// small text files) enters the cache. `progress` receives the bytes so far and their total.
     ///
     /// # Errors
-    /// - [`DataError::HubName`]: repository, revision or file cannot be such names
-    /// - [`DataError::HubOffline`]: not cached, and the network is left alone
+    /// - [`DataError::HubName`]: the name of repository, revision or file is not possible
+    /// - [`DataError::HubOffline`]: not cached, and the network must not be used
     /// - [`DataError::HubTooLarge`]: larger than `max_bytes`; nothing was downloaded
-    /// - [`DataError::HubRefused`]: the Hub answers that there is no such file, or none for us
-    /// - [`DataError::HubTransfer`]: no connection, or it kept breaking off or stalling
-    /// - [`DataError::HubAnswer`], [`DataError::HubCorrupt`]: the server contradicts itself; what
-    ///   came is deleted
+    /// - [`DataError::HubRefused`]: the Hub has no such file, or access to it is denied
+    /// - [`DataError::HubTransfer`]: there was no connection, or it kept failing or stalling
+    /// - [`DataError::HubAnswer`], [`DataError::HubCorrupt`]: the server contradicts itself; the
+    ///   bytes received are deleted
     /// - [`DataError::Io`]: the cache cannot be written
     pub fn fetch(
         &self,

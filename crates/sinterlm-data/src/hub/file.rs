@@ -1,4 +1,4 @@
-//! What is asked of the Hub, and what comes of it: one file of a repository, and its copy here.
+//! One file of a repository on the Hub, and its copy on this machine.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -72,7 +72,7 @@ impl fmt::Display for HubFile {
 pub struct HubCopy {
     /// Where it lies in the cache.
     pub path: PathBuf,
-    /// The commit it belongs to, 40 hexadecimal digits: with it as revision, the same bytes come
-    /// again.
+    /// The commit it belongs to, 40 hexadecimal digits: as a revision it always names the same
+    /// bytes.
     pub commit: String,
 }

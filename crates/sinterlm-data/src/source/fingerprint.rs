@@ -1,4 +1,4 @@
-//! The identity of a source's content. Where the content lies does not enter it.
+//! The identity of a source's content, wherever the content lies.
 
 use std::fmt::Write as _;
 use std::io::Read;

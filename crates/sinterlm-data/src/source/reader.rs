@@ -27,7 +27,7 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// The format that a file's name tells, whether compressed or not.
+    /// The format that a file's name implies, whether compressed or not.
     pub(super) fn of(path: &Path) -> Self {
         let name = path
             .file_name()
@@ -133,7 +133,7 @@ impl FileDocuments {
             lines,
             piece,
         };
-        // A binary file may have no separator for gigabytes: its first bytes tell enough.
+        // A binary file may have no separator for gigabytes: the first bytes suffice.
         let nul = this
             .bytes
             .fill_buf()

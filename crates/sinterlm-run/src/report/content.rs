@@ -1,4 +1,4 @@
-//! What a run directory tells, as far as it can be read.
+//! The content of a run directory, as far as it can be read.
 
 use std::{fs, path::Path};
 
@@ -27,7 +27,7 @@ impl Content {
         let json = |name: &str| serde_json::from_str(&text(name)?).ok();
         let curves = Curves::read(&run.join("metrics.jsonl"));
         let full = fs::canonicalize(run).unwrap_or_else(|_| run.to_path_buf());
-        // A summary of fewer steps is that of the run before it was made longer.
+        // A summary of fewer steps was written before the run was lengthened.
         let summary = json("summary.json").and_then(|value| serde_json::from_value(value).ok());
         let summary = summary.filter(|s: &Summary| s.steps.is_none_or(|at| at >= curves.steps));
         Self {

@@ -99,7 +99,7 @@ fn head(report: &Content, page: &mut String) {
     );
 }
 
-/// A figure with the digits that say something.
+/// A figure, rounded according to its size.
 fn figure(value: f64) -> String {
     match value.abs() {
         1000.0.. => thousands(value.abs().round() as u64),
@@ -116,7 +116,7 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// The figures of the summary, or what the last lines of the metrics tell.
+/// The figures of the summary, or those of the last lines of the metrics.
 fn figures(report: &Content, page: &mut String) {
     let last = |name: &str| report.curves.get(name).last().map(|point| point.value);
     let summary = report.summary.as_ref();
