@@ -11,6 +11,7 @@ use sinterlm::data::{Hub, HubModel, Tokenizer, TokenizerConfig};
 use sinterlm::eval::{PROBE_TEXT, load_probe};
 use sinterlm::model::{Gpt, find_model, read_config};
 use sinterlm::recipes::PretrainConfig;
+use sinterlm::run::RunDir;
 use sinterlm::trainer::Checkpoint;
 
 use crate::exit::say;
@@ -25,7 +26,8 @@ pub(crate) fn find_weights(path: &Path, is_offline: bool) -> Result<PathBuf> {
         let what = format!("{}: no such path here, a model of the Hub", path.display());
         return fetch(&model, is_offline).context(what);
     }
-    let folder = std::path::absolute(find_model(path)?)?;
+    let found = find_model(path).or_else(|fault| RunDir::weights_in(path).ok_or(fault))?;
+    let folder = std::path::absolute(found)?;
     if folder.join("manifest.json").is_file() {
         Checkpoint::verify(&folder)?;
     }

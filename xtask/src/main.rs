@@ -29,7 +29,8 @@ cargo xtask COMMAND, from anywhere in the repository
 
 before a commit
   check                     fmt, tidy, clippy, unit tests
-  tidy                      rules that no compiler checks: crate edges, file sizes, backends, unsafe, configs
+  tidy                      rules that no compiler checks: crate edges, circles between files, file sizes,
+                            backends, unsafe, configs
 before a change is done
   ci [--keep-going]         everything, cheapest first, and a closing line `N passed, N failed`
 generated files

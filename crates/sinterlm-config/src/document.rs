@@ -38,7 +38,7 @@ impl<'t> Document<'t> {
                 message: format!("{}; correct the TOML", error.message()),
             })
             .collect();
-        // One slip often makes the parser stumble again later in the line.
+        // One error often causes another one later in the line.
         let line = |problem: &Problem| match problem.place {
             Place::Line { line, .. } => line,
             _ => 0,

@@ -22,7 +22,7 @@ pub enum ConfigError {
     Syntax {
         /// Path of the file, or the name given for a text from memory.
         name: String,
-        /// Each place where the parser stumbled, in the order of the file.
+        /// Each syntax error, in the order of the file.
         problems: Vec<Problem>,
     },
     /// The text is TOML, with keys or values that do not fit the config.

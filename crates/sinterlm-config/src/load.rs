@@ -93,8 +93,8 @@ where
     } = walk(&document, &Kind::of::<T>());
     problems.extend(found);
 
-    // What is left without the values at fault often still makes a config, whose own checks can
-    // then be shown in the same list.
+    // Without the values at fault the rest is often a config still, whose own checks then belong to
+    // the same list.
     let mut usable = document.clone();
     for path in &unusable {
         usable.remove(path);

@@ -154,7 +154,7 @@ impl Compiler<'_> {
             },
             "object" => Kind::Table {
                 keys: self.keys(schema, None, open),
-                // Absent means closed: a config file is strict even where serde is not told so.
+                // Absent means closed: a config file is strict even where serde would not be.
                 rest: schema
                     .get("additionalProperties")
                     .filter(|rest| *rest != &Value::Bool(false))

@@ -6,7 +6,7 @@ use sinterlm_config::Seed;
 
 use crate::config::default_stories;
 use crate::digest::sha256_hex;
-use crate::prepare::{Progress, Stage};
+use crate::progress::{Progress, Stage};
 use crate::{
     DataConfig, DataError, Document, Hub, HubFile, SourceConfig, StoryGenerator, TextSource,
     fingerprint, read_documents,
@@ -53,8 +53,8 @@ impl Corpus {
     fn fingerprint(&self) -> Result<String, DataError> {
         match self {
             Self::Files(source) => fingerprint(source),
-            // Stories follow from seed and index; the first few tell versions of the generator
-            // apart.
+            // Stories follow from seed and index; the first few differ between versions of the
+            // generator.
             Self::Stories { seed, count } => {
                 let stories = StoryGenerator::new(*seed);
                 let first: Vec<_> = (0..16).map(|i| stories.story(i)).collect();
@@ -66,7 +66,7 @@ impl Corpus {
     }
 }
 
-/// A source made definite: what to read, how to ask for the same again, and why this one.
+/// A resolved source: what to read, a config that names the same text again, and why it was chosen.
 #[derive(Debug)]
 pub(crate) struct Resolved {
     pub(crate) source: SourceConfig,

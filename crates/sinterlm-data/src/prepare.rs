@@ -11,6 +11,7 @@ use sinterlm_formats::{FormatError, StagedDir, remove_stale_staging};
 
 use crate::corpus::{Corpus, Resolved, absolute_path, resolve};
 use crate::digest::sha256_hex;
+use crate::progress::{Progress, Stage};
 use crate::split::{Sample, Split, Survey, content_hash};
 use crate::store::StoreWriter;
 use crate::{DataConfig, DataError, Document, Hub, TokenStore, Tokenizer, TokenizerConfig};
@@ -19,31 +20,6 @@ use crate::{DataConfig, DataError, Document, Hub, TokenStore, Tokenizer, Tokeniz
 const DEFAULT_CACHE: &str = ".sinterlm-cache";
 /// Enters every cache key; raised when splitting or tokenizing changes.
 const PREPARATION: &str = "sinterlm preparation 1";
-
-/// What a preparation is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Stage {
-    /// Fetching files.
-    Download,
-    /// Reading the text once, to split it and to sample it for the tokenizer.
-    Read,
-    /// Training the tokenizer; takes seconds and reports no progress inside.
-    TrainTokenizer,
-    /// Reading the text again and writing its tokens.
-    Tokenize,
-}
-
-/// How far a preparation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// What it is doing.
-    pub stage: Stage,
-    /// Bytes of text, or of a download, that are done.
-    pub done: u64,
-    /// Bytes in all, where known.
-    pub total: Option<u64>,
-}
 
 /// Which text is in use, for the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,8 +51,8 @@ pub struct Prepared {
     pub tokenizer: Tokenizer,
     /// Which text it is.
     pub report: SourceReport,
-    /// The configuration made definite: absolute paths, a commit in place of a branch, the
-    /// stories' seed, the fingerprint. Preparing it again gives the same tokens.
+    /// The configuration with everything resolved: absolute paths, a commit in place of a branch,
+    /// the stories' seed, the fingerprint. Preparing it again gives the same tokens.
     pub resolved: DataConfig,
     /// The tokenizer's configuration with an absolute path.
     pub resolved_tokenizer: TokenizerConfig,
@@ -87,11 +63,11 @@ pub struct Prepared {
 /// Prepares the text of a configuration, or finds it in the cache.
 ///
 /// The cache folder holds one folder for each combination of content, split and tokenizer. It
-/// appears there whole or not at all; a damaged one is made again. `seed` is that of generated
-/// stories where the configuration gives none; `offline` keeps the network alone.
+/// appears there whole or not at all; a damaged one is rebuilt. `seed` is the seed of generated
+/// stories where the configuration gives none; with `offline` the network is not used.
 ///
 /// # Errors
-/// What reading the source, the Hub, the tokenizer or the cache can bring;
+/// Errors of the source, the Hub, the tokenizer or the cache;
 /// [`DataError::SourceChanged`] where the configuration has another fingerprint;
 /// [`DataError::EmptySplit`] where nothing is left for training or validation.
 pub fn prepare(
@@ -160,7 +136,7 @@ pub fn prepare(
     })
 }
 
-/// The tokenizer that is asked for: there already, or to be trained.
+/// The tokenizer of the configuration: ready, or to be trained.
 enum Choice {
     Ready(Tokenizer),
     Train { vocab_size: usize },
@@ -193,7 +169,7 @@ struct Stored {
 }
 
 impl Stored {
-    /// Reads a cache folder. A damaged one is removed as if it had never been; the damage is told.
+    /// Reads a cache folder. A damaged one is removed, and the damage is returned as a text.
     fn open(folder: &Path, choice: &Choice) -> Result<(Option<Self>, Option<String>), DataError> {
         if !folder.exists() {
             return Ok((None, None));
@@ -201,7 +177,7 @@ impl Stored {
         Self::read(folder, choice)
             .map(|stored| (Some(stored), None))
             .or_else(|error| {
-                tracing::warn!(%error, "the cached tokens are damaged and made again");
+                tracing::warn!(%error, "the cached tokens are damaged and will be rebuilt");
                 fs::remove_dir_all(folder).map_err(|source| DataError::Io {
                     path: folder.to_owned(),
                     action: "remove the damaged folder",
@@ -297,7 +273,8 @@ impl Stored {
     }
 }
 
-/// The fault of a cache folder that cannot be made: users have never heard of its path.
+/// The error for a cache folder that cannot be created; it names the key that moves the folder,
+/// whose path users did not choose.
 fn cache_fault(error: FormatError) -> DataError {
     match error {
         FormatError::Io { path, source, .. } | FormatError::DiskFull { path, source } => {
@@ -316,7 +293,7 @@ fn in_stage(staged: &StagedDir, split: &str) -> PathBuf {
     staged.path().join(format!("{split}.tokens"))
 }
 
-/// What the first reading of the text yields.
+/// What the first pass over the text finds.
 struct FirstReading {
     split: Split,
     sample: Sample,
@@ -359,7 +336,7 @@ fn first_reading(
     })
 }
 
-/// Goes through documents and reports every mebibyte.
+/// Passes over documents and reports progress every mebibyte.
 struct Reading<'a> {
     stage: Stage,
     done: u64,

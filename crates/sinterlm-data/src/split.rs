@@ -18,7 +18,7 @@ pub(crate) fn content_hash(text: &str) -> u64 {
     stable_hash(folded.as_bytes())
 }
 
-/// How training and validation text are told apart.
+/// How documents are divided into training and validation text.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Split {
     /// Documents whose hash is below the threshold validate.
@@ -91,7 +91,7 @@ fn cut(text: &str, fraction: f64) -> usize {
         .unwrap_or(target)
 }
 
-/// What a first reading of the text finds out: enough to choose a split.
+/// What a first pass over the text counts, to choose a split by.
 #[derive(Debug)]
 pub(crate) struct Survey {
     fraction: f64,

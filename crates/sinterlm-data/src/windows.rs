@@ -86,9 +86,9 @@ impl TrainWindows {
         })
     }
 
-    /// Numbers of the documents with the first and the last token of the row that starts at `first`,
-    /// from 0; the last is the smaller one where the row goes on from the end of the text to its start.
-    /// Reads the text up to there.
+    /// Numbers of the documents with the first and the last token of the row that starts at
+    /// `first`, from 0; the last is the smaller one where the row wraps from the end of the text to
+    /// its start. Reads the text up to there.
     pub fn documents(&self, first: u64) -> [u64; 2] {
         let last = (first + self.seq_len as u64 - 1) % self.store.targets();
         [first, last].map(|token| self.store.document_of(token))

@@ -39,7 +39,7 @@ pub fn write_file_atomic(
         Ok(())
     })?;
     let file = created.expect("staging_path returns only after a successful creation");
-    // The lock tells a sweep that this process lives; a file system without locks does without.
+    // The lock shows a sweep that this process lives. File systems without locks do without.
     let _ = file.try_lock();
     let guard = RemoveOnDrop(Some(temp.clone()));
     let mut buffered = BufWriter::with_capacity(1 << 18, file);
@@ -96,7 +96,11 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
 
 /// Makes a folder and those above it, and flushes the folder that each new one lies in: what is
 /// written below would be lost with it in a power cut.
-pub(crate) fn create_dir_synced(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// The operating system's; a file that is in the way is one.
+pub fn create_dir_synced(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
     if path.is_dir() {
         return Ok(());
     }
@@ -122,7 +126,7 @@ impl RemoveOnDrop {
 impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
         if let Some(path) = &self.0 {
-            // An error on the way out would hide the one that is being returned.
+            // An error here would hide the one that is being returned.
             let _ = fs::remove_file(path);
         }
     }

@@ -57,7 +57,7 @@ pub enum FormatError {
         /// Bytes that it would need.
         needed: u64,
     },
-    /// The file goes on past the data that its header describes.
+    /// The file is longer than the data that its header describes.
     #[error(
         "{path}: {extra} bytes follow the last tensor; the file is damaged, fetch or write it again",
         path = .path.display()
@@ -161,7 +161,7 @@ pub enum FormatError {
         /// The first few names in the file, for the message.
         known: String,
     },
-    /// A tensor that is no float was asked for as floats.
+    /// A tensor of integers or booleans was asked for as floats.
     #[error("{path}: tensor `{name}` holds {dtype}, not floats; read its bytes instead", path = .path.display())]
     NotFloat {
         /// The file read.
@@ -242,7 +242,7 @@ pub enum FormatError {
         /// The type of what it holds.
         found: String,
     },
-    /// A tensor to be written is nothing that the format can hold.
+    /// The format cannot hold a tensor that is to be written.
     #[error("{path}: tensor `{name}` cannot be written: {fault}", path = .path.display())]
     Unwritable {
         /// The file to be written.

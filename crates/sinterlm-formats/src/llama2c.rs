@@ -15,7 +15,7 @@ use crate::{
 pub(crate) const MAGIC: [u8; 4] = *b"24ka";
 /// Where the tensors of a file with a version begin.
 const VERSIONED_HEADER_BYTES: u64 = 256;
-/// Layers above this are taken for damage; it bounds what a header can make us allocate.
+/// More layers than this count as damage; it bounds what a header can make us allocate.
 const MAX_LAYERS: u64 = 10_000;
 /// Bytes of an F32.
 const F32_BYTES: u64 = 4;

@@ -8,7 +8,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::{FormatError, StoredTensor, TensorSource, WeightFile, weight_file::is_index};
+use crate::{FormatError, SingleFile, StoredTensor, TensorSource};
 
 /// Longest index that is read, in bytes; that of a model with 100,000 tensors has about 10 MB.
 const MAX_INDEX_BYTES: u64 = 100_000_000;
@@ -19,7 +19,7 @@ const MAX_INDEX_BYTES: u64 = 100_000_000;
 #[derive(Debug)]
 pub struct ShardedFile {
     path: PathBuf,
-    shards: Vec<WeightFile>,
+    shards: Vec<SingleFile>,
     /// Position in `shards` of each tensor.
     places: BTreeMap<String, usize>,
 }
@@ -46,7 +46,7 @@ impl ShardedFile {
         let path = path.as_ref();
         let index = read_index(path)?;
         let mut positions = BTreeMap::new();
-        let mut shards: Vec<WeightFile> = Vec::new();
+        let mut shards: Vec<SingleFile> = Vec::new();
         for shard in index.weight_map.values() {
             if !positions.contains_key(shard.as_str()) {
                 positions.insert(shard.as_str(), shards.len());
@@ -84,7 +84,7 @@ impl ShardedFile {
     }
 
     /// The opened shards, in the order in which the index first names them.
-    pub fn shards(&self) -> &[WeightFile] {
+    pub fn shards(&self) -> &[SingleFile] {
         &self.shards
     }
 }
@@ -123,7 +123,7 @@ fn read_index(path: &Path) -> Result<Index, FormatError> {
 }
 
 /// Opens a shard that is named as a plain file beside the index.
-fn open_shard(index: &Path, shard: &str) -> Result<WeightFile, FormatError> {
+fn open_shard(index: &Path, shard: &str) -> Result<SingleFile, FormatError> {
     let is_plain = Path::new(shard)
         .file_name()
         .is_some_and(|name| name == shard)
@@ -141,5 +141,11 @@ fn open_shard(index: &Path, shard: &str) -> Result<WeightFile, FormatError> {
             shard: shard.to_owned(),
         });
     }
-    WeightFile::open_single(&path)
+    SingleFile::open(&path)
+}
+
+/// Whether a path is that of an index, by its extension.
+pub(crate) fn is_index(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension == "json")
 }

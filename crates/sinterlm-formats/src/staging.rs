@@ -19,7 +19,7 @@ use crate::{
 pub struct StagedDir {
     final_path: PathBuf,
     staged: PathBuf,
-    // Held while the folder is being filled: tells a sweep that this process lives.
+    // Held while the folder is being filled: shows a sweep that this process lives.
     lock: Option<File>,
     committed: bool,
 }
@@ -73,7 +73,7 @@ impl StagedDir {
 impl Drop for StagedDir {
     fn drop(&mut self) {
         if !self.committed {
-            // Nothing can be reported from here; a sweep finds what stays behind.
+            // `drop` cannot report an error; a sweep finds what is left.
             let _ = fs::remove_dir_all(&self.staged);
         }
         drop(self.lock.take());

@@ -1,5 +1,5 @@
-//! Tensors on their way into a file, one at a time: what a header says of them, their elements, and the
-//! loop over both. What headers look like is left to the containers.
+//! Writing tensors into a file one at a time: what a header says of them, their elements, and the
+//! loop over both. The containers format the headers.
 
 use std::{
     borrow::Cow,
@@ -13,7 +13,7 @@ use crate::{FormatError, TensorType, write_file_atomic};
 /// Values that are encoded at once; whole blocks of every type.
 const CHUNK: usize = 1 << 16;
 
-/// A tensor to be written: what stands of it in the header.
+/// A tensor to be written, as the header describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorHeader {
     /// Name, unique in the file.

@@ -1,14 +1,14 @@
-//! Choosing the reader for a path by what the file holds.
+//! The weights that a path stands for: a file, an index of shards or a folder. `single_file` looks
+//! at what one file holds.
 
 use std::{
-    fs::{self, File},
-    io::Read,
+    fs,
     path::{Path, PathBuf},
 };
 
 use crate::{
-    FormatError, GgufFile, Llama2cFile, PytorchFile, SafetensorsFile, ShardedFile, StoredTensor,
-    TensorSource, gguf, llama2c, pytorch,
+    FormatError, GgufFile, Llama2cFile, PytorchFile, SafetensorsFile, ShardedFile, SingleFile,
+    StoredTensor, TensorSource, sharded::is_index,
 };
 
 /// Names of the weights in a folder, in the order in which they are looked for.
@@ -56,32 +56,7 @@ impl WeightFile {
         if is_index(path) {
             return ShardedFile::open(path).map(Self::Sharded);
         }
-        Self::open_single(path)
-    }
-
-    /// Opens one file that is no index.
-    pub(crate) fn open_single(path: &Path) -> Result<Self, FormatError> {
-        let start = first_bytes(path)?;
-        let has_extension = |wanted: &str| path.extension().is_some_and(|e| e == wanted);
-        // The length of the header, below 2^40, then the first byte of a JSON object.
-        let is_safetensors = matches!(start, [.., 0, 0, 0, b'{']);
-        if start.starts_with(&gguf::MAGIC) {
-            open_gguf(path)
-        } else if start.starts_with(&pytorch::ZIP_MAGIC)
-            || start.starts_with(&pytorch::PICKLE_MAGIC)
-        {
-            PytorchFile::open(path).map(Self::Pytorch)
-        } else if is_safetensors || has_extension("safetensors") {
-            SafetensorsFile::open(path).map(Self::Safetensors)
-        } else if start.starts_with(&llama2c::MAGIC) || has_extension("bin") {
-            Llama2cFile::open(path).map(Self::Llama2c)
-        } else if has_extension("gguf") {
-            GgufFile::open(path).map(Self::Gguf) // which tells what is wrong
-        } else {
-            Err(FormatError::UnknownContainer {
-                path: path.to_path_buf(),
-            })
-        }
+        SingleFile::open(path).map(Self::from)
     }
 
     fn source(&self) -> &dyn TensorSource {
@@ -91,6 +66,17 @@ impl WeightFile {
             Self::Gguf(file) => file,
             Self::Llama2c(file) => file,
             Self::Pytorch(file) => file,
+        }
+    }
+}
+
+impl From<SingleFile> for WeightFile {
+    fn from(file: SingleFile) -> Self {
+        match file {
+            SingleFile::Safetensors(file) => Self::Safetensors(file),
+            SingleFile::Gguf(file) => Self::Gguf(file),
+            SingleFile::Llama2c(file) => Self::Llama2c(file),
+            SingleFile::Pytorch(file) => Self::Pytorch(file),
         }
     }
 }
@@ -106,28 +92,6 @@ impl TensorSource for WeightFile {
 
     fn stored(&self, name: &str) -> Result<StoredTensor, FormatError> {
         self.source().stored(name)
-    }
-}
-
-pub(crate) fn is_index(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension == "json")
-}
-
-/// Opens a GGUF file that holds a whole model.
-fn open_gguf(path: &Path) -> Result<WeightFile, FormatError> {
-    let file = GgufFile::open(path)?;
-    match file
-        .field("split.count")
-        .map(|field| field.uint())
-        .transpose()?
-    {
-        Some(parts) if parts > 1 => {
-            let fault =
-                format!("it is one of {parts} parts, join them with llama-gguf-split --merge");
-            Err(FormatError::header(path, fault))
-        }
-        _ => Ok(WeightFile::Gguf(file)),
     }
 }
 
@@ -147,20 +111,4 @@ fn find_in_folder(folder: &Path) -> Result<PathBuf, FormatError> {
             path: folder.to_path_buf(),
         }),
     }
-}
-
-/// The first nine bytes, zeros where the file is shorter.
-fn first_bytes(path: &Path) -> Result<[u8; 9], FormatError> {
-    let mut start = [0; 9];
-    let mut file = File::open(path).map_err(|e| FormatError::io(path, "open", e))?;
-    let mut filled = 0;
-    while filled < start.len() {
-        match file.read(&mut start[filled..]) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(FormatError::io(path, "read", e)),
-        }
-    }
-    Ok(start)
 }

@@ -20,7 +20,8 @@ pub(crate) struct Curves {
 }
 
 impl Curves {
-    /// The figures of a metrics file; lines that are none are skipped, a missing file is empty.
+    /// Reads the figures of a metrics file. Lines that hold none are skipped; a missing file is
+    /// empty.
     pub(crate) fn read(metrics_path: &Path) -> Self {
         let mut curves = Self::default();
         let text = fs::read_to_string(metrics_path).unwrap_or_default();
@@ -54,7 +55,7 @@ impl Curves {
         }
     }
 
-    /// The values of a figure in the order they came; none of an unknown one.
+    /// The values of a figure in the order in which they came; an unknown figure has none.
     pub(crate) fn get(&self, name: &str) -> &[Point] {
         self.figures.get(name).map_or(&[], Vec::as_slice)
     }
@@ -79,7 +80,7 @@ pub(crate) struct Bucket {
     pub(crate) high: f64,
 }
 
-/// Points in at most `most` buckets of equally many, since more of them than pixels say nothing.
+/// Puts points into at most `most` buckets of equal size: more points than pixels show nothing.
 pub(crate) fn thinned(points: &[Point], most: usize) -> Vec<Bucket> {
     let size = points.len().div_ceil(most.max(1)).max(1);
     let bucket = |points: &[Point]| {
@@ -95,7 +96,7 @@ pub(crate) fn thinned(points: &[Point], most: usize) -> Vec<Bucket> {
     points.chunks(size).map(bucket).collect()
 }
 
-/// What a number of tokens is counted in, so that axes have short numbers, and its name.
+/// The unit in which an axis counts tokens, so that its numbers are short, and the unit's name.
 pub(crate) fn token_unit(most: f64) -> (f64, &'static str) {
     match most {
         1e9.. => (1e9, "billions"),
@@ -105,7 +106,7 @@ pub(crate) fn token_unit(most: f64) -> (f64, &'static str) {
     }
 }
 
-/// A number without the zeros that say nothing: `2.5`, `300`, `3e-5`.
+/// A number in its shortest form: `2.5`, `300`, `3e-5`.
 pub(crate) fn short(value: f64) -> String {
     if value != 0.0 && value.abs() < 1e-3 {
         // Rounded first: ticks are sums, and 3e-5 may be a little less.

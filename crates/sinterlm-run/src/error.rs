@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use sinterlm_formats::FormatError;
+
 use crate::ExitStatus;
 
 /// What can go wrong around a run.
@@ -82,6 +84,9 @@ pub enum RunError {
         /// What the drawing library found.
         fault: String,
     },
+    /// A file could not be written whole, for a reason that has no variant here.
+    #[error(transparent)]
+    Format(FormatError),
     /// A user's observer ended the run.
     #[error("an observer ended the run: {0}")]
     Observer(String),
@@ -111,6 +116,24 @@ impl RunError {
                 action,
                 source,
             },
+        }
+    }
+}
+
+impl From<FormatError> for RunError {
+    fn from(error: FormatError) -> Self {
+        match error {
+            FormatError::Io {
+                path,
+                action,
+                source,
+            } => Self::Io {
+                path,
+                action,
+                source,
+            },
+            FormatError::DiskFull { path, source } => Self::DiskFull { path, source },
+            other => Self::Format(other),
         }
     }
 }

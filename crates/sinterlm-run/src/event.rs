@@ -1,4 +1,4 @@
-//! What a run reports while it goes on: plain data, and the trait that receives it.
+//! What a run reports: plain data, and the trait that receives it.
 
 use std::{fmt, path::Path};
 
@@ -9,7 +9,7 @@ pub trait Observer: Send {
     /// Takes note of an event.
     ///
     /// # Errors
-    /// An error ends the run: return one only where going on would be worse than stopping.
+    /// An error ends the run: return one only where continuing would be worse than stopping.
     fn on_event(&mut self, event: &Event<'_>) -> Result<(), RunError>;
 }
 
@@ -17,13 +17,13 @@ pub trait Observer: Send {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// The run begins, or goes on after a resume.
+    /// The run starts or resumes.
     Started {
         /// The pipeline: "pretrain".
         kind: &'a str,
         /// Optimizer steps of the whole run.
         max_steps: u64,
-        /// Steps already done, so also the first one to run counted from 0; 0 in a new run.
+        /// Steps already done; 0 in a new run.
         step: u64,
         /// Tokens already trained on.
         tokens: u64,
@@ -55,7 +55,8 @@ pub enum Event<'a> {
         /// One line.
         text: &'a str,
     },
-    /// A step's loss or gradient is not finite, the first time or again after good steps.
+    /// A step's loss or gradient is not finite; reported for the first of several such steps in a
+    /// row.
     NotFinite(&'a PostMortem),
     /// The run ends, whole or interrupted.
     Finished {

@@ -1,13 +1,14 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "unwrap is for tests"))]
 
-mod atomic;
+mod appended;
 #[cfg(any(feature = "plot", feature = "report"))]
 mod curves;
 mod error;
 mod event;
 mod exit;
 mod fields;
+mod json_file;
 #[cfg(feature = "plot")]
 mod loss_plot;
 mod memory;

@@ -12,10 +12,10 @@ use plotters::{
     prelude::*,
     style::{FontDesc, FontFamily, FontStyle, register_font},
 };
+use sinterlm_formats::write_file_atomic;
 
 use crate::{
     Event, Observer, RunError,
-    atomic::write_atomic,
     curves::{Bucket, Curves, short, thinned, token_unit},
 };
 
@@ -45,13 +45,12 @@ static FONT: LazyLock<bool> = LazyLock::new(|| {
 /// Draws at log intervals and evaluations, as often as a third of a per cent of the run's time
 /// allows, and at the end of the run.
 ///
-/// A picture that cannot be drawn or written is no reason to end a run: as an observer it only
-/// warns.
+/// As an observer it only warns of a picture that cannot be drawn or written; the run continues.
 #[derive(Debug)]
 pub struct LossPlot {
     path: PathBuf,
     curves: Curves,
-    /// Not to be drawn again before this time.
+    /// The earliest time of the next drawing.
     not_before: Option<Instant>,
 }
 
@@ -70,7 +69,7 @@ impl LossPlot {
         }
     }
 
-    /// Takes over the points of a metrics file, for a resumed run; lines that are none are skipped.
+    /// Loads the points of a metrics file, for a resumed run; lines that hold none are skipped.
     #[must_use]
     pub fn with_history(mut self, metrics_path: impl AsRef<Path>) -> Self {
         self.curves = Curves::read(metrics_path.as_ref());
@@ -101,7 +100,7 @@ impl LossPlot {
             .render(&mut pixels, (width, height))
             .map_err(|e| fault(e.to_string()))?;
         let png = encode(&averaged_down(&pixels)).map_err(|e| fault(e.to_string()))?;
-        write_atomic(&self.path, &png)
+        Ok(write_file_atomic(&self.path, |out| out.write_all(&png))?)
     }
 
     fn draw_or_warn(&mut self) {
@@ -292,7 +291,7 @@ impl Panel {
                     .label(series.name)
                     .legend(move |(x, y)| PathElement::new([(x, y), (x + length, y)], stroke));
             }
-            // Few points are told apart from a line; a single one would not show at all.
+            // Few points get dots; as a line, a single one would not show.
             if series.points.len() <= 50 {
                 let (radius, fill) = ((series.width + 2) * scale, series.color.filled());
                 chart.draw_series(scaled().map(|p| Circle::new(p, radius, fill)))?;

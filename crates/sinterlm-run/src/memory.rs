@@ -1,11 +1,11 @@
-//! How much memory this process uses, where the operating system tells.
+//! How much memory this process uses, where the operating system reports it.
 
-/// Bytes of memory in use now; `None` where it cannot be known (only Linux tells).
+/// Bytes of memory in use now; `None` where it cannot be known (only Linux reports it).
 pub fn resident_bytes() -> Option<u64> {
     status_bytes("VmRSS:")
 }
 
-/// The most bytes of memory in use so far; `None` where it cannot be known (only Linux tells).
+/// The most bytes of memory in use so far; `None` where it cannot be known (only Linux reports it).
 pub fn peak_memory_bytes() -> Option<u64> {
     status_bytes("VmHWM:")
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{EvalRecord, Event, Observer, RunError, StepRecord, fields::Fields};
+use crate::{EvalRecord, Event, Observer, RunError, StepRecord, appended, fields::Fields};
 
 /// Appends the figures of log intervals and evaluations to a file.
 ///
@@ -38,38 +38,18 @@ impl MetricsFile {
 
     /// The length of the metrics file at `path`, to be recorded in a checkpoint; 0 if there is none.
     pub fn len_bytes(path: impl AsRef<Path>) -> u64 {
-        path.as_ref()
-            .metadata()
-            .map_or(0, |metadata| metadata.len())
+        appended::len_bytes(path.as_ref())
     }
 
     /// Cuts the file at `path` back to the length that a checkpoint recorded.
     ///
-    /// A file that is missing or shorter is left as it is, with a warning: lost figures are no
-    /// reason to give up a run.
+    /// A file that is missing or shorter stays as it is, with a warning: a run continues without
+    /// the figures that it lost.
     ///
     /// # Errors
     /// [`RunError::Io`] if the file cannot be changed.
     pub fn cut_back(path: impl AsRef<Path>, bytes: u64) -> Result<(), RunError> {
-        let path = path.as_ref();
-        let found = Self::len_bytes(path);
-        if found < bytes {
-            tracing::warn!(
-                "{}: {found} bytes of the {bytes} at the checkpoint are left; \
-                 earlier figures are missing, the run is not affected",
-                path.display()
-            );
-            return Ok(());
-        }
-        if found == bytes {
-            return Ok(());
-        }
-        let cut = || {
-            let file = OpenOptions::new().write(true).open(path)?;
-            file.set_len(bytes)?;
-            file.sync_all()
-        };
-        cut().map_err(|e| RunError::io(path, "cut back", e))
+        appended::cut_back(path.as_ref(), bytes, "figures")
     }
 
     fn append(&mut self, fields: &Fields) -> Result<(), RunError> {

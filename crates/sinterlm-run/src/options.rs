@@ -33,13 +33,13 @@ pub struct Options {
     /// The run directory [default: runs/NAME-TIME, the time in UTC]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,
-    /// Go on with a run directory, from its newest whole checkpoint
+    /// Resume the run in this directory from its newest whole checkpoint
     #[arg(long, value_name = "DIR")]
     pub resume: Option<PathBuf>,
     /// Compute step N of --resume DIR again and print its activations and gradients; writes nothing
     #[arg(long, value_name = "N", requires = "resume")]
     pub replay_step: Option<NonZeroU64>,
-    /// Go on although the text has changed since the run began; with --resume
+    /// Resume although the text has changed since the run began; with --resume
     #[arg(long, requires = "resume")]
     pub accept_changed_data: bool,
     /// The one seed of the run [default: the config's]

@@ -1,5 +1,5 @@
 //! What is known of a step whose loss or gradient is not finite: plain data, its file and its table.
-//! Finding it out is the trainer's work.
+//! The trainer finds it out.
 
 use std::{
     fmt,
@@ -8,7 +8,9 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{RunError, atomic::write_atomic};
+use sinterlm_formats::write_file_atomic;
+
+use crate::RunError;
 
 /// One step looked at closely: the first micro-batch with a fault, or the last one where all is well.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -25,7 +27,8 @@ pub struct PostMortem {
     pub loss: f64,
     /// Number format of the matrix products.
     pub precision: String,
-    /// What the loss was multiplied by before the backward pass; the gradients below are so scaled.
+    /// What the loss was multiplied by before the backward pass; the gradients below are scaled by
+    /// it.
     pub loss_scale: f64,
     /// The newest checkpoint on the disk; it is from before the step.
     pub last_checkpoint: Option<PathBuf>,
@@ -84,7 +87,10 @@ impl PostMortem {
     /// # Errors
     /// [`RunError::Io`] or [`RunError::DiskFull`].
     pub fn write(&self, path: &Path) -> Result<(), RunError> {
-        write_atomic(path, self.to_json().as_bytes())
+        let text = self.to_json();
+        Ok(write_file_atomic(path, |out| {
+            out.write_all(text.as_bytes())
+        })?)
     }
 
     fn to_json(&self) -> String {
@@ -106,7 +112,7 @@ impl PostMortem {
 }
 
 impl fmt::Display for PostMortem {
-    /// A table for terminals; the rows of the batch are left to the file.
+    /// Prints a table for terminals; only the file holds the rows of the batch.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fault = match self.fault.as_str() {
             "" => "all values are finite".to_owned(),

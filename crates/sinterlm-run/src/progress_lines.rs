@@ -41,7 +41,7 @@ impl<W: Write + Send> ProgressLines<W> {
 }
 
 impl<W: Write + Send> Observer for ProgressLines<W> {
-    /// Never fails: a run is not to end because nobody reads its progress any more.
+    /// Never fails: a run continues when nobody reads its progress any more.
     fn on_event(&mut self, event: &Event<'_>) -> Result<(), RunError> {
         self.pace.note(event);
         if let Some(line) = line_of(event, &self.pace) {

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{RunError, atomic::write_json, fields::Fields, utc_now};
+use crate::{RunError, fields::Fields, json_file::write_json, utc_now};
 
 /// The record of where a run's results come from.
 ///
@@ -16,7 +16,8 @@ use crate::{RunError, atomic::write_json, fields::Fields, utc_now};
 /// repository), `command_line` and `started_utc`. The program [`set`](Self::set)s the rest:
 /// `device`, `dtype`, `threads`, `seed`, `burn`, `instruction_set`, and the fingerprints of `data`,
 /// `tokenizer` and, where there is one, `template`. `status` is `running` until
-/// [`finish`](Self::finish) tells how the run ended; it stays that where the process was killed.
+/// [`finish`](Self::finish) records how the run ended; where the process was killed it stays
+/// `running`.
 #[derive(Debug, Clone)]
 pub struct Provenance {
     fields: Fields,
@@ -32,7 +33,7 @@ impl Provenance {
         fields.set("target", env!("SINTERLM_TARGET"));
         if let Some(commit) = git(&["rev-parse", "HEAD"]) {
             fields.set("git_commit", commit.trim());
-            // Untracked files are left out: runs and data lie beside the sources.
+            // Untracked files don't count: runs and data may lie among the sources.
             let changes = git(&["status", "--porcelain", "--untracked-files=no"]);
             fields.set("git_dirty", changes.map(|text| !text.trim().is_empty()));
         }
@@ -97,9 +98,9 @@ impl Provenance {
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunEnd {
-    /// All of it is done.
+    /// All steps are done.
     Finished,
-    /// It was asked to stop and can go on.
+    /// It was asked to stop and can be resumed.
     Stopped,
     /// By an error, with its message.
     Failed(String),

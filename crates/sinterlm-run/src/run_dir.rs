@@ -7,7 +7,9 @@ use std::{
     process,
 };
 
-use crate::{RunError, atomic::write_atomic, utc::utc_now_compact};
+use sinterlm_formats::{create_dir_synced, write_file_atomic};
+
+use crate::{RunError, utc::utc_now_compact};
 
 /// Names whose presence means that the folder holds a run.
 const RUN_NAMES: [&str; 7] = [
@@ -22,8 +24,8 @@ const RUN_NAMES: [&str; 7] = [
 
 /// A run directory that this process alone works in, until the value is dropped.
 ///
-/// The lock is one of the operating system on the file `.lock`: it ends with the process, however
-/// that ends.
+/// The operating system holds the lock, on the file `.lock`, and releases it when the process ends,
+/// in whichever way.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
@@ -42,13 +44,13 @@ impl RunDir {
     pub fn create(path: impl AsRef<Path>) -> Result<Self, RunError> {
         let path = path.as_ref().to_path_buf();
         refuse_run(&path)?;
-        fs::create_dir_all(&path).map_err(|e| unusable(&path, e))?;
+        create_dir_synced(&path).map_err(|e| unusable(&path, e))?;
         let lock = lock(&path)?;
-        refuse_run(&path)?; // once more: another process may have begun and ended meanwhile
+        refuse_run(&path)?; // again: another process may have run here in the meantime
         Ok(Self { path, _lock: lock })
     }
 
-    /// Locks the folder of an earlier run to go on with it.
+    /// Locks the folder of an earlier run to resume it.
     ///
     /// # Errors
     /// [`RunError::NotARun`] if there is no `config.toml` in it, [`RunError::Locked`] if another
@@ -122,17 +124,37 @@ impl RunDir {
         self.path.join("model")
     }
 
+    /// The folder of the run at `path` that holds its weights: the final `model/`, or else the
+    /// newest checkpoint; none where there is neither. Takes no lock, so the run may be at work.
+    pub fn weights_in(path: impl AsRef<Path>) -> Option<PathBuf> {
+        let path = path.as_ref();
+        let mut folders: Vec<PathBuf> = fs::read_dir(path.join("checkpoints"))
+            .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+            .unwrap_or_default();
+        // Unfinished and broken checkpoints have other names.
+        folders.retain(|folder| {
+            let name = folder.file_name().unwrap_or_default();
+            name.to_string_lossy().starts_with("step-")
+        });
+        folders.sort();
+        folders.push(path.join("model"));
+        let holds_model = |folder: &PathBuf| folder.join("config.json").is_file();
+        folders.into_iter().rev().find(holds_model)
+    }
+
     /// Writes `config.toml` in one step; in a new run, before anything else.
     ///
     /// # Errors
     /// [`RunError::Io`] or [`RunError::DiskFull`].
     pub fn write_config(&self, text: &str) -> Result<(), RunError> {
-        write_atomic(&self.config_path(), text.as_bytes())
+        Ok(write_file_atomic(self.config_path(), |out| {
+            out.write_all(text.as_bytes())
+        })?)
     }
 }
 
-/// Where a run of the example `name` goes if nothing else is said: `runs/NAME-<UTC time>`, with a
-/// number behind it if that is taken.
+/// The default directory of a run of the example `name`: `runs/NAME-<UTC time>`, with a number
+/// behind it if that is taken.
 pub fn default_out(name: &str) -> PathBuf {
     let base = format!("{name}-{}", utc_now_compact());
     let runs = Path::new("runs");

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Event, Observer, RunError, SampleText, atomic::write_atomic, readable::thousands};
+use crate::{Event, Observer, RunError, SampleText, appended, readable::thousands};
 
 const HEADING: &str = "## Step ";
 
@@ -26,18 +26,34 @@ pub struct SampleFile {
 }
 
 impl SampleFile {
-    /// Writes to `path`, which is made when the first texts come.
+    /// Writes to `path`; the file is created with the first texts.
     pub fn new(path: impl AsRef<Path>) -> Self {
         Self {
             path: path.as_ref().to_path_buf(),
         }
     }
 
-    /// Removes the sections of steps after `step`, as a resumed run will write them again.
+    /// Cuts the file at `path` back to the length that a checkpoint recorded, as a resumed run will
+    /// write again what followed.
+    ///
+    /// A missing file stays missing; one that is shorter stays as it is, with a warning.
     ///
     /// # Errors
-    /// [`RunError::Io`] if the file cannot be read or written; a missing file is none.
-    pub fn cut_back(path: impl AsRef<Path>, step: u64) -> Result<(), RunError> {
+    /// [`RunError::Io`] if the file cannot be changed.
+    pub fn cut_back(path: impl AsRef<Path>, bytes: u64) -> Result<(), RunError> {
+        let path = path.as_ref();
+        if !path.exists() {
+            return Ok(());
+        }
+        appended::cut_back(path, bytes, "texts")
+    }
+
+    /// Like [`cut_back`](Self::cut_back) for a checkpoint that recorded no length: removes the
+    /// sections of steps after `step`.
+    ///
+    /// # Errors
+    /// [`RunError::Io`] if the file cannot be read or changed.
+    pub fn cut_back_to_step(path: impl AsRef<Path>, step: u64) -> Result<(), RunError> {
         let path = path.as_ref();
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
@@ -45,7 +61,7 @@ impl SampleFile {
             Err(e) => return Err(RunError::io(path, "read", e)),
         };
         match first_section_after(&text, step) {
-            Some(end) => write_atomic(path, &text.as_bytes()[..end]),
+            Some(end) => Self::cut_back(path, end as u64),
             None => Ok(()),
         }
     }
@@ -80,7 +96,7 @@ fn render(step: u64, tokens: u64, samples: &[SampleText]) -> String {
             text.push_str(title);
             text.push_str(":\n\n");
             for line in part.lines() {
-                // Indented, no line can be taken for a heading, whatever the model writes.
+                // An indented line is no heading, whatever the model writes.
                 text.push_str("    ");
                 text.push_str(line);
                 text.push('\n');
@@ -91,7 +107,7 @@ fn render(step: u64, tokens: u64, samples: &[SampleText]) -> String {
     text
 }
 
-/// The sections of a sample file, in order; lines that are none of ours are skipped.
+/// The sections of a sample file, in order; unknown lines are skipped.
 #[cfg(feature = "report")]
 pub(crate) fn read_sections(text: &str) -> Vec<SampleSection> {
     let mut sections: Vec<SampleSection> = Vec::new();
@@ -157,28 +173,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sections_after_the_checkpoint_are_cut_whatever_the_model_wrote() {
+    fn what_follows_the_checkpoint_is_cut_whatever_the_model_wrote() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("samples.md");
         let samples = [SampleText {
             prompt: "Once".into(),
             text: " upon\n## Step 9, 1 tokens\n".into(),
         }];
-        let mut file = SampleFile::new(&path);
-        let mut write = |step| {
-            file.on_event(&Event::Sampled {
+        let write = |step| {
+            let event = Event::Sampled {
                 step,
                 tokens: 1000 * step,
                 samples: &samples,
-            })
-            .unwrap();
+            };
+            SampleFile::new(&path).on_event(&event).unwrap();
         };
         write(5);
         let at_checkpoint = fs::read_to_string(&path).unwrap();
-        write(10);
-        SampleFile::cut_back(&path, 5).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), at_checkpoint);
         assert!(at_checkpoint.starts_with("## Step 5, 5,000 tokens\n\nPrompt:\n\n    Once\n"));
-        SampleFile::cut_back(dir.path().join("absent"), 5).unwrap();
+        write(10);
+        SampleFile::cut_back_to_step(&path, 5).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), at_checkpoint);
+        // The last texts of a run that ended at its checkpoint are of the checkpoint's step.
+        write(5);
+        SampleFile::cut_back(&path, at_checkpoint.len() as u64).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), at_checkpoint);
+        let absent = dir.path().join("absent");
+        SampleFile::cut_back_to_step(&absent, 5).unwrap();
+        SampleFile::cut_back(&absent, 5).unwrap();
+        assert!(!absent.exists());
     }
 }

@@ -80,7 +80,7 @@ impl StopFlag {
         self.0.store(reason.code(), Ordering::SeqCst);
     }
 
-    /// Why the run is to end, `None` while it is to go on.
+    /// Why the run is to end; `None` while it may continue.
     pub fn requested(&self) -> Option<StopReason> {
         let code = self.0.load(Ordering::SeqCst);
         [

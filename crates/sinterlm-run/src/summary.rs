@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{RunError, atomic::write_json};
+use crate::{RunError, json_file::write_json};
 
 /// The final figures of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -108,7 +108,7 @@ impl Summary {
 }
 
 impl Gate {
-    /// Passed if `value` is at most `target`, as for losses; a value that is no number fails.
+    /// Passed if `value` is at most `target`, as for losses; not-a-number fails.
     pub fn at_most(name: impl Into<String>, value: f64, target: f64) -> Self {
         Self {
             name: name.into(),
@@ -118,7 +118,7 @@ impl Gate {
         }
     }
 
-    /// Passed if `value` is at least `target`, as for accuracies; a value that is no number fails.
+    /// Passed if `value` is at least `target`, as for accuracies; not-a-number fails.
     pub fn at_least(name: impl Into<String>, value: f64, target: f64) -> Self {
         Self {
             name: name.into(),

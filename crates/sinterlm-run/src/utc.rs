@@ -18,9 +18,9 @@ pub(crate) fn utc_now_compact() -> String {
     utc_now().replace(['-', ':'], "")
 }
 
-/// The present time in seconds since 1970. Within a process it is never less than it was at its first
-/// reading plus the time that has passed since: a clock that is set back makes no run end before it
-/// began.
+/// The present time in seconds since 1970. Within a process it is never less than it was at its
+/// first reading plus the time that has passed since, so that no run ends before it began when the
+/// clock is set back.
 pub(crate) fn unix_time() -> f64 {
     static FIRST: OnceLock<(f64, Instant)> = OnceLock::new();
     let wall = wall_time();

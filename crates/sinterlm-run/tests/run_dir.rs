@@ -135,3 +135,25 @@ fn a_lock_holds_as_long_as_its_process_lives() {
     child.wait().unwrap();
     assert!(RunDir::open_existing(&path).is_ok());
 }
+
+#[test]
+fn the_weights_of_a_run_are_its_final_model_or_its_newest_checkpoint() {
+    let runs = tempfile::tempdir().unwrap();
+    let run = runs.path();
+    assert_eq!(RunDir::weights_in(run), None);
+    let add = |name: &str| {
+        fs::create_dir_all(run.join(name)).unwrap();
+        fs::write(run.join(name).join("config.json"), "{}").unwrap();
+        run.join(name)
+    };
+    add("checkpoints/broken-step-00000200");
+    add("checkpoints/.staging-1-0-step-00000200");
+    fs::create_dir_all(run.join("checkpoints/step-00000150")).unwrap(); // empty
+    fs::create_dir_all(run.join("model")).unwrap();
+    assert_eq!(RunDir::weights_in(run), None);
+    add("checkpoints/step-00000090");
+    let newest = add("checkpoints/step-00000100");
+    assert_eq!(RunDir::weights_in(run), Some(newest));
+    let last = add("model");
+    assert_eq!(RunDir::weights_in(run), Some(last));
+}

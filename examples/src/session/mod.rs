@@ -172,9 +172,9 @@ impl Session {
                 MetricsFile::cut_back(self.dir.metrics_path(), point.metrics_bytes)?;
             }
             let samples = self.dir.samples_path();
-            SampleFile::cut_back(&samples, point.steps)?;
-            if let Some(bytes) = point.samples_bytes.filter(|_| samples.exists()) {
-                MetricsFile::cut_back(samples, bytes)?; // texts of the run's end, written again
+            match point.samples_bytes {
+                Some(bytes) => SampleFile::cut_back(samples, bytes)?,
+                None => SampleFile::cut_back_to_step(samples, point.steps)?,
             }
             let folder = self.dir.checkpoints_dir();
             set_aside_broken(&folder, point.newest_whole.as_deref())?;

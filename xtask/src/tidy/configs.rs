@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::slashed;
+use super::paths::slashed;
 
 pub(super) fn faults(files: &[PathBuf], examples: &[String]) -> Vec<String> {
     let configs: Vec<String> = files

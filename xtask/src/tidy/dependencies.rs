@@ -9,7 +9,7 @@ type Row = (&'static str, &'static [&'static str], bool);
 const TABLE: &[Row] = &[
     ("config", &[], false),
     ("formats", &[], false),
-    ("run", &["config"], false),
+    ("run", &["config", "formats"], false),
     ("kernels", &[], true),
     ("losses", &["kernels"], true),
     ("data", &["config", "formats"], true),

@@ -20,6 +20,36 @@ pub(super) fn code_only(source: &str) -> String {
     code
 }
 
+/// Code, as [`code_only`] gives it, with every item behind `#[cfg(test)]` blanked.
+pub(super) fn without_tests(code: &str) -> String {
+    let mut kept = String::with_capacity(code.len());
+    let mut rest = code;
+    while let Some((before, after)) = rest.split_once("#[cfg(test)]") {
+        let item = item_end(after);
+        kept.push_str(before);
+        kept.extend(after[..item].chars().filter(|&c| c == '\n'));
+        rest = &after[item..];
+    }
+    kept.push_str(rest);
+    kept
+}
+
+/// Where the item at the start of code ends: behind its block, or its semicolon.
+fn item_end(code: &str) -> usize {
+    let mut depth = 0_usize;
+    for (at, c) in code.char_indices() {
+        match c {
+            '{' | '(' | '[' => depth += 1,
+            '}' | ')' | ']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 && matches!(c, '}' | ';') {
+            return at + 1;
+        }
+    }
+    code.len()
+}
+
 /// The end of the comment or literal that begins at `at`; `at` itself if none does.
 fn literal_end(text: &[char], at: usize) -> usize {
     let next = text.get(at + 1).copied();
@@ -109,6 +139,15 @@ mod tests {
         assert_eq!(code.lines().count(), source.lines().count());
         let left: String = code.split_whitespace().collect();
         assert_eq!(left, "abcdef<'g>bh");
+    }
+
+    #[test]
+    fn items_of_tests_are_blanked_to_their_end() {
+        let code = "a\n#[cfg(test)]\nmod tests;\nb #[cfg(test)] #[allow(x)] mod t { fn f() {} } c\n\
+            #[cfg(test)] const N: [u8; 2] = [1; 2]; d #[cfg(test)] mod open {";
+        let kept = without_tests(code);
+        assert_eq!(kept.split_whitespace().collect::<String>(), "abcd");
+        assert_eq!(kept.lines().count(), code.lines().count());
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use super::paths::{crate_of, slashed};
 use super::rust_text::{code_only, is_word};
-use super::{crate_of, slashed};
 
 /// A file that is longer is no longer read in one sitting.
 const MAX_LINES: usize = 600;

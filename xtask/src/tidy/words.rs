@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use super::paths::slashed;
 use super::rust_text::is_word;
-use super::slashed;
 
 /// Roots of folders that exist on one machine only. Split, so that this file passes its own rule.
 const LOCAL_FOLDERS: &[&str] = &[

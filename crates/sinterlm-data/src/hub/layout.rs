@@ -4,8 +4,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::transfer::Announced;
-use super::{Hub, HubCopy, HubFile, RepoType};
+use super::announced::{Announced, is_commit};
+use super::endpoint::Hub;
+use super::file::{HubCopy, HubFile, RepoType};
 use crate::DataError;
 
 /// One repository's folder in the cache.
@@ -105,14 +106,4 @@ fn link(relative: &Path, _blob: &Path, path: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn link(_relative: &Path, blob: &Path, path: &Path) -> io::Result<()> {
     std::fs::rename(blob, path)
-}
-
-/// Whether a text is a full commit hash of Git.
-pub(super) fn is_commit(text: &str) -> bool {
-    is_hex(text, 40)
-}
-
-/// Whether a text is `digits` lower-case hexadecimal digits.
-pub(super) fn is_hex(text: &str, digits: usize) -> bool {
-    text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }

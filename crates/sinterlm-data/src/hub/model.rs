@@ -1,17 +1,18 @@
-//! Models of the Hub: which files of a repository make a model folder, and bringing all of them here.
-//! One file's way is `transfer`'s.
+//! Models of the Hub: which files of a repository make a model folder, and fetching all of them.
+//! `transfer` downloads a single file.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::{Hub, HubCopy, HubFile, RepoType};
+use super::endpoint::Hub;
+use super::file::{HubCopy, HubFile, RepoType};
 use crate::DataError;
 
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
-/// What may lie beside weights, small, fetched before them.
+/// Small files that may accompany the weights; fetched before them.
 const BESIDE: [&str; 6] = [
     TOKENIZER,
     "tokenizer_config.json",
@@ -139,11 +140,11 @@ impl Hub {
     /// tokenizer, generation and chat where the repository has them, then the weights, in one file or
     /// in shards. All come from one commit.
     ///
-    /// What is whole in the cache is not asked for news. `progress` receives a file's name, the bytes
-    /// of it that are there and their total.
+    /// A model that is whole in the cache is taken without asking the Hub. `progress` receives a
+    /// file's name, its bytes so far and their total.
     ///
     /// # Errors
-    /// As [`fetch`](Self::fetch), and [`DataError::HubIndex`] for an index of shards that is none.
+    /// As [`fetch`](Self::fetch), and [`DataError::HubIndex`] for a malformed index of shards.
     pub fn fetch_model(
         &self,
         model: &HubModel,
@@ -203,7 +204,7 @@ fn folder_of(config: HubCopy) -> HubCopy {
     }
 }
 
-/// Nothing for a file that the repository does not have.
+/// Turns the refusal of a file that the repository lacks into `None`.
 fn optional(answer: Result<HubCopy, DataError>) -> Result<Option<HubCopy>, DataError> {
     match answer {
         Ok(copy) => Ok(Some(copy)),
@@ -212,7 +213,7 @@ fn optional(answer: Result<HubCopy, DataError>) -> Result<Option<HubCopy>, DataE
     }
 }
 
-/// The files that an index names, each once; none where `weights` is no index.
+/// The files that an index names, each once; empty where `weights` is not an index.
 fn shards(weights: &Path) -> Result<BTreeSet<String>, DataError> {
     if weights
         .extension()

@@ -1,5 +1,4 @@
-//! The bytes of an unfinished download on disk, and their hash. Where they come from is
-//! `transfer`'s.
+//! The bytes of an unfinished download on disk, and their hash. `transfer` brings them.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -7,11 +6,14 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::transfer::{Announced, BUFFER_BYTES};
+use super::announced::Announced;
 use crate::DataError;
 use crate::source::hex;
 
-/// The bytes of a download that are there so far, beside the blob that they become.
+/// Size of the buffer for reading from a file or from the network.
+pub(super) const BUFFER_BYTES: usize = 128 << 10;
+
+/// The bytes of a download so far, in a file beside the blob that they will become.
 pub(super) struct Part {
     pub(super) path: PathBuf,
     /// Locked, so that two processes never write the same bytes.
@@ -26,7 +28,7 @@ pub(super) struct Part {
 
 impl Part {
     /// Opens `BLOB.incomplete` (Python's name for it), waiting for any other process to finish,
-    /// and hashes the bytes that an earlier try left.
+    /// and hashes the bytes that an earlier attempt left.
     pub(super) fn open(blob: &Path, announced: &Announced) -> Result<Self, DataError> {
         let path = PathBuf::from(format!("{}.incomplete", blob.display()));
         let failed = |source| DataError::Io {

@@ -1,5 +1,5 @@
-//! Talking to the Hub: what the server announces, bytes that go on where they stopped, another try
-//! after a failure. The bytes on disk are `part`'s, their place in the cache `layout`'s.
+//! Requests to the Hub: what the server announces, downloads that resume where they stopped,
+//! retries after a failure. `part` keeps the bytes on disk, `layout` their place in the cache.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -10,33 +10,22 @@ use std::time::Duration;
 use ureq::http::{HeaderMap, Response, Uri, header};
 use ureq::{Agent, Body};
 
-use super::layout::{is_commit, is_hex};
-use super::part::Part;
-use super::{Hub, HubFile, RepoType};
+use super::announced::{Announced, is_commit, is_hex};
+use super::endpoint::Hub;
+use super::file::{HubFile, RepoType};
+use super::part::{BUFFER_BYTES, Part};
 use crate::DataError;
 
 const MAX_REDIRECTS: u32 = 8;
-pub(super) const BUFFER_BYTES: usize = 128 << 10;
 
-/// What the server says about a file before it is downloaded.
-#[derive(Debug)]
-pub(super) struct Announced {
-    /// Commit of the revision asked for.
-    pub(super) commit: String,
-    /// SHA-256 (64 digits) or Git's blob hash (40 digits), checked to be one of both.
-    pub(super) etag: String,
-    /// Size of the file in bytes.
-    pub(super) size_bytes: u64,
-}
-
-/// Why a try failed.
+/// Why an attempt failed.
 enum Fault {
-    /// Another try may do better; `advanced` when this one brought new bytes.
+    /// Another attempt may succeed; `advanced` if this one brought new bytes.
     Passing {
         cause: Box<dyn Error + Send + Sync>,
         advanced: bool,
     },
-    /// Another try would end the same.
+    /// Another attempt would fail in the same way.
     Final(DataError),
 }
 
@@ -55,8 +44,8 @@ fn passing(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Fault {
 
 /// Asks for a file's commit, hash and size.
 ///
-/// The Hub tells them in `X-Repo-Commit`, `X-Linked-ETag` and `X-Linked-Size` beside its redirect
-/// to the storage, or in the plain headers of the answer itself for small files.
+/// The Hub sends them as `X-Repo-Commit`, `X-Linked-ETag` and `X-Linked-Size` with its redirect to
+/// the storage, or for small files as the plain headers of the answer.
 pub(super) fn announce(hub: &Hub, file: &HubFile) -> Result<Announced, DataError> {
     let agent = agent(hub);
     let first_url = file_url(hub, file, &file.revision);
@@ -240,12 +229,12 @@ fn retry<T>(
                 source: cause,
             });
         }
-        tracing::warn!(url, failures, %cause, "the transfer failed, it is tried again");
+        tracing::warn!(url, failures, %cause, "the transfer failed, trying again");
         std::thread::sleep(hub.stall_timeout / 30 * 2_u32.pow((failures - 1).min(4)));
     }
 }
 
-/// Asks for a file's bytes from `start` on, wherever the Hub sends for them.
+/// Requests a file's bytes from `start` on and follows the Hub's redirects.
 fn get(hub: &Hub, agent: &Agent, url: &str, start: u64) -> Result<Response<Body>, Fault> {
     let mut url = url.to_owned();
     for _ in 0..=MAX_REDIRECTS {
@@ -278,7 +267,7 @@ fn target_of(url: &str, headers: &HeaderMap) -> Result<String, Fault> {
     })
 }
 
-/// What tells the endpoint who asks; nothing for any other server.
+/// The header that identifies the user to the endpoint; `None` for any other server.
 fn authorization(hub: &Hub, url: &str) -> Option<String> {
     let path = url.strip_prefix(hub.endpoint.as_str())?;
     let token = hub.token.as_ref().filter(|_| path.starts_with('/'))?;

@@ -1,12 +1,13 @@
-//! The identity of a source's content. Where the content lies does not enter it.
+//! The identity of a source's content, wherever the content lies.
 
 use std::fmt::Write as _;
 use std::io::Read;
 
 use sha2::{Digest, Sha256};
 
+use super::files;
 use super::reader::Format;
-use super::{TextSource, files};
+use super::text_source::TextSource;
 use crate::{DataError, InvalidUtf8};
 
 /// The identity of a source: equal fingerprints mean equal documents in equal order.

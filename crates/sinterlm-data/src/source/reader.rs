@@ -7,8 +7,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
+use super::json_line;
+use super::text_source::TextSource;
 use super::zstd::ZstdReader;
-use super::{TextSource, json_line};
 use crate::{DataError, InvalidUtf8};
 
 const BUFFER_BYTES: usize = 128 << 10;
@@ -26,7 +27,7 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// The format that a file's name tells, whether compressed or not.
+    /// The format that a file's name implies, whether compressed or not.
     pub(super) fn of(path: &Path) -> Self {
         let name = path
             .file_name()
@@ -132,7 +133,7 @@ impl FileDocuments {
             lines,
             piece,
         };
-        // A binary file may have no separator for gigabytes: its first bytes tell enough.
+        // A binary file may have no separator for gigabytes: the first bytes suffice.
         let nul = this
             .bytes
             .fill_buf()

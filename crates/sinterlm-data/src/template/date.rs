@@ -1,4 +1,4 @@
-//! `strftime` for templates that tell the model what day it is: the directives that published ones
+//! `strftime` for templates that give the model the date: the directives that published templates
 //! use, in English and UTC.
 
 use minijinja::{Error, ErrorKind};

@@ -206,7 +206,7 @@ impl ChatTemplate {
         &self.source
     }
 
-    /// The text of a conversation; `generation_prompt` adds what invites the model to answer.
+    /// The text of a conversation; `generation_prompt` adds the prompt for the model's answer.
     ///
     /// # Errors
     /// [`DataError::Template`] with the line where the template fails or refuses the conversation.

@@ -1,5 +1,5 @@
-//! How text is cut before tokens are merged: the names that llama.cpp has for it, and the patterns
-//! that `tokenizer.json` files have. Byte-level vocabularies only.
+//! How text is cut before tokens are merged: llama.cpp's names for the ways to cut, and their
+//! patterns in `tokenizer.json` files. Byte-level vocabularies only.
 
 use serde_json::{Value, json};
 
@@ -133,8 +133,8 @@ impl Cut {
 
     /// llama.cpp's name for the pre-tokenizer of a `tokenizer.json`, or what it has none for.
     ///
-    /// `merges_anyway` tells whether the vocabulary's ids are the same with and without
-    /// `ignores_merges`; it is asked where llama.cpp knows the patterns only with the other one.
+    /// `merges_anyway` computes whether the vocabulary's ids are the same with and without
+    /// `ignores_merges`; it is called where llama.cpp has the patterns only with the other setting.
     pub(super) fn name_of(
         json: &Value,
         ignores_merges: bool,

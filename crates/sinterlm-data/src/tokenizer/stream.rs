@@ -48,8 +48,8 @@ impl TextStream {
         }
     }
 
-    /// The text goes on behind `ids`, of which nothing is given out: some decoders drop a space at the
-    /// start of a text, and this one does not start here.
+    /// Continues a text that begins with `ids`, of which nothing is given out: some decoders drop a
+    /// space at the start of a text, and the text does not start here.
     #[must_use]
     pub fn after(mut self, ids: &[u32]) -> Self {
         let text = ids.rsplit(|id| self.tokenizer.is_special(*id)).next();
@@ -62,7 +62,7 @@ impl TextStream {
         self
     }
 
-    /// The text ends before that of these strings which is whole first; empty ones are passed over.
+    /// Ends the text before the first of these strings to be complete; empty strings are ignored.
     #[must_use]
     pub fn with_stops<S: AsRef<str>>(mut self, stops: &[S]) -> Self {
         self.stops = stops.iter().map(|stop| stop.as_ref().to_owned()).collect();
@@ -104,14 +104,14 @@ impl TextStream {
         self.up_to_a_stop(&text, true)
     }
 
-    /// What can be given out now that `text` has come.
+    /// What can be given out after `text` arrived.
     fn up_to_a_stop(&mut self, text: &str, end: bool) -> String {
         if self.stopped.is_some() {
             return String::new();
         }
         self.held.push_str(text);
         let places = self.stops.iter().enumerate();
-        // The one that is whole first, whatever tokens it came in; of several the longest.
+        // The first to be complete, whatever tokens it came in; of several the longest.
         let found = places.filter_map(|(stop, words)| {
             let at = self.held.find(words)?;
             Some((at + words.len(), at, stop))

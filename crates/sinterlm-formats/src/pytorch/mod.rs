@@ -1,7 +1,7 @@
 //! PyTorch's files (`pytorch_model.bin`, `*.pt`): a zip archive of a pickle and plain storages.
 //!
 //! Format: `torch/serialization.py` since PyTorch 1.6. Nothing in the pickle is ever run: a small
-//! machine knows how tensors are put together and refuses the rest by name.
+//! machine puts tensors together and refuses everything else by name.
 
 mod pickle;
 mod reader;

@@ -22,8 +22,8 @@ const MAX_PICKLE_BYTES: usize = 64 << 20;
 /// A file written by `torch.save`, mapped: a dictionary of tensors, or nested dictionaries, whose
 /// keys are joined by dots (`model.lm_head.weight`). Entries that are no tensors are passed over.
 ///
-/// The pickle is read without running anything; what refers to other classes and functions than
-/// those of tensors is refused.
+/// Reading the pickle runs nothing; references to classes and functions other than those of tensors
+/// are refused.
 #[derive(Debug)]
 pub struct PytorchFile {
     path: PathBuf,

@@ -1,6 +1,6 @@
 //! Model folders in the Hugging Face layout, `config.json` and `model.safetensors`, as checkpoints,
-//! final models and `--model` use them, and finding them. Reading is `load`'s, writing `save`'s, what a
-//! family's keys and names are is left to the files called after it.
+//! final models and `--model` use them. Reading is `load`'s, writing `save`'s, what a family's keys
+//! and names are is left to the files called after it.
 
 mod description;
 mod family;
@@ -36,41 +36,23 @@ const WEIGHTS: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
 const GENERATION_CONFIG: &str = "generation_config.json";
 
-/// Finds the model that `path` means: a file, a model folder, a run directory's final `model`, or the
-/// newest checkpoint of a run directory.
+/// The model at `path`, a file or a model folder.
 ///
 /// # Errors
-/// [`ModelError::Folder`] where none of them is there.
+/// [`ModelError::Folder`] where there is neither.
 pub fn find_model(path: &Path) -> Result<PathBuf, ModelError> {
-    let holds_model = |folder: &Path| folder.join(CONFIG).is_file();
-    if path.is_file() || holds_model(path) {
+    if path.is_file() || path.join(CONFIG).is_file() {
         return Ok(path.to_owned());
     }
-    let mut candidates: Vec<PathBuf> = std::fs::read_dir(path.join("checkpoints"))
-        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
-        .unwrap_or_default();
-    candidates.retain(|folder| {
-        folder
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with("step-"))
-    });
-    candidates.sort();
-    candidates.push(path.join("model"));
-    candidates
-        .into_iter()
-        .rev()
-        .find(|folder| holds_model(folder))
-        .ok_or_else(|| {
-            let fault = if path.exists() {
-                "holds no model"
-            } else {
-                "does not exist"
-            };
-            ModelError::Folder {
-                path: path.to_owned(),
-                fault: fault.to_owned(),
-            }
-        })
+    let fault = if path.exists() {
+        "holds no model"
+    } else {
+        "does not exist"
+    };
+    Err(ModelError::Folder {
+        path: path.to_owned(),
+        fault: fault.to_owned(),
+    })
 }
 
 /// The decoder that a folder or file describes.

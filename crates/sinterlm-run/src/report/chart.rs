@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, ops::Range};
 
-use super::page::escaped;
+use super::html::escaped;
 use crate::curves::{Bucket, short, token_unit};
 
 /// Most points of a curve.
@@ -92,7 +92,7 @@ impl Axes {
         left + tokens / self.tokens.end * (self.size[0] - left - right)
     }
 
-    /// Values beyond the axis lie on its end.
+    /// Values beyond the axis are drawn at its end.
     fn y(&self, value: f64) -> f64 {
         let [.., above, below] = MARGINS;
         let share = (value - self.values.start) / (self.values.end - self.values.start);
@@ -140,7 +140,8 @@ impl Axes {
         );
     }
 
-    /// The line of the means, behind it the span from low to high where points were thinned.
+    /// Draws the line of the means and, where points were thinned, the span from low to high behind
+    /// it.
     fn curve(&self, svg: &mut String, series: &Series<'_>) {
         let (points, class) = (&series.points, series.class);
         let at = |point: &Bucket, value: f64| (self.x(point.tokens / self.unit), self.y(value));
@@ -165,7 +166,7 @@ impl Axes {
             put(svg, format_args!("{x:.1},{y:.1} "));
         }
         svg.push_str("\"/>");
-        // Few points are told apart from a line; a single one would not show at all.
+        // Few points get dots; as a line, a single one would not show.
         if points.len() <= 40 {
             for point in points {
                 let ((x, y), tokens) = (at(point, point.mean), point.tokens as u64);

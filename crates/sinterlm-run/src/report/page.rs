@@ -5,8 +5,9 @@ use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 use serde_json::Value;
 
 use super::{
-    Report,
     chart::{Chart, MAX_POINTS, Series},
+    content::Content,
+    html::escaped,
 };
 use crate::{
     curves::{short, thinned},
@@ -45,7 +46,7 @@ const KNOWN: &[Known] = &[
 
 const MIB: f64 = (1u64 << 20) as f64;
 
-pub(super) fn render(report: &Report) -> String {
+pub(super) fn render(report: &Content) -> String {
     let name = escaped(&report.name);
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -64,25 +65,7 @@ pub(super) fn render(report: &Report) -> String {
     page
 }
 
-/// Text as HTML shows it, whatever is in it; safe in attributes too.
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            // Control characters are not allowed in HTML, and a model may write them.
-            c if c.is_control() && !matches!(c, '\n' | '\t') => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-fn head(report: &Report, page: &mut String) {
+fn head(report: &Content, page: &mut String) {
     let fact = |key: &str| {
         report
             .provenance
@@ -116,7 +99,7 @@ fn head(report: &Report, page: &mut String) {
     );
 }
 
-/// A figure with the digits that say something.
+/// A figure, rounded according to its size.
 fn figure(value: f64) -> String {
     match value.abs() {
         1000.0.. => thousands(value.abs().round() as u64),
@@ -133,8 +116,8 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// The figures of the summary, or what the last lines of the metrics tell.
-fn figures(report: &Report, page: &mut String) {
+/// The figures of the summary, or those of the last lines of the metrics.
+fn figures(report: &Content, page: &mut String) {
     let last = |name: &str| report.curves.get(name).last().map(|point| point.value);
     let summary = report.summary.as_ref();
     let valid = summary.and_then(|summary| summary.valid.as_ref());
@@ -210,7 +193,7 @@ fn figures(report: &Report, page: &mut String) {
     }
 }
 
-fn gates(report: &Report, page: &mut String) {
+fn gates(report: &Content, page: &mut String) {
     let Some(summary) = report
         .summary
         .as_ref()
@@ -238,7 +221,7 @@ fn gates(report: &Report, page: &mut String) {
 }
 
 /// The known charts, then one for each further figure.
-fn charts(report: &Report, page: &mut String) {
+fn charts(report: &Content, page: &mut String) {
     let points = |figure: &str| thinned(report.curves.get(figure), MAX_POINTS);
     let mut drawn = Vec::new();
     let mut rest: BTreeSet<&str> = report.curves.names().collect();
@@ -307,7 +290,7 @@ fn charts(report: &Report, page: &mut String) {
     );
 }
 
-fn samples(report: &Report, page: &mut String) {
+fn samples(report: &Content, page: &mut String) {
     page.push_str("<h2>Samples</h2>");
     if report.samples.is_empty() {
         page.push_str("<p class=\"none\">The model wrote no samples.</p>");
@@ -330,7 +313,7 @@ fn samples(report: &Report, page: &mut String) {
     }
 }
 
-fn config(report: &Report, page: &mut String) {
+fn config(report: &Content, page: &mut String) {
     page.push_str("<h2>Config</h2>");
     match &report.config {
         Some(text) => put(
@@ -345,7 +328,7 @@ fn config(report: &Report, page: &mut String) {
     }
 }
 
-fn provenance(report: &Report, page: &mut String) {
+fn provenance(report: &Content, page: &mut String) {
     page.push_str("<h2>Provenance</h2>");
     match &report.provenance {
         Some(value) => facts(page, value),

@@ -1,9 +1,11 @@
 //! The page as text. How it looks is checked in a browser by `cargo xtask interop`.
 
+use std::fs;
+
 use super::*;
 use crate::{
     EvalRecord, Event, Gate, MetricsFile, Observer, Provenance, RunEnd, SampleFile, SampleText,
-    StepRecord, ValidFigures,
+    StepRecord, Summary, ValidFigures,
 };
 
 fn log(run: &Path, steps: u64) {

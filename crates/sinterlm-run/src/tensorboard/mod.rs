@@ -1,5 +1,5 @@
-//! `tensorboard/`: the figures and samples of a run as event files for TensorBoard. Their bytes
-//! are made in `wire`.
+//! `tensorboard/`: the figures and samples of a run as event files for TensorBoard. `wire` makes
+//! their bytes.
 
 mod wire;
 
@@ -18,9 +18,9 @@ const PREFIX: &str = "events.out.tfevents.";
 /// Writes every figure of `metrics.jsonl` as a scalar and every sample as a text, under the same
 /// names, into a file of its own for each process that works on the run.
 ///
-/// A resumed run begins by a mark that makes readers drop what earlier files hold of the steps to
-/// come, so no step shows twice. A file that can't be written is no reason to end a run: there is
-/// one warning, and no further events.
+/// A resumed run begins with a mark that makes readers drop the events of later steps in earlier
+/// files, so no step shows twice. If the file can't be written, one warning is given and the run
+/// continues without further events.
 #[derive(Debug)]
 pub struct TensorBoard {
     path: PathBuf,
@@ -29,7 +29,7 @@ pub struct TensorBoard {
 }
 
 impl TensorBoard {
-    /// Makes `folder` and a new event file in it, behind those that are there.
+    /// Creates `folder` and a new event file in it, sorted behind those that are there.
     ///
     /// # Errors
     /// [`RunError::Io`] or [`RunError::DiskFull`].
@@ -59,7 +59,7 @@ impl TensorBoard {
         };
         if let Err(error) = file.write_all(&event.into_record()) {
             let path = self.path.display();
-            tracing::warn!("{path}: cannot be written ({error}); the run goes on without it");
+            tracing::warn!("{path}: cannot be written ({error}); the run continues without it");
             self.file = None;
         }
     }
@@ -153,8 +153,8 @@ fn markdown(sample: &SampleText) -> String {
     )
 }
 
-/// A name that sorts behind those in the folder: readers take files in the order of names. The
-/// clock may have gone backwards since the last one.
+/// A name that sorts behind those in the folder: readers take files in the order of names, and the
+/// clock may have been set back since the last one.
 fn next_name(folder: &Path) -> io::Result<String> {
     let mut number = unix_time() as u64;
     for entry in fs::read_dir(folder)? {
