@@ -93,7 +93,7 @@ impl Cut {
 
 /// An objective that may be struck between the micro-batches of a step.
 pub(crate) struct Struck {
-    inner: NextToken,
+    pub(crate) inner: NextToken,
     cut: Option<Cut>,
     stop: StopFlag,
     step: u64,
@@ -162,6 +162,11 @@ impl Setup {
         let tokenizer = Tokenizer::train_bpe(tiny_stories(), 300).unwrap();
         let store = TokenStore::from_documents(&tokenizer, tiny_stories());
         Self { tokenizer, store }
+    }
+
+    pub(crate) fn rows_per_epoch(&self) -> u64 {
+        let windows = TrainWindows::new(self.store.clone(), SEQ, SEED).unwrap();
+        windows.rows_per_epoch()
     }
 
     pub(crate) fn trainer(
