@@ -1,22 +1,33 @@
 //! What the examples share: options to device and run directory, exit statuses, evaluation and
 //! samples as hooks of the trainer.
 
+#[path = "../../crates/sinterlm-text/src/continuing.rs"]
 mod continuing;
+#[path = "../../crates/sinterlm-text/src/conversation.rs"]
 mod conversation;
 mod data;
+#[path = "../../crates/sinterlm-pipeline/src/data_files.rs"]
 mod data_files;
 mod device;
 mod exit;
+#[path = "../../crates/sinterlm-pipeline/src/exporting.rs"]
 mod exporting;
+#[path = "../../crates/sinterlm-pipeline/src/hooks.rs"]
 mod hooks;
 mod model_options;
+#[path = "../../crates/sinterlm-pipeline/src/plan.rs"]
 mod plan;
+#[path = "../../crates/sinterlm-pipeline/src/post_mortem.rs"]
 mod post_mortem;
 mod printer;
+#[path = "../../crates/sinterlm-pipeline/src/resume.rs"]
 mod resume;
+#[path = "../../crates/sinterlm-pipeline/src/rows.rs"]
 mod rows;
 mod sampling;
+#[path = "../../crates/sinterlm-pipeline/src/session/mod.rs"]
 mod session;
+#[path = "../../crates/sinterlm-pipeline/src/weights.rs"]
 mod weights;
 
 pub use continuing::{Continuing, Method, Weights, continue_texts, generated, read_stdin};

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+#[path = "../../sinterlm-pipeline/src/recipes.rs"]
 pub mod recipes;
 
 pub use burn;
