@@ -12,9 +12,9 @@ use anyhow::Context;
 use clap::Parser;
 use sinterlm::data::ChatMessage;
 use sinterlm::run::ExitStatus;
+use sinterlm::text::{Conversation, ConversationConfig};
 use sinterlm_examples::{
-    Conversation, Failure, ModelOptions, OrFailure, Printer, Sampling, WeightsChoice, generated,
-    main_with,
+    Failure, ModelOptions, OrFailure, Printer, Sampling, WeightsChoice, generated, main_with,
 };
 
 const HELP: &str = "\
@@ -67,7 +67,16 @@ fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
         .iter()
         .map(|text| ChatMessage::new("system", text));
     let system: Vec<ChatMessage> = system.collect();
-    let mut chat = Conversation::new(&weights, &arguments.sampling, &device);
+    let sampling = &arguments.sampling;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let config = ConversationConfig {
+        sample: sampling.config(),
+        seed: sampling.seed(),
+        stops: sampling.stop.clone(),
+        logit_bias: sampling.logit_bias.clone(),
+        unix_seconds: now.map_or(0, |now| now.as_secs()),
+    };
+    let mut chat = Conversation::new(&weights, &config);
     chat.messages.clone_from(&system);
     let mut out = Printer::default();
     let mut lines = std::io::stdin().lock().lines();
@@ -91,7 +100,7 @@ fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
             unknown if unknown.starts_with('/') => eprintln!("no command {unknown}; try /help"),
             _ => {
                 let answered = chat.answer(&line, |piece| out.print(piece));
-                generated(answered.or_unusable()?)?;
+                generated(answered)?;
                 out.print("\n");
             }
         }

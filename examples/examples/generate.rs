@@ -10,9 +10,10 @@ use anyhow::Context;
 use clap::Parser;
 use sinterlm::model::Token;
 use sinterlm::run::{ExitStatus, Summary, peak_memory_bytes};
+use sinterlm::text::{Continuing, Method};
 use sinterlm_examples::{
-    Continuing, Failure, Method, ModelOptions, OrFailure, Printer, Sampling, WeightsChoice,
-    generated, main_with, read_stdin,
+    Failure, ModelOptions, OrFailure, Printer, Sampling, WeightsChoice, generated, main_with,
+    read_stdin,
 };
 
 /// Continue prompts with a trained model.
@@ -75,14 +76,17 @@ fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
         let path = weights.path.display();
         eprintln!("device: {device_name}, weights: {path}");
     }
-    let config = arguments.sampling.config();
+    let sampling = &arguments.sampling;
+    let method = match (arguments.beams, &draft) {
+        (Some(beams), _) => Method::Beams(beams.into()),
+        (_, Some(draft)) => Method::Draft(&draft.model, arguments.draft_tokens),
+        _ => Method::Sample,
+    };
     let continuing = Continuing {
-        tokenizer: &weights.tokenizer,
-        config: &config,
-        ends: &weights.ends,
-        stops: &arguments.sampling.stop,
-        logit_bias: &arguments.sampling.logit_bias,
-        seed: arguments.sampling.seed(),
+        method,
+        stops: sampling.stop.clone(),
+        logit_bias: sampling.logit_bias.clone(),
+        ..weights.continuing(&sampling.config(), sampling.seed())
     };
     let again = |prompt| std::iter::repeat_n(prompt, arguments.samples as usize);
     let prompts: Vec<String> = prompts.into_iter().flat_map(again).collect();
@@ -92,12 +96,7 @@ fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
     let stream = prompts.len() == 1;
     let mut texts = prompts.clone();
     out.print(if stream { &prompts[0] } else { "" });
-    let method = match (arguments.beams, &draft) {
-        (Some(beams), _) => Method::Beams(beams.into()),
-        (_, Some(draft)) => Method::Draft(&draft.model, arguments.draft_tokens),
-        _ => Method::Sample,
-    };
-    let done = continuing.texts(&weights.model, method, ids, &device, |row, piece| {
+    let done = continuing.texts(&weights.model, ids, |row, piece| {
         texts[row].push_str(piece);
         out.print(if stream { piece } else { "" });
     });

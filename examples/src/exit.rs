@@ -6,7 +6,9 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use sinterlm::kernels::run_on_pool;
+use sinterlm::model::ModelError;
 use sinterlm::run::ExitStatus;
+use sinterlm::text::TextError;
 
 /// Why a program could not do its work.
 #[derive(Debug)]
@@ -43,6 +45,18 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
             status: ExitStatus::Failed,
             error: error.into(),
         }
+    }
+}
+
+/// What a program ends with where a text cannot be generated: prompts that cannot be continued are
+/// unusable input, logits that are no numbers a failure.
+///
+/// # Errors
+/// The one given.
+pub fn generated<T>(result: Result<T, TextError>) -> Result<T, Failure> {
+    match result {
+        Err(error @ TextError::Model(ModelError::LogitsNotFinite { .. })) => Err(error.into()),
+        other => other.or_unusable(),
     }
 }
 

@@ -1,10 +1,6 @@
 //! What the examples share: options to device and run directory, exit statuses, evaluation and
 //! samples as hooks of the trainer.
 
-#[path = "../../crates/sinterlm-text/src/continuing.rs"]
-mod continuing;
-#[path = "../../crates/sinterlm-text/src/conversation.rs"]
-mod conversation;
 mod data;
 #[path = "../../crates/sinterlm-pipeline/src/data_files.rs"]
 mod data_files;
@@ -27,13 +23,12 @@ mod rows;
 mod sampling;
 #[path = "../../crates/sinterlm-pipeline/src/session/mod.rs"]
 mod session;
+mod stdin;
 #[path = "../../crates/sinterlm-pipeline/src/weights.rs"]
 mod weights;
 
-pub use continuing::{Continuing, Method, Weights, continue_texts, generated, read_stdin};
-pub use conversation::Conversation;
 pub use device::choose_device;
-pub use exit::{Failure, OrFailure, main_with, say};
+pub use exit::{Failure, OrFailure, generated, main_with, say};
 pub use exporting::{Destination, ExportFormat};
 pub use hooks::{evaluator, sampler};
 pub use model_options::{ModelOptions, WeightsChoice};
@@ -42,3 +37,4 @@ pub use post_mortem::replay;
 pub use printer::Printer;
 pub use sampling::{OverflowChoice, Sampling};
 pub use session::Session;
+pub use stdin::read_stdin;

@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 use sinterlm::burn::tensor::{DType, Device};
 use sinterlm::kernels::Route;
 use sinterlm::model::WeightsAs;
+use sinterlm::text::{OpenOptions, TextModel};
 
-use crate::continuing::Weights;
 use crate::device::choose_device;
 use crate::exit::{Failure, OrFailure};
 use crate::weights::find_weights;
@@ -47,7 +47,7 @@ impl ModelOptions {
     ///
     /// # Errors
     /// Where there is none, or its parts do not belong together.
-    pub fn open(&self, weights: WeightsAs, device: &Device) -> Result<Weights, Failure> {
+    pub fn open(&self, weights: WeightsAs, device: &Device) -> Result<TextModel, Failure> {
         self.open_other(&self.model, weights, device)
     }
 
@@ -60,9 +60,10 @@ impl ModelOptions {
         path: &Path,
         weights: WeightsAs,
         device: &Device,
-    ) -> Result<Weights, Failure> {
+    ) -> Result<TextModel, Failure> {
         let path = find_weights(path, self.offline).or_unusable()?;
-        Weights::open(&path, self.tokenizer.as_deref(), weights, device).or_unusable()
+        let tokenizer = self.tokenizer.clone();
+        TextModel::open(&path, &OpenOptions { tokenizer, weights }, device).or_unusable()
     }
 }
 

@@ -13,11 +13,9 @@ use sinterlm::data::{
 };
 use sinterlm::eval::{Fidelity, PromptPair, RECEIPT_PROMPTS, Receipt};
 use sinterlm::formats::{BlockType, Dtype, StagedDir, TensorType, WeightFile};
-use sinterlm::model::{
-    ModelError, SaveOptions, WeightsAs, read_end_ids, save_gguf, save_model_with,
-};
+use sinterlm::model::{ModelError, SaveOptions, read_end_ids, save_gguf, save_model_with};
+use sinterlm::text::{OpenOptions, TextModel};
 
-use crate::continuing::Weights;
 use crate::exit::{Failure, OrFailure};
 
 /// Name of the receipt in a folder; beside a file it is the file's name with this behind a dot.
@@ -117,7 +115,7 @@ impl Destination {
     /// source; 1 where a file cannot be written.
     pub fn export(
         &self,
-        source: &Weights,
+        source: &TextModel,
         tokenizer: Option<&Path>,
         device: &Device,
     ) -> Result<Receipt, Failure> {
@@ -136,7 +134,7 @@ impl Destination {
         };
         let marks = marks(source, tokenizer).or_unusable()?;
         self.write(source, &marks, tokenizer.is_some(), &written)?;
-        let copy = Weights::open(&written, None, WeightsAs::F32, device)
+        let copy = TextModel::open(&written, &OpenOptions::default(), device)
             .context("reading the export back")?;
         let fidelity = match self.dtype {
             TensorType::Plain(Dtype::F32) => Fidelity::Exact,
@@ -175,7 +173,7 @@ impl Destination {
 
     fn write(
         &self,
-        source: &Weights,
+        source: &TextModel,
         marks: &TextMarks,
         has_other_tokenizer: bool,
         path: &Path,
@@ -214,7 +212,7 @@ impl Destination {
     }
 
     /// The receipt as it is stored.
-    fn describe(&self, source: &Weights, written: &Path, receipt: &Receipt) -> Result<Value> {
+    fn describe(&self, source: &TextModel, written: &Path, receipt: &Receipt) -> Result<Value> {
         let mut size_bytes = 0;
         match self.format() {
             ExportFormat::Gguf => size_bytes = fs::metadata(written)?.len(),
@@ -270,7 +268,7 @@ impl Destination {
 }
 
 /// What begins and ends texts of a model.
-fn marks(source: &Weights, other_tokenizer: Option<&Path>) -> Result<TextMarks> {
+fn marks(source: &TextModel, other_tokenizer: Option<&Path>) -> Result<TextMarks> {
     let (path, tokenizer) = (&source.path, &source.tokenizer);
     if path.is_dir() {
         let folder = match other_tokenizer {
@@ -310,7 +308,7 @@ fn receipt_beside(file: &Path) -> PathBuf {
 }
 
 /// The built-in prompts by both tokenizers, and a conversation by both templates.
-fn prompts(source: &Weights, copy: &Weights, marks: &TextMarks) -> Result<Vec<PromptPair>> {
+fn prompts(source: &TextModel, copy: &TextModel, marks: &TextMarks) -> Result<Vec<PromptPair>> {
     let mut pairs: Vec<PromptPair> = RECEIPT_PROMPTS
         .into_iter()
         .map(|text| PromptPair {
@@ -344,7 +342,7 @@ fn prompts(source: &Weights, copy: &Weights, marks: &TextMarks) -> Result<Vec<Pr
 
 /// The ids of a conversation, none for a model without a template.
 fn conversation(
-    weights: &Weights,
+    weights: &TextModel,
     messages: &[ChatMessage],
     marks: &TextMarks,
 ) -> Result<Vec<u32>, DataError> {

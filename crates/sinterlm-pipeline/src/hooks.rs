@@ -8,7 +8,7 @@ use sinterlm::model::{CausalLm, ForwardCtx, Precision, SampleConfig};
 use sinterlm::run::{EvalRecord, SampleText};
 use sinterlm::trainer::{Evaluate, Sample, TrainError};
 
-use crate::continue_texts;
+use sinterlm::text::{Continuing, continue_texts};
 
 /// Scores the validation windows: `max_rows` of them during the run (0 = all), all at the end.
 pub fn evaluator<'a, M: CausalLm>(
@@ -71,15 +71,14 @@ pub fn sampler<'a, M: CausalLm>(
 ) -> Sample<'a, M> {
     Box::new(move |model: &M| {
         let mut texts = vec![String::new(); prompts.len()];
-        let written = continue_texts(
-            model,
-            &tokenizer,
-            &prompts,
-            &config,
+        let continuing = Continuing {
+            config: config.clone(),
             seed,
-            &device,
-            |number, piece| texts[number].push_str(piece),
-        );
+            ..Continuing::new(&tokenizer, &device)
+        };
+        let written = continue_texts(model, &prompts, &continuing, |number, piece| {
+            texts[number].push_str(piece);
+        });
         if let Err(error) = written {
             // A sample is no reason to end a run.
             texts.fill(format!("(no text: {error})"));

@@ -1,141 +1,46 @@
-//! From prompts to texts: what programs that generate share around `sinterlm::model::generate`.
+//! From prompts to texts: draws, beam searches and drafts around `sinterlm_model::generate`, with text
+//! handed out as it comes.
 
-use std::io::Read;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
-use sinterlm::burn::tensor::Device;
-use sinterlm::config::Seed;
-use sinterlm::data::{ChatTemplate, TextStream, Tokenizer};
-use sinterlm::formats::WeightFile;
-use sinterlm::model::{
-    BeamConfig, CausalLm, Generated, Gpt, LoadOptions, ModelError, Request, SampleConfig, Token,
-    WeightsAs, beam_search, generate, load_model_with, read_end_ids, speculative,
+use burn::tensor::Device;
+use sinterlm_config::Seed;
+use sinterlm_data::{TextStream, Tokenizer};
+use sinterlm_model::{
+    BeamConfig, CausalLm, Generated, Gpt, Request, SampleConfig, Token, beam_search, generate,
+    speculative,
 };
 
-use crate::exit::{Failure, OrFailure};
-
-/// A model with what turns text into its tokens and back.
-#[derive(Debug)]
-pub struct Weights {
-    /// The model folder or file.
-    pub path: PathBuf,
-    /// The model.
-    pub model: Gpt,
-    /// Its tokenizer.
-    pub tokenizer: Tokenizer,
-    /// Its chat template.
-    pub template: Option<ChatTemplate>,
-    /// Tokens that end a text: the tokenizer's, and those that the model's description names.
-    pub ends: Vec<u32>,
-    /// Whether a text begins as the tokenizer says, and not with the end of the text before it, as in
-    /// our training. Files of others say it, folders by Hugging Face's `tokenizer_config.json`.
-    is_published: bool,
-}
-
-impl Weights {
-    /// Loads a model folder, GGUF or llama2.c file; the tokenizer is the one that belongs to it, or that
-    /// of the file or folder `tokenizer`.
-    ///
-    /// # Errors
-    /// Where there is no model or no tokenizer, or they do not belong together.
-    pub fn open(
-        path: &Path,
-        tokenizer: Option<&Path>,
-        weights: WeightsAs,
-        device: &Device,
-    ) -> Result<Self> {
-        let options = LoadOptions {
-            weights,
-            ..LoadOptions::default()
-        };
-        let (parts, model) = rayon::join(
-            || text_parts(path, tokenizer),
-            || load_model_with(path, device, &options),
-        );
-        let ((own, template), (model, _)) = (parts?, model?);
-        let (knows, holds) = (own.vocab_size(), model.config().vocab_size);
-        if knows > holds {
-            let path = path.display();
-            bail!(
-                "{path}: the tokenizer knows {knows} tokens, the weights {holds}; it is the tokenizer of another model"
-            );
-        }
-        let mut ends = vec![own.end_of_text()];
-        let marks = ["<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>"];
-        ends.extend(marks.iter().filter_map(|mark| own.special(mark)));
-        ends.extend(read_end_ids(path)?);
-        Ok(Self {
-            is_published: path.is_file() || path.join("tokenizer_config.json").is_file(),
-            path: path.to_owned(),
-            model,
-            tokenizer: own,
-            template,
-            ends,
-        })
-    }
-
-    /// The ids of a prompt at the start of a text.
-    pub fn prompt(&self, text: &str) -> Vec<u32> {
-        if self.is_published {
-            let ids = self.tokenizer.encode_with_template(text);
-            if !ids.is_empty() {
-                return ids;
-            }
-        }
-        start_of_text(&self.tokenizer, text)
-    }
-}
-
-/// Tokenizer and chat template of a model folder or file.
-fn text_parts(path: &Path, other: Option<&Path>) -> Result<(Tokenizer, Option<ChatTemplate>)> {
-    let other = other.map(|other| {
-        let beside = other.join("tokenizer.json");
-        Tokenizer::from_file(if other.is_dir() { &beside } else { other })
-    });
-    let other = other.transpose()?;
-    if path.is_dir() {
-        let template = ChatTemplate::from_folder(path)?;
-        let own = || Tokenizer::from_file(&path.join("tokenizer.json"));
-        return Ok((other.map_or_else(own, Ok)?, template));
-    }
-    let (own, template) = match WeightFile::open(path)? {
-        WeightFile::Gguf(file) => {
-            let holds = file.field("tokenizer.ggml.model").is_some();
-            let own = (holds && other.is_none()).then(|| Tokenizer::from_gguf(&file));
-            (own.transpose()?, ChatTemplate::from_gguf(&file)?)
-        }
-        _ => (None, None),
-    };
-    let tokenizer = other.or(own).with_context(|| {
-        let path = path.display();
-        format!("{path}: the file holds no tokenizer; name one by --tokenizer")
-    });
-    Ok((tokenizer?, template))
-}
+use crate::error::TextError;
 
 /// How texts are continued.
 #[derive(Clone, Debug)]
 pub struct Continuing<'a> {
     /// The tokenizer of the model.
     pub tokenizer: &'a Tokenizer,
+    /// Where the model computes.
+    pub device: &'a Device,
+    /// Where the texts come from.
+    pub method: Method<'a>,
     /// How tokens are chosen.
-    pub config: &'a SampleConfig,
-    /// Tokens that end a text.
-    pub ends: &'a [u32],
-    /// Strings that end a text.
-    pub stops: &'a [String],
-    /// Added to the logits of single tokens.
-    pub logit_bias: &'a [(u32, f32)],
-    /// The seed of the draws, keyed by the prompt's place.
+    pub config: SampleConfig,
+    /// The seed of the draws, keyed by the prompt's number.
     pub seed: Seed,
+    /// Number of the first prompt: the others count on from it.
+    pub first_number: u64,
+    /// Tokens that end a text.
+    pub ends: Vec<u32>,
+    /// Strings that end a text and are left out of it.
+    pub stops: Vec<String>,
+    /// Added to the logits of single tokens.
+    pub logit_bias: Vec<(u32, f32)>,
 }
 
 /// Where a text comes from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub enum Method<'a> {
     /// Draws from the model, all prompts side by side.
+    #[default]
     Sample,
     /// The likeliest text, by a search with so many beams.
     Beams(usize),
@@ -143,31 +48,42 @@ pub enum Method<'a> {
     Draft(&'a Gpt, usize),
 }
 
-impl Continuing<'_> {
-    /// Continues each prompt by a method and hands out whole characters as they come, with the
-    /// prompt's place.
+impl<'a> Continuing<'a> {
+    /// Draws with seed 0 and the default config, up to the tokenizer's end of text.
+    pub fn new(tokenizer: &'a Tokenizer, device: &'a Device) -> Self {
+        Self {
+            tokenizer,
+            device,
+            method: Method::default(),
+            config: SampleConfig::default(),
+            seed: Seed(0),
+            first_number: 0,
+            ends: vec![tokenizer.end_of_text()],
+            stops: Vec::new(),
+            logit_bias: Vec::new(),
+        }
+    }
+
+    /// Continues each prompt and hands out whole characters as they come, with the prompt's place.
     ///
     /// # Errors
     /// As [`generate`].
     pub fn texts<M: CausalLm>(
         &self,
         model: &M,
-        method: Method<'_>,
         prompts: Vec<Vec<u32>>,
-        device: &Device,
         mut on_text: impl FnMut(usize, &str),
-    ) -> Result<Vec<Generated>, ModelError> {
+    ) -> Result<Vec<Generated>, TextError> {
         let numbered = prompts.iter().cloned().enumerate();
-        match method {
-            Method::Sample => self.sample(model, prompts, device, on_text),
+        match self.method {
+            Method::Sample => self.sample(model, prompts, on_text),
             Method::Beams(beams) => numbered
-                .map(|(row, ids)| self.search(model, ids, beams, device, |text| on_text(row, text)))
+                .map(|(row, ids)| self.search(model, ids, beams, |text| on_text(row, text)))
                 .collect(),
             Method::Draft(draft, tokens) => numbered
                 .map(|(row, ids)| {
-                    let on_text = |text: &str| on_text(row, text);
-                    let prompt = (ids, row);
-                    self.speculate((model, draft), prompt, tokens, device, on_text)
+                    let request = self.request(ids, row);
+                    self.speculate((model, draft), &request, tokens, |text| on_text(row, text))
                 })
                 .collect(),
         }
@@ -177,9 +93,8 @@ impl Continuing<'_> {
         &self,
         model: &M,
         prompts: Vec<Vec<u32>>,
-        device: &Device,
         mut on_text: impl FnMut(usize, &str),
-    ) -> Result<Vec<Generated>, ModelError> {
+    ) -> Result<Vec<Generated>, TextError> {
         let mut streams: Vec<_> = prompts.iter().map(|prompt| self.stream(prompt)).collect();
         let requests = prompts.into_iter().enumerate();
         let requests: Vec<Request> = requests.map(|(at, ids)| self.request(ids, at)).collect();
@@ -187,7 +102,8 @@ impl Continuing<'_> {
             on_text(row, &streams[row].push(token.id));
             go_on(&streams[row])
         };
-        let done = generate(model, &requests, self.config, self.seed, device, on_token)?;
+        let (config, seed) = (&self.config, self.seed);
+        let done = generate(model, &requests, config, seed, self.device, on_token)?;
         for (row, stream) in streams.into_iter().enumerate() {
             on_text(row, &stream.finish());
         }
@@ -197,25 +113,24 @@ impl Continuing<'_> {
     fn speculate<T: CausalLm, D: CausalLm>(
         &self,
         models: (&T, &D),
-        (prompt, number): (Vec<u32>, usize),
+        request: &Request,
         draft_tokens: usize,
-        device: &Device,
         mut on_text: impl FnMut(&str),
-    ) -> Result<Generated, ModelError> {
-        let mut stream = self.stream(&prompt);
-        let request = self.request(prompt, number);
-        let (config, seed) = (self.config, self.seed);
+    ) -> Result<Generated, TextError> {
+        let mut stream = self.stream(&request.prompt);
+        let on_token = |token: Token| {
+            on_text(&stream.push(token.id));
+            go_on(&stream)
+        };
+        let (config, seed, device) = (&self.config, self.seed, self.device);
         let done = speculative(
             models,
-            &request,
+            request,
             draft_tokens,
             config,
             seed,
             device,
-            |token| {
-                on_text(&stream.push(token.id));
-                go_on(&stream)
-            },
+            on_token,
         )?;
         on_text(&stream.finish());
         Ok(done.generated)
@@ -227,16 +142,15 @@ impl Continuing<'_> {
         model: &M,
         prompt: Vec<u32>,
         beams: usize,
-        device: &Device,
         mut on_text: impl FnMut(&str),
-    ) -> Result<Generated, ModelError> {
+    ) -> Result<Generated, TextError> {
         let config = BeamConfig {
             beams,
             length_penalty: 1.0,
             max_new_tokens: self.config.max_new_tokens,
         };
         let mut stream = self.stream(&prompt);
-        let found = beam_search(model, &self.request(prompt, 0), &config, device)?;
+        let found = beam_search(model, &self.request(prompt, 0), &config, self.device)?;
         let best = found
             .into_iter()
             .next()
@@ -251,9 +165,9 @@ impl Continuing<'_> {
     fn request(&self, prompt: Vec<u32>, number: usize) -> Request {
         Request {
             prompt,
-            number: number as u64,
-            stop: self.ends.to_vec(),
-            logit_bias: self.logit_bias.to_vec(),
+            number: self.first_number + number as u64,
+            stop: self.ends.clone(),
+            logit_bias: self.logit_bias.clone(),
             vocab_size: Some(self.tokenizer.vocab_size()),
         }
     }
@@ -263,7 +177,7 @@ impl Continuing<'_> {
         TextStream::new(self.tokenizer)
             .after(prompt)
             .skip_special()
-            .with_stops(self.stops)
+            .with_stops(&self.stops)
     }
 }
 
@@ -280,54 +194,17 @@ fn go_on(stream: &TextStream) -> ControlFlow<()> {
 /// As [`generate`].
 pub fn continue_texts<M: CausalLm>(
     model: &M,
-    tokenizer: &Tokenizer,
     prompts: &[String],
-    config: &SampleConfig,
-    seed: Seed,
-    device: &Device,
+    continuing: &Continuing<'_>,
     on_text: impl FnMut(usize, &str),
-) -> Result<Vec<Generated>, ModelError> {
-    let continuing = Continuing {
-        tokenizer,
-        config,
-        ends: &[tokenizer.end_of_text()],
-        stops: &[],
-        logit_bias: &[],
-        seed,
-    };
-    let ids = prompts
-        .iter()
-        .map(|prompt| start_of_text(tokenizer, prompt));
-    continuing.texts(model, Method::Sample, ids.collect(), device, on_text)
+) -> Result<Vec<Generated>, TextError> {
+    let ids = |prompt: &String| start_of_text(continuing.tokenizer, prompt);
+    continuing.texts(model, prompts.iter().map(ids).collect(), on_text)
 }
 
-/// What a program ends with where a text cannot be generated: prompts that cannot be continued are
-/// unusable input, logits that are no numbers a failure.
-///
-/// # Errors
-/// The one given.
-pub fn generated<T>(result: Result<T, ModelError>) -> Result<T, Failure> {
-    match result {
-        Err(error @ ModelError::LogitsNotFinite { .. }) => Err(error.into()),
-        other => other.or_unusable(),
-    }
-}
-
-fn start_of_text(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+/// The ids of a text behind the end of another one, as in training.
+pub(crate) fn start_of_text(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
     let mut ids = vec![tokenizer.end_of_text()];
     ids.extend(tokenizer.encode(text));
     ids
-}
-
-/// All of stdin.
-///
-/// # Errors
-/// Where it cannot be read or is no text.
-pub fn read_stdin() -> Result<String> {
-    let mut bytes = Vec::new();
-    std::io::stdin().read_to_end(&mut bytes).context("stdin")?;
-    String::from_utf8(bytes).map_err(|error| {
-        let offset = error.utf8_error().valid_up_to();
-        anyhow!("stdin: byte {offset} is not UTF-8; give the text as UTF-8 or by --prompt")
-    })
 }

@@ -12,6 +12,7 @@ pub use sinterlm_kernels as kernels;
 pub use sinterlm_losses as losses;
 pub use sinterlm_model as model;
 pub use sinterlm_run as run;
+pub use sinterlm_text as text;
 pub use sinterlm_trainer as trainer;
 
 /// The release of burn that this one is built on and tested with, pinned exactly.

@@ -15,26 +15,28 @@ const TABLE: &[Row] = &[
     ("data", &["config", "formats"], true),
     ("model", &["config", "formats", "kernels"], true),
     (
-        "eval",
-        &["config", "data", "kernels", "losses", "model"],
+        "text",
+        &["config", "data", "formats", "kernels", "losses", "model"],
         true,
     ),
     (
-        "lora",
-        &["config", "formats", "kernels", "losses", "model"],
+        "eval",
+        &["config", "data", "kernels", "losses", "model", "text"],
         true,
     ),
+    ("lora", &["config", "formats", "kernels", "model"], true),
     (
         "trainer",
         &[
-            "config", "data", "eval", "formats", "kernels", "losses", "model", "run",
+            "config", "data", "formats", "kernels", "losses", "model", "run", "text",
         ],
         true,
     ),
     (
         "rlhf",
         &[
-            "config", "data", "eval", "formats", "kernels", "losses", "model", "run", "trainer",
+            "config", "data", "eval", "formats", "kernels", "losses", "model", "run", "text",
+            "trainer",
         ],
         true,
     ),
@@ -42,7 +44,7 @@ const TABLE: &[Row] = &[
         "sinterlm",
         &[
             "config", "data", "eval", "formats", "kernels", "lora", "losses", "model", "rlhf",
-            "run", "trainer",
+            "run", "text", "trainer",
         ],
         true,
     ),
