@@ -6,9 +6,8 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use sinterlm::kernels::run_on_pool;
-use sinterlm::model::ModelError;
+use sinterlm::pipeline::PipelineError;
 use sinterlm::run::ExitStatus;
-use sinterlm::text::TextError;
 
 /// Why a program could not do its work.
 #[derive(Debug)]
@@ -40,23 +39,13 @@ impl<T, E: Into<anyhow::Error>> OrFailure<T> for Result<T, E> {
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
+    /// A pipeline's error brings its own status, any other is a failure while running.
     fn from(error: E) -> Self {
-        Self {
-            status: ExitStatus::Failed,
-            error: error.into(),
-        }
-    }
-}
-
-/// What a program ends with where a text cannot be generated: prompts that cannot be continued are
-/// unusable input, logits that are no numbers a failure.
-///
-/// # Errors
-/// The one given.
-pub fn generated<T>(result: Result<T, TextError>) -> Result<T, Failure> {
-    match result {
-        Err(error @ TextError::Model(ModelError::LogitsNotFinite { .. })) => Err(error.into()),
-        other => other.or_unusable(),
+        let error = error.into();
+        let status = error
+            .downcast_ref()
+            .map_or(ExitStatus::Failed, PipelineError::exit_status);
+        Self { status, error }
     }
 }
 

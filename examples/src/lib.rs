@@ -1,40 +1,26 @@
-//! What the examples share: options to device and run directory, exit statuses, evaluation and
-//! samples as hooks of the trainer.
+//! What belongs to a terminal in the examples: options that turn into values of the library, printing,
+//! progress bars, the choice of a device and exit statuses.
 
-mod data;
-#[path = "../../crates/sinterlm-pipeline/src/data_files.rs"]
-mod data_files;
+mod destination;
 mod device;
 mod exit;
-#[path = "../../crates/sinterlm-pipeline/src/exporting.rs"]
-mod exporting;
-#[path = "../../crates/sinterlm-pipeline/src/hooks.rs"]
-mod hooks;
+mod generating;
 mod model_options;
-#[path = "../../crates/sinterlm-pipeline/src/plan.rs"]
-mod plan;
-#[path = "../../crates/sinterlm-pipeline/src/post_mortem.rs"]
-mod post_mortem;
 mod printer;
-#[path = "../../crates/sinterlm-pipeline/src/resume.rs"]
-mod resume;
-#[path = "../../crates/sinterlm-pipeline/src/rows.rs"]
-mod rows;
 mod sampling;
-#[path = "../../crates/sinterlm-pipeline/src/session/mod.rs"]
-mod session;
 mod stdin;
-#[path = "../../crates/sinterlm-pipeline/src/weights.rs"]
-mod weights;
+mod talking;
+mod terminal;
+mod training;
 
+pub use destination::{DestinationOptions, FormatChoice};
 pub use device::choose_device;
-pub use exit::{Failure, OrFailure, generated, main_with, say};
-pub use exporting::{Destination, ExportFormat};
-pub use hooks::{evaluator, sampler};
+pub use exit::{Failure, OrFailure, main_with, say};
+pub use generating::Generating;
 pub use model_options::{ModelOptions, WeightsChoice};
-pub use plan::Plan;
-pub use post_mortem::replay;
 pub use printer::Printer;
 pub use sampling::{OverflowChoice, Sampling};
-pub use session::Session;
 pub use stdin::read_stdin;
+pub use talking::{HELP, Talk};
+pub use terminal::host_on;
+pub use training::{run_at, training_host};

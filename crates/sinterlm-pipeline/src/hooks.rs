@@ -1,34 +1,51 @@
 //! Evaluation and samples as hooks of the trainer.
 
-use sinterlm::burn::tensor::Device;
-use sinterlm::config::Seed;
-use sinterlm::data::{Tokenizer, ValidWindows};
-use sinterlm::eval::{Perplexity, TextSize, loss_over};
-use sinterlm::model::{CausalLm, ForwardCtx, Precision, SampleConfig};
-use sinterlm::run::{EvalRecord, SampleText};
-use sinterlm::trainer::{Evaluate, Sample, TrainError};
+use burn::tensor::Device;
+use sinterlm_config::Seed;
+use sinterlm_data::{Tokenizer, ValidWindows};
+use sinterlm_eval::{Perplexity, TextSize, loss_over};
+use sinterlm_model::{CausalLm, ForwardCtx, Precision, SampleConfig};
+use sinterlm_run::{EvalRecord, SampleText};
+use sinterlm_text::{Continuing, continue_texts};
+use sinterlm_trainer::{Evaluate, Sample, TrainError};
 
-use sinterlm::text::{Continuing, continue_texts};
+/// The figures that [`evaluator`] gives where the text has them.
+pub(crate) const METRICS: [&str; 4] = [
+    "valid/loss",
+    "valid/perplexity",
+    "valid/bits_per_byte",
+    "valid/perplexity_per_gpt2_token",
+];
 
-/// Scores the validation windows: `max_rows` of them during the run (0 = all), all at the end.
+/// How a validation text is scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scoring {
+    /// Rows of one batch.
+    pub rows: usize,
+    /// Most rows scored during the run; 0 = all, as at its end.
+    pub max_rows: u64,
+    /// Number format of the matrix products.
+    pub precision: Precision,
+}
+
+/// Scores validation windows on a device without autodiff: part of them during the run, all at the
+/// end. Part of a text has no known size in bytes, so that its figures are those of tokens alone.
 pub fn evaluator<'a, M: CausalLm>(
     windows: ValidWindows,
-    rows: usize,
-    max_rows: u64,
-    precision: Precision,
+    scoring: Scoring,
     device: Device,
 ) -> Evaluate<'a, M> {
     Box::new(move |model: &M, end: bool| {
+        let (rows, max_rows) = (scoring.rows, scoring.max_rows);
         let all = end || max_rows == 0 || max_rows >= windows.rows();
         let batches = if all {
             usize::MAX
         } else {
             (max_rows as usize).div_ceil(rows)
         };
-        let ctx = ForwardCtx::evaluation(precision);
+        let ctx = ForwardCtx::evaluation(scoring.precision);
         let total = loss_over(model, windows.batches(rows).take(batches), &ctx, &device);
         let header = windows.store().header();
-        // Part of the text has no known size in bytes: its figures are those of tokens alone.
         let text = if all {
             TextSize {
                 bytes: header.text_bytes,
@@ -38,18 +55,16 @@ pub fn evaluator<'a, M: CausalLm>(
             TextSize::default()
         };
         let score = Perplexity { total, text };
-        let named = [
-            ("valid/loss", score.loss()),
-            ("valid/perplexity", score.perplexity()),
-            ("valid/bits_per_byte", score.bits_per_byte()),
-            (
-                "valid/perplexity_per_gpt2_token",
-                score.perplexity_per_gpt2_token(),
-            ),
+        let values = [
+            score.loss(),
+            score.perplexity(),
+            score.bits_per_byte(),
+            score.perplexity_per_gpt2_token(),
         ];
-        let figures: Vec<(String, f64)> = named
+        let figures: Vec<(String, f64)> = METRICS
             .into_iter()
-            .filter_map(|(name, v)| Some((name.to_owned(), v?)))
+            .zip(values)
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
             .collect();
         let loss = score.loss().unwrap_or(f64::NAN);
         Ok::<_, TrainError>(EvalRecord {
@@ -61,14 +76,28 @@ pub fn evaluator<'a, M: CausalLm>(
     })
 }
 
-/// Continues each prompt.
+/// Which samples are written during a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampling {
+    /// Beginnings of documents, which are continued.
+    pub prompts: Vec<String>,
+    /// How tokens are chosen.
+    pub config: SampleConfig,
+    /// The seed of the draws.
+    pub seed: Seed,
+}
+
+/// Continues each prompt on a device without autodiff.
 pub fn sampler<'a, M: CausalLm>(
+    sampling: Sampling,
     tokenizer: Tokenizer,
-    prompts: Vec<String>,
-    config: SampleConfig,
-    seed: Seed,
     device: Device,
 ) -> Sample<'a, M> {
+    let Sampling {
+        prompts,
+        config,
+        seed,
+    } = sampling;
     Box::new(move |model: &M| {
         let mut texts = vec![String::new(); prompts.len()];
         let continuing = Continuing {

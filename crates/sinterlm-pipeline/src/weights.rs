@@ -1,39 +1,43 @@
-//! `--model`: from a path, or a name on the Hub, to a model folder that is whole, and what it brings to
-//! a config.
+//! Weights to start from or to read: from a path, or a name on the Hub, to a model folder that is whole.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
-use sinterlm::burn::module::Module;
-use sinterlm::burn::tensor::Device;
-use sinterlm::data::{Hub, HubModel, Tokenizer, TokenizerConfig};
-use sinterlm::eval::{PROBE_TEXT, load_probe};
-use sinterlm::model::{Gpt, find_model, read_config};
-use sinterlm::recipes::PretrainConfig;
-use sinterlm::trainer::Checkpoint;
+use burn::module::Module;
+use sinterlm_data::{DataError, Hub, HubModel, Tokenizer};
+use sinterlm_eval::{PROBE_TEXT, load_probe};
+use sinterlm_model::{Gpt, find_model};
+use sinterlm_trainer::Checkpoint;
 
-use crate::exit::say;
+use crate::error::PipelineError;
+use crate::host::{Host, Told};
 
 /// The model folder or file that `path` means: on this machine, or on the Hub, as `owner/name` or
 /// `hub:owner/name[@revision][/FILE.gguf]`. A checkpoint is held against its manifest.
 ///
 /// # Errors
 /// Where there is no model, the checkpoint is damaged, or the model cannot be fetched.
-pub(crate) fn find_weights(path: &Path, is_offline: bool) -> Result<PathBuf> {
+pub fn find_weights(path: &Path, host: &Host) -> Result<PathBuf, PipelineError> {
     if let Some(model) = on_hub(path)? {
-        let what = format!("{}: no such path here, a model of the Hub", path.display());
-        return fetch(&model, is_offline).context(what);
+        return fetch(&model, path, host);
     }
-    let folder = std::path::absolute(find_model(path)?)?;
+    let folder = absolute(&find_model(path)?)?;
     if folder.join("manifest.json").is_file() {
-        Checkpoint::verify(&folder)?;
+        Checkpoint::verify(&folder).map_err(PipelineError::Checkpoint)?;
     }
     Ok(folder)
 }
 
+/// The path from the root of the file system.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, PipelineError> {
+    std::path::absolute(path).map_err(|source| PipelineError::File {
+        path: path.to_owned(),
+        action: "cannot be made absolute",
+        source,
+    })
+}
+
 /// The model of the Hub that a path names. A path into a folder that is here never does.
-fn on_hub(path: &Path) -> Result<Option<HubModel>> {
+fn on_hub(path: &Path) -> Result<Option<HubModel>, DataError> {
     let Some(text) = path.to_str().filter(|_| !path.exists()) else {
         return Ok(None);
     };
@@ -44,25 +48,23 @@ fn on_hub(path: &Path) -> Result<Option<HubModel>> {
     Ok(text.parse().ok().filter(|_| !beside))
 }
 
-fn fetch(model: &HubModel, is_offline: bool) -> Result<PathBuf> {
-    let hub = Hub::from_env(is_offline);
-    if !hub.is_offline && hub.cached_model(model)?.is_none() && !hub.is_reachable() {
-        let endpoint = &hub.endpoint;
-        bail!("{endpoint} cannot be reached; check the path, or the network and HF_ENDPOINT");
+fn fetch(model: &HubModel, path: &Path, host: &Host) -> Result<PathBuf, PipelineError> {
+    let hub = Hub::from_env(host.offline);
+    let fault = |source| PipelineError::HubModel {
+        path: path.to_owned(),
+        source,
+    };
+    let is_cached = hub.cached_model(model).map_err(fault)?.is_some();
+    if !hub.is_offline && !is_cached && !hub.is_reachable() {
+        return Err(PipelineError::HubOutOfReach {
+            path: path.to_owned(),
+            endpoint: hub.endpoint,
+        });
     }
-    let mut shown: Option<(String, ProgressBar)> = None;
     let copy = hub.fetch_model(model, &mut |file, done, total| {
-        if shown.as_ref().is_none_or(|(name, _)| name != file) {
-            let style = ProgressStyle::with_template("{msg} {bar:24} {bytes}/{total_bytes}");
-            let bar = ProgressBar::new(total).with_message(file.to_owned());
-            bar.set_style(style.expect("a fixed template"));
-            shown = Some((file.to_owned(), bar));
-        }
-        if let Some((_, bar)) = &shown {
-            bar.set_position(done);
-        }
-    })?;
-    Ok(copy.path)
+        host.tell(Told::Downloading { file, done, total });
+    });
+    Ok(copy.map_err(fault)?.path)
 }
 
 /// Scores a short text with loaded weights and says how well they do.
@@ -73,36 +75,16 @@ pub(crate) fn probe_weights(
     model: &Gpt,
     tokenizer: &Tokenizer,
     path: &Path,
-    device: &Device,
-) -> Result<()> {
-    let device = device.clone().without_autodiff();
-    let probe = load_probe(&model.valid(), &tokenizer.encode(PROBE_TEXT), &device);
-    say(format!("probe: {probe}"));
+    host: &Host,
+) -> Result<(), PipelineError> {
+    let probe = load_probe(&model.valid(), &tokenizer.encode(PROBE_TEXT), &host.device);
+    host.say(format!("probe: {probe}"));
     let beside = |name: &str| path.join(name).is_file();
     if probe.is_trained() || beside("manifest.json") || beside("../run.json") {
         return Ok(());
     }
-    bail!(
-        "{}: the weights have {probe}; they are untrained, or not meant for this tokenizer or for \
-         English text; leave --model out to start from fresh weights",
-        path.display()
-    )
-}
-
-/// Puts the weights that a config names in place of its own model and tokenizer: ids mean
-/// something else in every trained tokenizer.
-pub(crate) fn take_weights(config: &mut PretrainConfig, is_offline: bool) -> Result<()> {
-    let Some(path) = &config.weights else {
-        return Ok(());
-    };
-    let folder = find_weights(path, is_offline)?;
-    let dropout = config.model.dropout;
-    config.model = read_config(&folder)?;
-    config.model.dropout = dropout;
-    let path = folder.join("tokenizer.json");
-    if path.is_file() && !matches!(config.tokenizer, TokenizerConfig::File { .. }) {
-        config.tokenizer = TokenizerConfig::File { path };
-    }
-    config.weights = Some(folder);
-    Ok(())
+    Err(PipelineError::Untrained {
+        path: path.to_owned(),
+        probe,
+    })
 }

@@ -41,10 +41,18 @@ const TABLE: &[Row] = &[
         true,
     ),
     (
-        "sinterlm",
+        "pipeline",
         &[
             "config", "data", "eval", "formats", "kernels", "lora", "losses", "model", "rlhf",
             "run", "text", "trainer",
+        ],
+        true,
+    ),
+    (
+        "sinterlm",
+        &[
+            "config", "data", "eval", "formats", "kernels", "lora", "losses", "model", "pipeline",
+            "rlhf", "run", "text", "trainer",
         ],
         true,
     ),

@@ -3,138 +3,120 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use sinterlm::data::StoreHeader;
-use sinterlm::formats::{StagedDir, write_file_atomic};
-use sinterlm::model::{Gpt, save_model};
-use sinterlm::run::{
-    EvalRecord, ExitStatus, Gate, RunEnd, RunError, Summary, ValidFigures, peak_memory_bytes,
-};
-use sinterlm::trainer::{Outcome, StopCause, TrainError};
+use sinterlm_formats::{StagedDir, write_file_atomic};
+use sinterlm_run::{RunEnd, Summary, peak_memory_bytes};
+use sinterlm_trainer::{Outcome, StopCause};
 
 use super::Session;
-use crate::exit::{Failure, say};
+use crate::error::PipelineError;
+use crate::parts::{ModelStore, Summarise};
+use crate::run_config::RunConfig;
+use crate::stage::{End, ModelRef, Stage};
 
-/// Validation perplexity per GPT-2 token that a pretraining run must stay below.
-const TARGET_PERPLEXITY: f64 = 40.0;
-
-impl Session {
-    /// Writes the final model and `summary.json`, and says on stdout how it went; after a signal
-    /// it says how to go on instead.
-    ///
-    /// # Errors
-    /// Where the directory cannot be written.
-    pub fn finish(
+impl<C: RunConfig> Session<C> {
+    /// Writes the final model and `summary.json`, and says how it went; after a signal it says how to
+    /// resume instead.
+    pub(super) fn finish<M>(
         &mut self,
-        kind: &str,
         outcome: &Outcome,
-        model: &Gpt,
-        text: &StoreHeader,
-    ) -> Result<ExitStatus, Failure> {
-        let closed = self.close(kind, outcome, model, text);
-        closed.inspect_err(|failure| self.failed(failure))
-    }
-
-    fn close(
-        &mut self,
-        kind: &str,
-        outcome: &Outcome,
-        model: &Gpt,
-        text: &StoreHeader,
-    ) -> Result<ExitStatus, Failure> {
-        let dir = self.dir.path().display().to_string();
+        model: &M,
+        store: &ModelStore<M>,
+        summarise: Summarise<'_>,
+    ) -> Result<End, PipelineError> {
+        let steps = outcome.steps;
         if let StopCause::Requested(reason) = outcome.cause {
             self.end(&RunEnd::Stopped)?;
-            let program = std::env::args().next().unwrap_or_default();
-            say(format!(
-                "stopped after step {}; go on with: {program} --resume {dir}",
-                outcome.steps
-            ));
-            return Ok(reason.exit_status());
+            let dir = self.dir.path().to_owned();
+            self.host.say(match self.host.resume_command(&dir) {
+                Some(command) => format!("stopped after step {steps}; go on with: {command}"),
+                None => format!("stopped after step {steps}; resume it in {}", dir.display()),
+            });
+            return Ok(End::Stopped { reason, steps, dir });
         }
-        self.write_model(model)?;
+        self.write_model(model, store)?;
 
-        let mut summary = Summary::new(kind);
-        summary.steps = Some(outcome.steps);
+        let mut summary = Summary::new(C::KIND);
+        summary.steps = Some(steps);
         summary.tokens = Some(outcome.tokens);
         summary.seconds = Some(outcome.seconds);
         summary.tokens_per_second = Some(outcome.tokens as f64 / outcome.seconds.max(1e-9));
         summary.peak_memory_bytes = peak_memory_bytes();
         if let Some(record) = &outcome.evaluation {
-            let figures = valid_figures(record, text);
-            if let Some(value) = figures.perplexity_per_gpt2_token {
-                let gate = Gate::at_most("perplexity_per_gpt2_token", value, TARGET_PERPLEXITY);
-                summary.gates.push(gate);
-            }
-            summary.valid = Some(figures);
+            summarise(record, &mut summary);
         }
+        self.judge(outcome, &mut summary);
         summary.write(self.dir.summary_path())?;
         self.end(&RunEnd::Finished)?;
-        say(format!(
+        self.tell_results(outcome);
+        Ok(End::Done(Stage {
+            dir: self.dir.path().to_owned(),
+            model: ModelRef::of(&self.dir.model_dir())?,
+            summary,
+        }))
+    }
+
+    /// Holds the figures against the gates. One whose figure was not measured is left out, and told.
+    fn judge(&self, outcome: &Outcome, summary: &mut Summary) {
+        let figures = outcome.evaluation.iter().flat_map(|record| &record.figures);
+        for gate in self.config.tables().gates {
+            let figure = figures.clone().find(|(name, _)| *name == gate.metric);
+            let Some((_, value)) = figure else {
+                let metric = &gate.metric;
+                self.host.note(format!(
+                    "the gate on {metric} is left out: it was not measured"
+                ));
+                continue;
+            };
+            summary.gates.push(gate.judge(*value));
+        }
+    }
+
+    fn tell_results(&self, outcome: &Outcome) {
+        let host = &self.host;
+        host.say(format!(
             "{} steps, {} tokens, {:.0} s",
             outcome.steps, outcome.tokens, outcome.seconds
         ));
         for (name, value) in outcome.evaluation.iter().flat_map(|record| &record.figures) {
-            say(format!("{name}: {value:.4}"));
+            host.say(format!("{name}: {value:.4}"));
         }
         for sample in &outcome.samples {
-            say(format!("sample: {}{}", sample.prompt, sample.text));
+            host.say(format!("sample: {}{}", sample.prompt, sample.text));
         }
         if let Some(best) = &outcome.best_checkpoint {
-            say(format!("best checkpoint: {}", best.display()));
+            host.say(format!("best checkpoint: {}", best.display()));
         }
-        say(format!("run directory: {dir}"));
-        Ok(ExitStatus::Done)
+        host.say(format!("run directory: {}", self.dir.path().display()));
     }
 
     /// Writes `model/`. That of a run which was shorter stays until the new one is whole.
-    fn write_model(&self, model: &Gpt) -> Result<()> {
+    fn write_model<M>(&self, model: &M, store: &ModelStore<M>) -> Result<(), PipelineError> {
         let (old, new) = (self.dir.model_dir(), self.dir.path().join("model.new"));
         let remove = |folder: &Path| match std::fs::remove_dir_all(folder) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("{}: cannot remove it", folder.display()))
+                Err(file_error(folder, "cannot remove it", error))
             }
             _ => Ok(()),
         };
         remove(&new)?;
         let staged = StagedDir::create(&new)?;
-        save_model(staged.path(), model, self.end_of_text)?;
-        copy_into(staged.path(), &[&self.dir.tokenizer_path()])?;
+        store.save(staged.path(), model)?;
+        let tokenizer = self.dir.tokenizer_path();
+        let bytes = std::fs::read(&tokenizer)
+            .map_err(|error| file_error(&tokenizer, "cannot be read", error))?;
+        let name = tokenizer.file_name().unwrap_or_default();
+        write_file_atomic(staged.path().join(name), |out| out.write_all(&bytes))?;
         staged.commit()?;
         remove(&old)?;
         std::fs::rename(&new, &old)
-            .with_context(|| format!("{}: cannot be renamed to model", new.display()))
+            .map_err(|error| file_error(&new, "cannot be renamed to model", error))
     }
 }
 
-/// The figures of the last evaluation, as `summary.json` names them.
-fn valid_figures(record: &EvalRecord, text: &StoreHeader) -> ValidFigures {
-    let figure = |name: &str| {
-        record
-            .figures
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, v)| *v)
-    };
-    ValidFigures {
-        loss: record.loss,
-        perplexity: record.loss.exp(),
-        bits_per_byte: figure("valid/bits_per_byte"),
-        perplexity_per_gpt2_token: figure("valid/perplexity_per_gpt2_token"),
-        tokens: text.tokens - 1, // the end-of-text before the first document is read, not scored
-        bytes: Some(text.text_bytes),
+fn file_error(path: &Path, action: &'static str, source: std::io::Error) -> PipelineError {
+    PipelineError::File {
+        path: path.to_owned(),
+        action,
+        source,
     }
-}
-
-fn copy_into(folder: &Path, files: &[&Path]) -> Result<(), TrainError> {
-    for file in files {
-        let name = file.file_name().unwrap_or_default();
-        let bytes = std::fs::read(file).map_err(|source| RunError::Io {
-            path: file.to_path_buf(),
-            action: "read",
-            source,
-        })?;
-        write_file_atomic(folder.join(name), |out| out.write_all(&bytes))?;
-    }
-    Ok(())
 }

@@ -3,56 +3,58 @@
 use std::fs::OpenOptions;
 use std::path::Path;
 
-use anyhow::Result;
-use sinterlm::model::{Gpt, save_model};
-use sinterlm::run::{
-    LossPlot, MetricsFile, Observers, Options, ProgressBar, RunError, SampleFile, TensorBoard,
-};
-use sinterlm::trainer::{Checkpoints, Hooks, TrainError};
+use sinterlm_model::GptConfig;
+use sinterlm_run::{MetricsFile, RunError, SampleFile};
+use sinterlm_trainer::{Checkpoints, Hooks, TrainError};
 
 use super::Session;
+use crate::error::PipelineError;
+use crate::parts::ModelStore;
 use crate::post_mortem::PostMortemFile;
+use crate::run_config::RunConfig;
 
-impl Session {
-    /// Logging, checkpoints and stopping as the config asks; evaluation and samples are the
-    /// caller's to add.
-    ///
-    /// # Errors
-    /// Where a file of the directory cannot be opened.
-    pub fn hooks(&self, kind: &'static str, options: &Options) -> Result<Hooks<'static, Gpt>> {
-        let mut observers = Observers::new()
-            .with(ProgressBar::new(options.quiet))
-            .with(MetricsFile::open(self.dir.metrics_path())?)
-            .with(PostMortemFile::new(&self.dir))
-            .with(SampleFile::new(self.dir.samples_path()));
-        if self.config.log.plot {
-            let plot = LossPlot::new(self.dir.loss_plot_path());
+impl<C: RunConfig> Session<C> {
+    /// Logging, checkpoints and stopping as the config asks; evaluation and samples are the caller's
+    /// to add.
+    pub(super) fn hooks<'a, M: 'static>(
+        &self,
+        store: &ModelStore<M>,
+        decoder: &GptConfig,
+    ) -> Result<Hooks<'a, M>, PipelineError> {
+        let tables = self.config.tables();
+        let mut observers = self.host.progress_observers();
+        observers.push(MetricsFile::open(self.dir.metrics_path())?);
+        observers.push(PostMortemFile::new(&self.dir, &self.host));
+        observers.push(SampleFile::new(self.dir.samples_path()));
+        #[cfg(feature = "plot")]
+        if tables.log.plot {
+            let plot = sinterlm_run::LossPlot::new(self.dir.loss_plot_path());
             observers.push(plot.with_history(self.dir.metrics_path()));
         }
-        if self.config.log.tensorboard {
-            observers.push(TensorBoard::create(self.dir.tensorboard_dir())?);
+        #[cfg(feature = "tensorboard")]
+        if tables.log.tensorboard {
+            let folder = self.dir.tensorboard_dir();
+            observers.push(sinterlm_run::TensorBoard::create(folder)?);
         }
+        self.host.add_observers(&mut observers);
         let (metrics, samples) = (self.dir.metrics_path(), self.dir.samples_path());
-        let end_of_text = self.end_of_text;
         let checkpoints = Checkpoints {
             files: vec![self.dir.config_path(), self.dir.tokenizer_path()],
-            keep: self.config.checkpoint.keep(),
-            background: self.config.checkpoint.background,
-            ..Checkpoints::new(self.dir.checkpoints_dir(), move |folder, model| {
-                Ok(save_model(folder, model, end_of_text)?)
-            })
+            keep: tables.checkpoint.keep(),
+            background: tables.checkpoint.background,
+            ..Checkpoints::new(self.dir.checkpoints_dir(), store.saver())
         };
         Ok(Hooks {
-            kind,
-            parameters: self.config.model.parameters().total,
+            kind: C::KIND,
+            parameters: decoder.parameters().total,
             observers,
-            log: self.config.log.trigger(),
+            log: tables.log.trigger(),
             evaluate: None,
-            evaluate_at: self.config.eval.trigger(),
+            evaluate_at: tables.eval.trigger(),
             sample: None,
-            sample_at: self.config.eval.samples_trigger(),
+            sample_at: tables.eval.samples_trigger(),
             checkpoints: Some(checkpoints),
-            checkpoint_at: self.config.checkpoint.trigger(),
+            checkpoint_at: tables.checkpoint.trigger(),
             on_save: Some(Box::new(move |scalars| {
                 for (key, file) in [("metrics_bytes", &metrics), ("samples_bytes", &samples)] {
                     flush(file)?;
@@ -60,7 +62,7 @@ impl Session {
                 }
                 Ok(())
             })),
-            stop: Some(self.stop.clone()),
+            stop: Some(self.host.stop.clone()),
         })
     }
 }
