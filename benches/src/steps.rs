@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use sinterlm::burn::tensor::{Device, Tensor};
 use sinterlm::config::{KeyRng, Seed};
 use sinterlm::data::Batch;
-use sinterlm::eval::DeviceBatch;
 use sinterlm::kernels::MatmulPrecision;
 use sinterlm::losses::{Counts, CrossEntropyOptions};
 use sinterlm::model::{ForwardCtx, Gpt, GptConfig, Precision, Preset, StepSize};
 use sinterlm::run::peak_memory_bytes;
+use sinterlm::text::DeviceBatch;
 use sinterlm::trainer::{
     At, Figures, Moments, Objective, OptimizerConfig, OptimizerKind, ScheduleConfig, TrainError,
     TrainSettings, Trainer, TrainerConfig,

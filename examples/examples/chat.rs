@@ -10,19 +10,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use sinterlm::data::ChatMessage;
 use sinterlm::run::ExitStatus;
+use sinterlm::text::Conversation;
 use sinterlm_examples::{
-    Conversation, Failure, ModelOptions, OrFailure, Printer, Sampling, WeightsChoice, generated,
-    main_with,
+    Failure, ModelOptions, OrFailure, Printer, Sampling, Talk, WeightsChoice, main_with,
 };
-
-const HELP: &str = "\
-/reset      forget the conversation
-/save FILE  write it as JSON
-/help       this
-/quit       leave, as the end of the input does
-";
 
 /// Talk with a trained model.
 #[derive(Debug, Parser)]
@@ -49,62 +41,30 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
-    let (device, device_name) = arguments.from.device()?;
-    let form = WeightsChoice::on(arguments.weights, &device);
-    let weights = arguments.from.open(form, &device)?;
-    let talks = !arguments.quiet;
-    if talks {
-        let path = weights.path.display();
-        let format = if weights.template.is_some() {
-            "its template"
-        } else {
-            "a plain format"
-        };
-        eprintln!("device: {device_name}, weights: {path}, {format}; /help lists commands");
+    let host = arguments.from.host()?;
+    let form = WeightsChoice::on(arguments.weights, &host.device);
+    let model = arguments.from.open(form, &host)?;
+    if !arguments.quiet {
+        let (device, path) = (&host.device_name, model.path.display());
+        let format = model
+            .template
+            .as_ref()
+            .map_or("a plain format", |_| "its template");
+        eprintln!("device: {device}, weights: {path}, {format}; /help lists commands");
     }
-    let system = arguments
-        .system
-        .iter()
-        .map(|text| ChatMessage::new("system", text));
-    let system: Vec<ChatMessage> = system.collect();
-    let mut chat = Conversation::new(&weights, &arguments.sampling, &device);
-    chat.messages.clone_from(&system);
+    let chat = Conversation::new(&model, &arguments.sampling.conversation());
+    let mut talk = Talk::new(chat, arguments.system.as_deref(), arguments.quiet);
     let mut out = Printer::default();
     let mut lines = std::io::stdin().lock().lines();
     loop {
-        if talks && std::io::stdin().is_terminal() {
+        if !arguments.quiet && std::io::stdin().is_terminal() {
             out.print("> ");
         }
         let Some(line) = lines.next() else { break };
-        let line = line.context("stdin").or_unusable()?;
-        let (command, rest) = line.split_once(' ').unwrap_or((&line, ""));
-        match command {
-            "" if rest.is_empty() => {}
-            "/quit" => break,
-            "/help" => out.print(HELP),
-            "/reset" => chat.messages.clone_from(&system),
-            "/save" => match save(rest.trim(), &chat.messages) {
-                Ok(()) if talks => eprintln!("saved {} messages", chat.messages.len()),
-                Ok(()) => {}
-                Err(error) => eprintln!("not saved: {error:#}"),
-            },
-            unknown if unknown.starts_with('/') => eprintln!("no command {unknown}; try /help"),
-            _ => {
-                let answered = chat.answer(&line, |piece| out.print(piece));
-                generated(answered.or_unusable()?)?;
-                out.print("\n");
-            }
-        }
-        if out.is_closed() {
+        if !talk.line(&line.context("stdin").or_unusable()?, &mut out)? {
             break;
         }
     }
     out.finish().context("stdout")?;
     Ok(ExitStatus::Done)
-}
-
-fn save(path: &str, messages: &[ChatMessage]) -> anyhow::Result<()> {
-    anyhow::ensure!(!path.is_empty(), "name a file, as in /save chat.json");
-    let json = serde_json::to_string_pretty(messages)?;
-    std::fs::write(path, json + "\n").with_context(|| path.to_owned())
 }

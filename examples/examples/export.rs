@@ -12,8 +12,9 @@ use std::time::Instant;
 use anyhow::{Context, anyhow};
 use clap::Parser;
 use sinterlm::model::WeightsAs;
+use sinterlm::pipeline::export;
 use sinterlm::run::{ExitStatus, Gate, Summary, peak_memory_bytes};
-use sinterlm_examples::{Destination, Failure, ModelOptions, OrFailure, main_with, say};
+use sinterlm_examples::{DestinationOptions, Failure, ModelOptions, main_with, say};
 
 /// Write a trained model for other programs.
 #[derive(Debug, Parser)]
@@ -21,7 +22,7 @@ struct Arguments {
     #[command(flatten)]
     from: ModelOptions,
     #[command(flatten)]
-    destination: Destination,
+    destination: DestinationOptions,
     /// Folder for summary.json; nothing is written where absent.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -36,17 +37,16 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
-    let started = Instant::now();
-    let destination = &arguments.destination;
-    destination.check().or_unusable()?;
-    let from = &arguments.from;
-    let (device, device_name) = from.device()?;
-    let source = from.open(WeightsAs::F32, &device)?;
+    let (started, from) = (Instant::now(), &arguments.from);
+    let destination = arguments.destination.destination();
+    destination.check()?;
+    let host = from.host()?;
+    let source = from.open(WeightsAs::F32, &host)?;
     if !arguments.quiet {
         let path = source.path.display();
-        eprintln!("device: {device_name}, weights: {path}");
+        eprintln!("device: {}, weights: {path}", host.device_name);
     }
-    let receipt = destination.export(&source, from.tokenizer.as_deref(), &device)?;
+    let receipt = export(&source, from.tokenizer.as_deref(), &destination)?;
     if !arguments.quiet || !receipt.passed {
         say(&receipt);
     }

@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use sinterlm::kernels::run_on_pool;
+use sinterlm::pipeline::PipelineError;
 use sinterlm::run::ExitStatus;
 
 /// Why a program could not do its work.
@@ -38,11 +39,13 @@ impl<T, E: Into<anyhow::Error>> OrFailure<T> for Result<T, E> {
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
+    /// A pipeline's error brings its own status, any other is a failure while running.
     fn from(error: E) -> Self {
-        Self {
-            status: ExitStatus::Failed,
-            error: error.into(),
-        }
+        let error = error.into();
+        let status = error
+            .downcast_ref()
+            .map_or(ExitStatus::Failed, PipelineError::exit_status);
+        Self { status, error }
     }
 }
 

@@ -1,33 +1,26 @@
-//! What the examples share: options to device and run directory, exit statuses, evaluation and
-//! samples as hooks of the trainer.
+//! What belongs to a terminal in the examples: options that turn into values of the library, printing,
+//! progress bars, the choice of a device and exit statuses.
 
-mod continuing;
-mod conversation;
-mod data;
-mod data_files;
+mod destination;
 mod device;
 mod exit;
-mod exporting;
-mod hooks;
+mod generating;
 mod model_options;
-mod plan;
-mod post_mortem;
 mod printer;
-mod resume;
-mod rows;
 mod sampling;
-mod session;
-mod weights;
+mod stdin;
+mod talking;
+mod terminal;
+mod training;
 
-pub use continuing::{Continuing, Method, Weights, continue_texts, generated, read_stdin};
-pub use conversation::Conversation;
+pub use destination::{DestinationOptions, FormatChoice};
 pub use device::choose_device;
 pub use exit::{Failure, OrFailure, main_with, say};
-pub use exporting::{Destination, ExportFormat};
-pub use hooks::{evaluator, sampler};
+pub use generating::Generating;
 pub use model_options::{ModelOptions, WeightsChoice};
-pub use plan::Plan;
-pub use post_mortem::replay;
 pub use printer::Printer;
 pub use sampling::{OverflowChoice, Sampling};
-pub use session::Session;
+pub use stdin::read_stdin;
+pub use talking::{HELP, Talk};
+pub use terminal::host_on;
+pub use training::{run_at, training_host};

@@ -7,11 +7,11 @@ use clap::{Args, ValueEnum};
 use sinterlm::burn::tensor::{DType, Device};
 use sinterlm::kernels::Route;
 use sinterlm::model::WeightsAs;
+use sinterlm::pipeline::{Host, PipelineError, find_weights};
+use sinterlm::text::{OpenOptions, TextModel};
 
-use crate::continuing::Weights;
-use crate::device::choose_device;
-use crate::exit::{Failure, OrFailure};
-use crate::weights::find_weights;
+use crate::exit::Failure;
+use crate::terminal::host_on;
 
 /// Which model, and where it runs.
 #[derive(Clone, Debug, Args)]
@@ -35,20 +35,22 @@ pub struct ModelOptions {
 }
 
 impl ModelOptions {
-    /// The device and its name.
+    /// The host on `--device`.
     ///
     /// # Errors
     /// Where this build or machine has no such device.
-    pub fn device(&self) -> Result<(Device, String), Failure> {
-        choose_device(&self.device).or_unusable()
+    pub fn host(&self) -> Result<Host, Failure> {
+        let mut host = host_on(&self.device, true)?;
+        host.offline = self.offline;
+        Ok(host)
     }
 
     /// The model of `--model`.
     ///
     /// # Errors
     /// Where there is none, or its parts do not belong together.
-    pub fn open(&self, weights: WeightsAs, device: &Device) -> Result<Weights, Failure> {
-        self.open_other(&self.model, weights, device)
+    pub fn open(&self, weights: WeightsAs, host: &Host) -> Result<TextModel, Failure> {
+        self.open_other(&self.model, weights, host)
     }
 
     /// Another model beside it, with the same tokenizer.
@@ -59,10 +61,12 @@ impl ModelOptions {
         &self,
         path: &Path,
         weights: WeightsAs,
-        device: &Device,
-    ) -> Result<Weights, Failure> {
-        let path = find_weights(path, self.offline).or_unusable()?;
-        Weights::open(&path, self.tokenizer.as_deref(), weights, device).or_unusable()
+        host: &Host,
+    ) -> Result<TextModel, Failure> {
+        let path = find_weights(path, host)?;
+        let tokenizer = self.tokenizer.clone();
+        let model = TextModel::open(&path, &OpenOptions { tokenizer, weights }, &host.device);
+        Ok(model.map_err(PipelineError::from)?)
     }
 }
 

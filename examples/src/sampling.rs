@@ -3,6 +3,9 @@
 use clap::ValueEnum;
 use sinterlm::config::Seed;
 use sinterlm::model::{Overflow, SampleConfig};
+use sinterlm::text::ConversationConfig;
+
+use crate::talking::unix_seconds;
 
 /// How the next token is chosen.
 #[derive(Clone, Debug, clap::Args)]
@@ -78,6 +81,17 @@ impl Sampling {
                 OverflowChoice::Slide => Overflow::Slide,
                 OverflowChoice::Error => Overflow::Error,
             },
+        }
+    }
+
+    /// How a model answers in a conversation that begins now.
+    pub fn conversation(&self) -> ConversationConfig {
+        ConversationConfig {
+            sample: self.config(),
+            seed: self.seed(),
+            stops: self.stop.clone(),
+            logit_bias: self.logit_bias.clone(),
+            unix_seconds: unix_seconds(),
         }
     }
 

@@ -1,11 +1,9 @@
 #![doc = include_str!("../README.md")]
 
-mod device_batch;
 mod load_probe;
 mod perplexity;
 mod receipt;
 
-pub use device_batch::DeviceBatch;
 pub use load_probe::{LoadProbe, PROBE_TEXT, load_probe};
 pub use perplexity::{Perplexity, TextSize, loss_over};
 pub use receipt::{Fidelity, PromptPair, PromptReceipt, RECEIPT_PROMPTS, Receipt};

@@ -4,8 +4,7 @@ use burn::tensor::Device;
 use sinterlm_data::Batch;
 use sinterlm_losses::{CrossEntropyOptions, LossTotal};
 use sinterlm_model::{CausalLm, ForwardCtx};
-
-use crate::device_batch::DeviceBatch;
+use sinterlm_text::DeviceBatch;
 
 /// Cross-entropy over batches, weighted by tokens over all of them, never a mean of batch means.
 ///

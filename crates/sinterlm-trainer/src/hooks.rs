@@ -87,8 +87,6 @@ impl<M> std::fmt::Debug for Checkpoints<M> {
 pub struct Hooks<'a, M> {
     /// Kind of the run, for observers: `pretrain`.
     pub kind: &'a str,
-    /// Number of parameters, for observers.
-    pub parameters: u64,
     /// Told of everything that happens.
     pub observers: Observers,
     /// When to write metrics.
@@ -118,7 +116,6 @@ impl<M> Default for Hooks<'_, M> {
     fn default() -> Self {
         Self {
             kind: "train",
-            parameters: 0,
             observers: Observers::new(),
             log: Trigger::default(),
             evaluate: None,

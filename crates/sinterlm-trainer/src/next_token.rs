@@ -2,10 +2,10 @@
 
 use burn::tensor::{Device, Tensor};
 use sinterlm_data::{Batch, TrainWindows};
-use sinterlm_eval::DeviceBatch;
 use sinterlm_losses::{Counts, CrossEntropyOptions};
 use sinterlm_model::{CausalLm, ForwardCtx};
 use sinterlm_run::RowFacts;
+use sinterlm_text::DeviceBatch;
 
 use crate::config::{LossConfig, TrainerConfig};
 use crate::error::TrainError;

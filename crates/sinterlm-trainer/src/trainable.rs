@@ -1,7 +1,7 @@
 //! The parameters that a run trains, by path: everything else has no gradient, no moments, no average
 //! and is never read for them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
@@ -10,9 +10,9 @@ use sinterlm_model::{PathStack, is_trainable};
 use crate::config::TrainerConfig;
 use crate::error::TrainError;
 
-/// Paths of the trained parameters.
+/// Paths of the trained parameters, with how many values each holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Trainable(BTreeSet<String>);
+pub(crate) struct Trainable(BTreeMap<String, u64>);
 
 impl Trainable {
     /// The parameters of a module that require a gradient.
@@ -34,13 +34,13 @@ impl Trainable {
             let resolved = selection.resolve(&paths.all);
             resolved.map_err(|source| TrainError::selection(key, source))
         };
-        let mut chosen: BTreeSet<String> = paths.trainable.iter().cloned().collect();
+        let mut chosen: BTreeMap<String, u64> = paths.trainable.iter().cloned().collect();
         if !config.train_only.is_empty() {
             let only = resolve("trainer.train_only", &config.train_only)?;
-            chosen.retain(|path| only.contains(path));
+            chosen.retain(|path, _| only.contains(path));
         }
         let frozen = resolve("trainer.freeze", &config.freeze)?;
-        chosen.retain(|path| !frozen.contains(path));
+        chosen.retain(|path, _| !frozen.contains(path));
         if chosen.is_empty() {
             return Err(TrainError::NothingToTrain);
         }
@@ -58,7 +58,12 @@ impl Trainable {
 
     /// Whether the parameter at `path` is trained.
     pub(crate) fn has(&self, path: &str) -> bool {
-        self.0.contains(path)
+        self.0.contains_key(path)
+    }
+
+    /// Values of all of them.
+    pub(crate) fn values(&self) -> u64 {
+        self.0.values().sum()
     }
 }
 
@@ -72,7 +77,7 @@ pub(crate) fn all_paths<M: Module>(model: &M) -> Vec<String> {
 #[derive(Default)]
 struct Paths {
     all: Vec<String>,
-    trainable: Vec<String>,
+    trainable: Vec<(String, u64)>,
     stack: PathStack,
 }
 
@@ -80,7 +85,8 @@ impl ModuleVisitor for Paths {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let path = self.stack.path();
         if is_trainable(param) {
-            self.trainable.push(path.clone());
+            let values = param.lazy_shape().num_elements() as u64;
+            self.trainable.push((path.clone(), values));
         }
         self.all.push(path);
     }

@@ -7,12 +7,12 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor};
 use sinterlm_config::{KeyRng, Seed};
 use sinterlm_data::Batch;
-use sinterlm_eval::DeviceBatch;
 use sinterlm_losses::{Counts, CrossEntropyOptions};
 use sinterlm_model::{
     Checkpointing, ForwardCtx, Gpt, GptConfig, PathStack, StepSize, named_values,
 };
 use sinterlm_testkit::{SINGLE_OP_F32, assert_close, peak_bytes};
+use sinterlm_text::DeviceBatch;
 use sinterlm_trainer::{
     At, Figures, MicroBatch, Objective, OptimizerConfig, ScheduleConfig, TrainError, TrainSettings,
     Trainer, TrainerConfig,

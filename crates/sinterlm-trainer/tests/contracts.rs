@@ -7,7 +7,6 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use sinterlm_config::{KeyRng, Seed};
 use sinterlm_data::Batch;
-use sinterlm_eval::DeviceBatch;
 use sinterlm_formats::{BlockType, GgufMetadata};
 use sinterlm_kernels::run_on_pool;
 use sinterlm_losses::{Counts, CrossEntropyOptions};
@@ -16,6 +15,7 @@ use sinterlm_model::{
     WithHead, is_trainable, load_model_with, named_values, save_gguf,
 };
 use sinterlm_testkit::peak_bytes;
+use sinterlm_text::DeviceBatch;
 use sinterlm_trainer::{
     At, Figures, MicroBatch, Objective, OptimizerConfig, OptimizerKind, ParamGroup, TrainError,
     TrainSettings, Trainer, TrainerConfig,

@@ -10,7 +10,6 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor};
 use sinterlm_config::Seed;
 use sinterlm_data::Batch;
-use sinterlm_eval::DeviceBatch;
 use sinterlm_kernels::{CrossEntropyOptions, MatmulPrecision, linear};
 use sinterlm_losses::Counts;
 use sinterlm_model::{
@@ -18,6 +17,7 @@ use sinterlm_model::{
     named_values,
 };
 use sinterlm_testkit::{Golden, WHOLE_MODEL_F32, assert_close, fixed_weight, fixture};
+use sinterlm_text::DeviceBatch;
 use sinterlm_trainer::{
     At, Figures, Objective, OptimizerConfig, OptimizerKind, ScheduleConfig, ScheduleKind,
     TrainError, TrainSettings, Trainer, TrainerConfig,

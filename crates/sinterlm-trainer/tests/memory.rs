@@ -4,11 +4,11 @@
 use burn::tensor::{Device, Tensor};
 use sinterlm_config::Seed;
 use sinterlm_data::Batch;
-use sinterlm_eval::DeviceBatch;
 use sinterlm_kernels::run_on_pool;
 use sinterlm_losses::{Counts, CrossEntropyOptions};
 use sinterlm_model::{Activation, ForwardCtx, Gpt, GptConfig, NormKind, Positions, Precision};
 use sinterlm_testkit::peak_bytes;
+use sinterlm_text::DeviceBatch;
 use sinterlm_trainer::{
     At, Figures, MicroBatch, Moments, Objective, OptimizerConfig, OptimizerKind, ScheduleConfig,
     TrainError, TrainSettings, Trainer, TrainerConfig,

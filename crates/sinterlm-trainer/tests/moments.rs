@@ -4,10 +4,11 @@
 use burn::tensor::{Device, Tensor};
 use sinterlm_config::Seed;
 use sinterlm_data::{Batch, TokenStore, Tokenizer, TrainWindows, ValidWindows};
-use sinterlm_eval::{DeviceBatch, loss_over};
+use sinterlm_eval::loss_over;
 use sinterlm_losses::{Counts, CrossEntropyOptions};
 use sinterlm_model::{ForwardCtx, Gpt, GptConfig};
 use sinterlm_testkit::{peak_bytes, tiny_stories};
+use sinterlm_text::DeviceBatch;
 use sinterlm_trainer::{
     At, Figures, MicroBatch, Moments, NextToken, Objective, OptimizerConfig, OptimizerKind,
     ScheduleConfig, TrainError, TrainSettings, Trainer, TrainerConfig,

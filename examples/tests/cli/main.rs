@@ -2,6 +2,7 @@
 //! and what happens on bad input.
 #![allow(clippy::unwrap_used, reason = "unwrap is for tests")]
 
+mod answering;
 mod bad_input;
 mod continued;
 mod damage;

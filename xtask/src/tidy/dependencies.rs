@@ -15,34 +15,44 @@ const TABLE: &[Row] = &[
     ("data", &["config", "formats"], true),
     ("model", &["config", "formats", "kernels"], true),
     (
-        "eval",
-        &["config", "data", "kernels", "losses", "model"],
+        "text",
+        &["config", "data", "formats", "kernels", "losses", "model"],
         true,
     ),
     (
-        "lora",
-        &["config", "formats", "kernels", "losses", "model"],
+        "eval",
+        &["config", "data", "kernels", "losses", "model", "text"],
         true,
     ),
+    ("lora", &["config", "formats", "kernels", "model"], true),
     (
         "trainer",
         &[
-            "config", "data", "eval", "formats", "kernels", "losses", "model", "run",
+            "config", "data", "formats", "kernels", "losses", "model", "run", "text",
         ],
         true,
     ),
     (
         "rlhf",
         &[
-            "config", "data", "eval", "formats", "kernels", "losses", "model", "run", "trainer",
+            "config", "data", "eval", "formats", "kernels", "losses", "model", "run", "text",
+            "trainer",
+        ],
+        true,
+    ),
+    (
+        "pipeline",
+        &[
+            "config", "data", "eval", "formats", "kernels", "lora", "losses", "model", "rlhf",
+            "run", "text", "trainer",
         ],
         true,
     ),
     (
         "sinterlm",
         &[
-            "config", "data", "eval", "formats", "kernels", "lora", "losses", "model", "rlhf",
-            "run", "trainer",
+            "config", "data", "eval", "formats", "kernels", "lora", "losses", "model", "pipeline",
+            "rlhf", "run", "text", "trainer",
         ],
         true,
     ),

@@ -7,13 +7,9 @@ use super::Trainer;
 use crate::best::Evaluations;
 use crate::checkpoint::{Checkpoint, OLDER, fault};
 use crate::error::TrainError;
-use crate::figures::Named;
 use crate::meters::Meters;
 use crate::objective::Objective;
 use crate::state::TrainState;
-
-/// Where figures of the open interval stand in the state.
-const INTERVAL: &str = "interval_figures";
 
 impl<M: Module, O: Objective<M>> Trainer<M, O> {
     /// Everything but the model's weights.
@@ -23,10 +19,7 @@ impl<M: Module, O: Objective<M>> Trainer<M, O> {
         if let Some(ema) = &self.ema {
             state.put_section("ema", ema.save());
         }
-        let meters = &self.meters;
         let scalars = [
-            ("step", Value::from(meters.steps)),
-            ("is_over", Value::from(meters.is_over)),
             ("seed", Value::from(self.seed.0)),
             ("optimizer", json!(self.optimizer.config().kind)),
         ];
@@ -34,11 +27,7 @@ impl<M: Module, O: Objective<M>> Trainer<M, O> {
             .scalars
             .extend(scalars.map(|(key, value)| (key.to_owned(), value)));
         self.guard.save(&mut state);
-        state.put_float("tokens", meters.tokens);
-        state.put_float("seconds", meters.seconds);
-        state.put_float("interval_tokens", meters.interval_tokens);
-        state.put_float("interval_nats", meters.interval_nats);
-        meters.interval.save(INTERVAL, &mut state);
+        self.meters.save(&mut state);
         self.evaluations.save(&mut state);
         self.objective.save(&mut state);
         state
@@ -85,16 +74,7 @@ impl<M: Module, O: Objective<M>> Trainer<M, O> {
         if let Some(own) = &mut self.ema {
             own.load(ema, &plain);
         }
-        let float = |key: &str| state.float(key).unwrap_or_default();
-        self.meters = Meters {
-            steps: state.number("step"),
-            tokens: float("tokens"),
-            seconds: float("seconds"),
-            interval_tokens: float("interval_tokens"),
-            interval_nats: float("interval_nats"),
-            interval: Named::load(INTERVAL, &state),
-            is_over: state.scalars.get("is_over") == Some(&Value::Bool(true)),
-        };
+        self.meters = Meters::load(&state);
         self.evaluations = Evaluations::load(&state);
         self.saved_at = Some(self.meters.steps);
         self.objective.load(&state)

@@ -6,12 +6,16 @@ use burn::module::Module;
 use sinterlm_run::{EvalRecord, Event, Observer, SampleText, StepRecord, StopFlag};
 
 use super::Trainer;
+use crate::best::{Best, Evaluations};
 use crate::checkpoint::{Checkpoint, copy_into};
+use crate::config::TrainerConfig;
 use crate::error::TrainError;
 use crate::figures::StepFigures;
 use crate::hooks::{Hooks, Outcome, Scope, StopCause};
+use crate::meters::Meters;
 use crate::objective::Objective;
 use crate::saver::{Saved, Saver};
+use crate::state::TrainState;
 use crate::trigger::Progress;
 
 /// Time: of the run, and of the steps since the last line of metrics.
@@ -75,7 +79,7 @@ impl<M: Module + 'static, O: Objective<M>> Trainer<M, O> {
             max_steps: self.config.max_steps,
             step: self.meters.steps,
             tokens: self.tokens(),
-            parameters: hooks.parameters,
+            parameters: self.trainable.values(),
         })?;
         let mut clock = Clock::new(self.meters.seconds);
         let mut saver = Saver::default();
@@ -166,23 +170,11 @@ impl<M: Module + 'static, O: Objective<M>> Trainer<M, O> {
     /// Why the run goes no further. Looked at before each step and made of the run's state alone
     /// but for signals, so that a run resumed at its end does no step more.
     fn stop_cause(&self, hooks: &Hooks<'_, M>) -> Option<StopCause> {
-        let patience = self.config.early_stopping_patience;
-        if self.meters.is_over {
-            Some(StopCause::Objective)
-        } else if self
-            .evaluations
-            .best
-            .is_some_and(|best| hooks.best.is_reached(best))
-        {
-            Some(StopCause::Reached)
-        } else if patience > 0 && self.evaluations.since_best >= patience {
-            Some(StopCause::EarlyStopping)
-        } else if self.meters.steps >= self.config.max_steps {
-            Some(StopCause::Done)
-        } else {
-            let requested = hooks.stop.as_ref().and_then(StopFlag::requested);
-            requested.map(StopCause::Requested)
-        }
+        let requested = || {
+            let reason = hooks.stop.as_ref().and_then(StopFlag::requested);
+            reason.map(StopCause::Requested)
+        };
+        ended(&self.meters, &self.evaluations, &self.config, &hooks.best).or_else(requested)
     }
 
     /// How far the run is, as triggers count it.
@@ -338,6 +330,34 @@ impl<M: Module + 'static, O: Objective<M>> Trainer<M, O> {
         } else {
             announce(hooks, &write()?)
         }
+    }
+}
+
+/// Why a run in this state has no further step.
+fn ended(
+    meters: &Meters,
+    evaluations: &Evaluations,
+    config: &TrainerConfig,
+    best: &Best,
+) -> Option<StopCause> {
+    let patience = config.early_stopping_patience;
+    if meters.is_over {
+        Some(StopCause::Objective)
+    } else if evaluations.best.is_some_and(|value| best.is_reached(value)) {
+        Some(StopCause::Reached)
+    } else if patience > 0 && evaluations.since_best >= patience {
+        Some(StopCause::EarlyStopping)
+    } else {
+        (meters.steps >= config.max_steps).then_some(StopCause::Done)
+    }
+}
+
+impl TrainState {
+    /// Whether a run in this state has nothing left to do under a config.
+    pub fn is_over(&self, config: &TrainerConfig, best: &Best) -> bool {
+        let mut evaluations = Evaluations::load(self);
+        evaluations.follow(best);
+        ended(&Meters::load(self), &evaluations, config, best).is_some()
     }
 }
 

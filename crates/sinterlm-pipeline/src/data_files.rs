@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
-use sinterlm::data::SourceConfig;
+use sinterlm_data::SourceConfig;
 
 /// Size and time of change, in seconds since 1970, of each local file of a source.
 pub(crate) fn data_files(source: &SourceConfig) -> BTreeMap<String, Value> {

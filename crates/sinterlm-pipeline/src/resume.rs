@@ -1,25 +1,10 @@
 //! What `--set` may change on a run that goes on: nothing that would change its past.
 
-use anyhow::{Result, bail};
 use serde_json::Value;
-use sinterlm::recipes::PretrainConfig;
-use sinterlm::trainer::{MicroBatch, TrainerConfig};
+use sinterlm_trainer::{MicroBatch, TrainerConfig};
 
-/// What only says what is watched and saved, and when the run ends.
-const FREE: [&str; 12] = [
-    "eval",
-    "sample",
-    "checkpoint",
-    "log",
-    "data.cache_dir",
-    "data.max_download_bytes",
-    "trainer.max_steps", // looked at for itself
-    "trainer.early_stopping_patience",
-    "trainer.first_step_checks",
-    "trainer.max_skipped_steps",
-    "trainer.on_non_finite",
-    "trainer.spike_z",
-];
+use crate::error::PipelineError;
+use crate::run_config::{RunConfig, Tables};
 
 /// How the rows of a step are cut up, which changes no more than rounding.
 const PIECES: [&str; 4] = [
@@ -34,15 +19,16 @@ const PIECES: [&str; 4] = [
 ///
 /// # Errors
 /// Names every key whose change would make the finished `steps` another run.
-pub(crate) fn check_changes(
-    old: &PretrainConfig,
-    new: &PretrainConfig,
+pub(crate) fn check_changes<C: RunConfig>(
+    old: &C,
+    new: &C,
     steps: u64,
-) -> Result<Option<String>> {
+) -> Result<Option<String>, PipelineError> {
     let json = |config| serde_json::to_value(config).expect("configs are plain data");
     let mut changes = Vec::new();
-    collect_changes("", &json(old), &json(new), &mut changes);
-    let same_rows = rows(&old.trainer) == rows(&new.trainer);
+    collect_changes("", [&json(old), &json(new)], C::FREE, &mut changes);
+    let (old, new) = (old.tables(), new.tables());
+    let same_rows = rows(old.trainer) == rows(new.trainer);
     let (pieces, mut faults): (Vec<_>, Vec<_>) = changes
         .into_iter()
         .partition(|change| same_rows && PIECES.contains(&change.key.as_str()));
@@ -50,8 +36,8 @@ pub(crate) fn check_changes(
 
     let (before, after) = (old.trainer.max_steps, new.trainer.max_steps);
     // As bits: the past has to stay exactly what it was.
-    let factor = |step, config: &PretrainConfig| {
-        let factor = config.schedule.factor(step, config.trainer.max_steps);
+    let factor = |step, of: &Tables<'_>| {
+        let factor = of.schedule.factor(step, of.trainer.max_steps);
         factor.to_bits()
     };
     if after < steps {
@@ -59,21 +45,14 @@ pub(crate) fn check_changes(
             "trainer.max_steps={after}: the run is beyond that; give at least {steps}"
         ));
     } else if old.schedule == new.schedule
-        && (1..=steps).any(|step| factor(step, old) != factor(step, new))
+        && (1..=steps).any(|step| factor(step, &old) != factor(step, &new))
     {
         faults.push(format!(
             "trainer.max_steps={after}: with {before} the steps that are done had other learning rates; only constant, inverse_sqrt and the stable part of warmup_stable_decay can be lengthened"
         ));
     }
     if !faults.is_empty() {
-        let what = match steps {
-            0 => "make this another run".to_owned(),
-            _ => format!("change the {steps} steps that are done"),
-        };
-        bail!(
-            "--set would {what}; start a new run for it, or leave out:\n  {}",
-            faults.join("\n  ")
-        );
+        return Err(PipelineError::ChangedPast { steps, faults });
     }
     let pieces: Vec<String> = pieces.iter().map(Change::to_string).collect();
     Ok((!pieces.is_empty()).then(|| {
@@ -106,8 +85,8 @@ impl std::fmt::Display for Change {
     }
 }
 
-fn collect_changes(path: &str, old: &Value, new: &Value, changes: &mut Vec<Change>) {
-    if FREE.contains(&path) || old == new {
+fn collect_changes(path: &str, [old, new]: [&Value; 2], free: &[&str], changes: &mut Vec<Change>) {
+    if free.contains(&path) || old == new {
         return;
     }
     if let (Value::Object(a), Value::Object(b)) = (old, new) {
@@ -116,7 +95,7 @@ fn collect_changes(path: &str, old: &Value, new: &Value, changes: &mut Vec<Chang
                 "" => key.clone(),
                 table => format!("{table}.{key}"),
             };
-            collect_changes(&path, &old[key], &new[key], changes);
+            collect_changes(&path, [&old[key], &new[key]], free, changes);
         }
         return;
     }
@@ -129,7 +108,11 @@ fn collect_changes(path: &str, old: &Value, new: &Value, changes: &mut Vec<Chang
 
 #[cfg(test)]
 mod tests {
+    use sinterlm_trainer::ScheduleKind;
+
     use super::*;
+    use crate::gates::GateConfig;
+    use crate::recipes::PretrainConfig;
 
     #[test]
     fn watching_may_change_and_the_past_may_not() {
@@ -139,6 +122,7 @@ mod tests {
         new.checkpoint.every_steps = 7;
         new.trainer.early_stopping_patience = 2;
         new.data.cache_dir = Some("elsewhere".into());
+        new.gates = vec![GateConfig::at_most("valid/loss", 3.0)];
         assert_eq!(check_changes(&old, &new, 10).unwrap(), None);
         new.optimizer.beta2 = 0.99;
         new.model.dropout = 0.5;
@@ -162,7 +146,7 @@ mod tests {
             new
         };
         assert!(check_changes(&old, &longer(&old), 500).is_err(), "cosine");
-        old.schedule.kind = sinterlm::trainer::ScheduleKind::Constant;
+        old.schedule.kind = ScheduleKind::Constant;
         assert!(check_changes(&old, &longer(&old), 500).is_ok(), "constant");
     }
 

@@ -1,27 +1,28 @@
-//! A step whose values are not finite: its file in the run directory, and the table that
-//! `--replay-step` prints.
+//! A step whose values are not finite: its file in the run directory, and the table of a
+//! step that is computed again.
 
-use std::io::Write;
 use std::path::PathBuf;
 
-use sinterlm::data::Tokenizer;
-use sinterlm::model::CausalLm;
-use sinterlm::run::{Event, ExitStatus, Observer, RunDir, RunError};
-use sinterlm::trainer::{Objective, Trainer};
+use burn::module::Module;
+use sinterlm_data::Tokenizer;
+use sinterlm_run::{Event, Observer, RunDir, RunError};
+use sinterlm_trainer::{Objective, TrainError, Trainer};
 
-use crate::exit::{Failure, say};
+use crate::host::Host;
 
 /// Writes `post-mortem.json`, with the text of the rows and the command that replays the step.
 #[derive(Debug)]
 pub(crate) struct PostMortemFile {
+    host: Host,
     run: PathBuf,
     path: PathBuf,
     tokenizer: PathBuf,
 }
 
 impl PostMortemFile {
-    pub(crate) fn new(dir: &RunDir) -> Self {
+    pub(crate) fn new(dir: &RunDir, host: &Host) -> Self {
         Self {
+            host: host.clone(),
             run: dir.path().to_owned(),
             path: dir.post_mortem_path(),
             tokenizer: dir.tokenizer_path(),
@@ -41,31 +42,34 @@ impl Observer for PostMortemFile {
                 row.text = Some(tokenizer.decode(&row.ids));
             }
         }
-        let program = std::env::args().next().unwrap_or_default();
-        let (run, step) = (self.run.display(), report.step);
-        let replay = format!("{program} --resume {run} --replay-step {step}");
+        let resume = self.host.resume_command(&self.run);
+        let step = report.step;
+        report.replay = resume.map(|resume| format!("{resume} --replay-step {step}"));
         let path = self.path.display();
-        let _ = writeln!(
-            std::io::stderr(),
-            "post-mortem: {path}; replay with: {replay}"
-        );
-        report.replay = Some(replay);
+        match &report.replay {
+            Some(replay) => {
+                let line = format!("post-mortem: {path}; replay with: {replay}");
+                self.host.note(line);
+            }
+            None => self.host.note(format!("post-mortem: {path}")),
+        }
         report.write(&self.path)
     }
 }
 
-/// Goes on to the step before `step` without writing anything, computes that one with every
-/// activation and gradient looked at, and prints the table.
+/// Trains up to the step before `step` without writing anything, computes that one with every
+/// activation and gradient looked at, and tells the table.
 ///
 /// # Errors
 /// Where a step before it fails.
-pub fn replay<M: CausalLm, O: Objective<M>>(
+pub(crate) fn replay<M: Module, O: Objective<M>>(
     trainer: &mut Trainer<M, O>,
     step: u64,
-) -> Result<ExitStatus, Failure> {
+    host: &Host,
+) -> Result<(), TrainError> {
     while trainer.steps() + 1 < step {
         trainer.step()?;
     }
-    say(trainer.replay()?);
-    Ok(ExitStatus::Done)
+    host.say(trainer.replay()?);
+    Ok(())
 }

@@ -4,21 +4,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
 use serde_json::{Value, json};
-use sinterlm::burn::tensor::Device;
-use sinterlm::data::{
+use sinterlm_data::{
     ChatMessage, DataError, TextMarks, copy_text_files, has_text_files, save_text_files,
 };
-use sinterlm::eval::{Fidelity, PromptPair, RECEIPT_PROMPTS, Receipt};
-use sinterlm::formats::{BlockType, Dtype, StagedDir, TensorType, WeightFile};
-use sinterlm::model::{
-    ModelError, SaveOptions, WeightsAs, read_end_ids, save_gguf, save_model_with,
-};
+use sinterlm_eval::{Fidelity, PromptPair, RECEIPT_PROMPTS, Receipt};
+use sinterlm_formats::{Dtype, StagedDir, TensorType, WeightFile};
+use sinterlm_model::{ModelError, SaveOptions, read_end_ids, save_gguf, save_model_with};
+use sinterlm_text::{OpenOptions, TextError, TextModel};
 
-use crate::continuing::Weights;
-use crate::exit::{Failure, OrFailure};
+use crate::error::PipelineError;
 
 /// Name of the receipt in a folder; beside a file it is the file's name with this behind a dot.
 const RECEIPT: &str = "receipt.json";
@@ -26,7 +21,7 @@ const RECEIPT: &str = "receipt.json";
 const GREEDY_TOKENS: usize = 32;
 
 /// What a model is written as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExportFormat {
     /// A folder for `transformers` and what reads its layout.
     Hf,
@@ -35,37 +30,39 @@ pub enum ExportFormat {
 }
 
 /// Where a model goes, and how.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Destination {
     /// Folder or file to write.
-    #[arg(long, value_name = "PATH")]
     pub to: PathBuf,
-    /// hf: a model folder; gguf: a file for llama.cpp [default: by the name's ending]
-    #[arg(long, value_name = "F")]
+    /// What it is; by the ending of its name where absent.
     pub format: Option<ExportFormat>,
-    /// f32, f16, bf16; in a GGUF also q8_0, q5_1, q5_0, q4_1, q4_0
-    #[arg(long, value_name = "T", default_value = "f32", value_parser = tensor_type)]
+    /// How numbers are stored; blocks are for a GGUF alone.
     pub dtype: TensorType,
     /// Replace an earlier export.
-    #[arg(long)]
     pub force: bool,
 }
 
-fn tensor_type(name: &str) -> Result<TensorType, String> {
-    let plain = [Dtype::F32, Dtype::F16, Dtype::BF16].map(TensorType::from);
-    let blocks = [
-        BlockType::Q8_0,
-        BlockType::Q5_1,
-        BlockType::Q5_0,
-        BlockType::Q4_1,
-        BlockType::Q4_0,
-    ];
-    let mut known = plain.into_iter().chain(blocks.map(TensorType::from));
-    let found = known.find(|dtype| dtype.to_string().eq_ignore_ascii_case(name));
-    found.ok_or_else(|| "use f32, f16, bf16, q8_0, q5_1, q5_0, q4_1 or q4_0".to_owned())
+impl ExportFormat {
+    /// Its name in a receipt.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Hf => "hf",
+            Self::Gguf => "gguf",
+        }
+    }
 }
 
 impl Destination {
+    /// A folder, or a GGUF where the name ends so, with numbers in f32; nothing is replaced.
+    pub fn new(to: impl Into<PathBuf>) -> Self {
+        Self {
+            to: to.into(),
+            format: None,
+            dtype: Dtype::F32.into(),
+            force: false,
+        }
+    }
+
     /// What is written: as asked, or by the name's ending.
     pub fn format(&self) -> ExportFormat {
         let is_gguf = self
@@ -84,120 +81,91 @@ impl Destination {
     ///
     /// # Errors
     /// For a type that the format does not have, and a place that is taken.
-    pub fn check(&self) -> Result<()> {
-        let to = self.to.display();
+    pub fn check(&self) -> Result<(), PipelineError> {
         if self.format() == ExportFormat::Hf && matches!(self.dtype, TensorType::Blocks(_)) {
             let dtype = self.dtype.to_string().to_lowercase();
-            bail!("--dtype {dtype}: only a GGUF has such blocks; add --format gguf");
+            return Err(PipelineError::Destination {
+                what: format!("--dtype {dtype}"),
+                fault: "only a GGUF has such blocks; add --format gguf".to_owned(),
+            });
+        }
+        if self.to.file_name().is_none() {
+            return Err(PipelineError::Destination {
+                what: "--to".to_owned(),
+                fault: "names no file".to_owned(),
+            });
         }
         if fs::symlink_metadata(&self.to).is_err() {
             return Ok(());
         }
         if !self.force {
-            bail!("{to}: is there already; give another --to, or --force to replace an export");
+            let fault = "is there already; give another --to, or --force to replace an export";
+            return Err(self.refused(fault));
         }
         let is_export = match self.format() {
             ExportFormat::Hf => self.to.join(RECEIPT).is_file(),
             ExportFormat::Gguf => self.to.is_file(),
         };
         if !is_export {
-            bail!(
-                "{to}: is no earlier export, and --force replaces nothing else; give another --to"
-            );
+            let fault =
+                "is no earlier export, and --force replaces nothing else; give another --to";
+            return Err(self.refused(fault));
         }
         Ok(())
     }
 
-    /// Writes `source`, reads it back, compares, and moves it into place; returns its receipt, also
-    /// of a copy that is another model, which is then removed. `tokenizer` is the one that the source
-    /// was opened with.
-    ///
-    /// # Errors
-    /// Status 2 for models and tokenizers that the format has no form of, and a place inside the
-    /// source; 1 where a file cannot be written.
-    pub fn export(
-        &self,
-        source: &Weights,
-        tokenizer: Option<&Path>,
-        device: &Device,
-    ) -> Result<Receipt, Failure> {
-        self.refuse_source(&source.path).or_unusable()?;
-        let name = self
-            .to
-            .file_name()
-            .context("--to: names no file")
-            .or_unusable()?;
-        // A folder beside the place: renaming within one file system is one step.
-        let staged = StagedDir::create(self.to.with_file_name(format!("{}.new", name.display())))
-            .or_unusable()?;
-        let written = match self.format() {
-            ExportFormat::Hf => staged.path().to_owned(),
-            ExportFormat::Gguf => staged.path().join(name),
-        };
-        let marks = marks(source, tokenizer).or_unusable()?;
-        self.write(source, &marks, tokenizer.is_some(), &written)?;
-        let copy = Weights::open(&written, None, WeightsAs::F32, device)
-            .context("reading the export back")?;
-        let fidelity = match self.dtype {
-            TensorType::Plain(Dtype::F32) => Fidelity::Exact,
-            _ => Fidelity::Rounded,
-        };
-        let pairs = prompts(source, &copy, &marks)?;
-        let (from, to) = (&source.model, &copy.model);
-        let receipt = Receipt::compare(from, to, &pairs, fidelity, GREEDY_TOKENS, device)?;
-        drop(copy);
-        if receipt.passed {
-            let path = match self.format() {
-                ExportFormat::Hf => written.join(RECEIPT),
-                ExportFormat::Gguf => receipt_beside(&written),
-            };
-            let text = serde_json::to_string_pretty(&self.describe(source, &written, &receipt)?)?;
-            fs::write(&path, text + "\n").with_context(|| path.display().to_string())?;
-            self.publish(staged, &written)?;
+    fn refused(&self, fault: &str) -> PipelineError {
+        PipelineError::Destination {
+            what: self.to.display().to_string(),
+            fault: fault.to_owned(),
         }
-        Ok(receipt)
+    }
+
+    fn file_error(&self, action: &'static str) -> impl Fn(std::io::Error) -> PipelineError {
+        let path = self.to.clone();
+        move |source| PipelineError::File {
+            path: path.clone(),
+            action,
+            source,
+        }
     }
 
     /// A model that is being read can't be replaced.
-    fn refuse_source(&self, source: &Path) -> Result<()> {
-        let Ok(to) = fs::canonicalize(&self.to) else {
+    fn refuse_source(&self, source: &Path) -> Result<(), PipelineError> {
+        let (Ok(to), Ok(source)) = (fs::canonicalize(&self.to), fs::canonicalize(source)) else {
             return Ok(());
         };
-        let source = fs::canonicalize(source)?;
         if source.starts_with(&to) || to.starts_with(&source) {
-            bail!(
-                "{}: is the model that is read; give another --to",
-                self.to.display()
-            );
+            return Err(self.refused("is the model that is read; give another --to"));
         }
         Ok(())
     }
 
     fn write(
         &self,
-        source: &Weights,
+        source: &TextModel,
         marks: &TextMarks,
         has_other_tokenizer: bool,
         path: &Path,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), PipelineError> {
         let (tokenizer, template) = (&source.tokenizer, source.template.as_ref());
         let config = source.model.config();
         let written = match (self.format(), self.dtype) {
             (ExportFormat::Gguf, dtype) => {
-                let metadata = tokenizer.to_gguf(marks, config.vocab_size);
-                let mut metadata = metadata.or_unusable()?;
+                let mut metadata = tokenizer.to_gguf(marks, config.vocab_size)?;
                 if let Some(template) = template {
                     template.to_gguf(&mut metadata);
                 }
                 save_gguf(path, &source.model, dtype, metadata).map(drop)
             }
             (ExportFormat::Hf, TensorType::Plain(dtype)) => {
-                if has_text_files(&source.path) && !has_other_tokenizer {
-                    copy_text_files(&source.path, path)?;
+                let copied = if has_text_files(&source.path) && !has_other_tokenizer {
+                    copy_text_files(&source.path, path)
                 } else {
                     let length = config.max_seq_len;
-                    save_text_files(path, tokenizer, marks, template, length)?;
-                }
+                    save_text_files(path, tokenizer, marks, template, length)
+                };
+                copied.map_err(PipelineError::WriteText)?;
                 let options = SaveOptions {
                     dtype,
                     begin: marks.bos,
@@ -208,33 +176,34 @@ impl Destination {
             (ExportFormat::Hf, _) => unreachable!("`check` refuses blocks in a folder"),
         };
         match written {
-            Err(error @ ModelError::Format(_)) => Err(error.into()),
-            other => other.or_unusable(),
+            Err(error @ ModelError::Format(_)) => Err(PipelineError::WriteModel(error)),
+            other => Ok(other?),
         }
     }
 
     /// The receipt as it is stored.
-    fn describe(&self, source: &Weights, written: &Path, receipt: &Receipt) -> Result<Value> {
-        let mut size_bytes = 0;
-        match self.format() {
-            ExportFormat::Gguf => size_bytes = fs::metadata(written)?.len(),
-            ExportFormat::Hf => {
-                for entry in fs::read_dir(written)? {
-                    size_bytes += entry?.metadata()?.len();
-                }
-            }
-        }
+    fn describe(
+        &self,
+        source: &TextModel,
+        written: &Path,
+        receipt: &Receipt,
+    ) -> Result<Value, PipelineError> {
+        let size_bytes = match self.format() {
+            ExportFormat::Gguf => fs::metadata(written).map(|file| file.len()),
+            ExportFormat::Hf => size_of_folder(written),
+        };
+        let size_bytes = size_bytes.map_err(self.file_error("the copy cannot be read"))?;
         let mut json = json!({
             "schema": 1,
             "kind": "export",
             "sinterlm": env!("CARGO_PKG_VERSION"),
             "source": source.path,
-            "format": self.format().to_possible_value().map(|value| value.get_name().to_owned()),
+            "format": self.format().name(),
             "dtype": self.dtype.to_string(),
             "size_bytes": size_bytes,
             "has_chat_template": source.template.is_some(),
         });
-        let figures = serde_json::to_value(receipt)?;
+        let figures = serde_json::to_value(receipt).expect("a receipt is plain data");
         let both = json.as_object_mut().zip(figures.as_object());
         let (json_map, figures) = both.expect("both are objects");
         json_map.extend(figures.clone());
@@ -242,35 +211,107 @@ impl Destination {
     }
 
     /// Moves what was written into place.
-    fn publish(&self, staged: StagedDir, written: &Path) -> Result<()> {
+    fn publish(&self, staged: StagedDir, written: &Path) -> Result<(), PipelineError> {
         let to = &self.to;
-        let moved = |error| format!("{}: {error}", to.display());
+        let unmoved = self.file_error("cannot be moved into place");
         if self.format() == ExportFormat::Gguf {
             // The file first: without it an old receipt would speak of nothing.
             for (from, to) in [
                 (written.to_owned(), to.clone()),
                 (receipt_beside(written), receipt_beside(to)),
             ] {
-                fs::rename(from, to).with_context(|| moved("cannot be moved into place"))?;
+                fs::rename(from, to).map_err(&unmoved)?;
             }
             return Ok(());
         }
         let new = to.with_file_name(format!(
             "{}.new",
             to.file_name()
-                .expect("`export` took a name from it")
+                .expect("`check` refuses a path without a name")
                 .display()
         ));
         staged.commit()?;
         if to.exists() {
-            fs::remove_dir_all(to).with_context(|| moved("the earlier export stays"))?;
+            fs::remove_dir_all(to).map_err(self.file_error("the earlier export stays"))?;
         }
-        fs::rename(&new, to).with_context(|| moved("cannot be moved into place"))
+        fs::rename(&new, to).map_err(unmoved)
     }
 }
 
+/// Writes `source` for other programs, reads the copy back, compares, and moves it into place; returns
+/// its receipt, also of a copy that is another model, which is then removed. `tokenizer` is the other
+/// tokenizer that the source was opened with, if any.
+///
+/// # Errors
+/// For a destination that is taken, models and tokenizers that the format has no form of, and a place
+/// inside the source; then for files that cannot be written.
+///
+/// # Example
+/// ```no_run
+/// use std::path::Path;
+///
+/// use burn::tensor::Device;
+/// use sinterlm_pipeline::{Destination, export};
+/// use sinterlm_text::{OpenOptions, TextModel};
+///
+/// let options = OpenOptions::default();
+/// let model = TextModel::open(Path::new("runs/first"), &options, &Device::flex())?;
+/// let receipt = export(&model, None, &Destination::new("first.gguf"))?;
+/// assert!(receipt.passed);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn export(
+    source: &TextModel,
+    tokenizer: Option<&Path>,
+    destination: &Destination,
+) -> Result<Receipt, PipelineError> {
+    destination.check()?;
+    destination.refuse_source(&source.path)?;
+    let (to, device) = (&destination.to, &source.device);
+    let name = to
+        .file_name()
+        .expect("`check` refuses a path without a name");
+    // A folder beside the place: renaming within one file system is one step.
+    let staged = StagedDir::create(to.with_file_name(format!("{}.new", name.display())))
+        .map_err(PipelineError::Unwritable)?;
+    let written = match destination.format() {
+        ExportFormat::Hf => staged.path().to_owned(),
+        ExportFormat::Gguf => staged.path().join(name),
+    };
+    let marks = marks(source, tokenizer)?;
+    destination.write(source, &marks, tokenizer.is_some(), &written)?;
+    let copy = TextModel::open(&written, &OpenOptions::default(), device)
+        .map_err(PipelineError::ReadBack)?;
+    let fidelity = match destination.dtype {
+        TensorType::Plain(Dtype::F32) => Fidelity::Exact,
+        _ => Fidelity::Rounded,
+    };
+    let pairs = prompts(source, &copy, &marks).map_err(|e| PipelineError::ReadBack(e.into()))?;
+    let (from, to) = (&source.model, &copy.model);
+    let receipt = Receipt::compare(from, to, &pairs, fidelity, GREEDY_TOKENS, device)
+        .map_err(PipelineError::Compare)?;
+    drop(copy);
+    if receipt.passed {
+        let path = match destination.format() {
+            ExportFormat::Hf => written.join(RECEIPT),
+            ExportFormat::Gguf => receipt_beside(&written),
+        };
+        let described = destination.describe(source, &written, &receipt)?;
+        fs::write(&path, format!("{described:#}\n"))
+            .map_err(destination.file_error("its receipt cannot be written"))?;
+        destination.publish(staged, &written)?;
+    }
+    Ok(receipt)
+}
+
+fn size_of_folder(folder: &Path) -> std::io::Result<u64> {
+    fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.metadata()?.len()))
+        .sum()
+}
+
 /// What begins and ends texts of a model.
-fn marks(source: &Weights, other_tokenizer: Option<&Path>) -> Result<TextMarks> {
+fn marks(source: &TextModel, other_tokenizer: Option<&Path>) -> Result<TextMarks, TextError> {
     let (path, tokenizer) = (&source.path, &source.tokenizer);
     if path.is_dir() {
         let folder = match other_tokenizer {
@@ -310,7 +351,11 @@ fn receipt_beside(file: &Path) -> PathBuf {
 }
 
 /// The built-in prompts by both tokenizers, and a conversation by both templates.
-fn prompts(source: &Weights, copy: &Weights, marks: &TextMarks) -> Result<Vec<PromptPair>> {
+fn prompts(
+    source: &TextModel,
+    copy: &TextModel,
+    marks: &TextMarks,
+) -> Result<Vec<PromptPair>, DataError> {
     let mut pairs: Vec<PromptPair> = RECEIPT_PROMPTS
         .into_iter()
         .map(|text| PromptPair {
@@ -344,7 +389,7 @@ fn prompts(source: &Weights, copy: &Weights, marks: &TextMarks) -> Result<Vec<Pr
 
 /// The ids of a conversation, none for a model without a template.
 fn conversation(
-    weights: &Weights,
+    weights: &TextModel,
     messages: &[ChatMessage],
     marks: &TextMarks,
 ) -> Result<Vec<u32>, DataError> {

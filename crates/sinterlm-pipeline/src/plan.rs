@@ -1,18 +1,21 @@
-//! `--plan`: what a run would do, before it does it. How rows look is in `rows`.
+//! The plan of a run: what it would do, before it does it. How rows look is in `rows`.
 
 use std::time::Instant;
 
-use anyhow::Result;
-use sinterlm::burn::module::{Module, ModuleVisitor, Param};
-use sinterlm::burn::tensor::Tensor;
-use sinterlm::data::{Batch, Tokenizer};
-use sinterlm::kernels::release_freed_memory;
-use sinterlm::model::{CausalLm, GptConfig};
-use sinterlm::run::{LossPlot, available_memory_bytes, peak_memory_bytes, resident_bytes};
-use sinterlm::trainer::{CheckpointConfig, Objective, OptimizerConfig, Trainer, TrainerConfig};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+use sinterlm_data::{Batch, Tokenizer};
+use sinterlm_kernels::release_freed_memory;
+use sinterlm_model::GptConfig;
+use sinterlm_run::{available_memory_bytes, peak_memory_bytes, resident_bytes};
+use sinterlm_trainer::{
+    CheckpointConfig, Objective, OptimizerConfig, TrainError, Trainer, TrainerConfig,
+};
 
-use crate::exit::say;
-use crate::rows::{RowStyle, show_row};
+use crate::host::Host;
+use crate::parts::Preview;
+use crate::rows::show_row;
+use crate::run_config::Tables;
 
 /// Steps that the probe times, after one that warms up.
 const TIMED_STEPS: usize = 3;
@@ -26,27 +29,40 @@ const TOUCHED_LATER: u64 = 4 << 20;
 /// What WebGPU guarantees for one buffer in a kernel, in bytes; devices often have more.
 const WEBGPU_BINDING: u64 = 128 << 20;
 
+/// What drawing the plot takes for a moment.
+#[cfg(feature = "plot")]
+const DRAWING_BYTES: u64 = sinterlm_run::LossPlot::DRAWING_BYTES;
+#[cfg(not(feature = "plot"))]
+const DRAWING_BYTES: u64 = 0;
+
 /// What a plan is made of, whatever the objective.
 #[derive(Debug)]
-pub struct Plan<'a> {
-    /// The device as users write it.
-    pub device: &'a str,
-    /// The decoder.
-    pub model: &'a GptConfig,
-    /// The step loop's settings.
-    pub trainer: &'a TrainerConfig,
-    /// The update rule.
-    pub optimizer: &'a OptimizerConfig,
-    /// When and how checkpoints are written.
-    pub checkpoint: &'a CheckpointConfig,
+pub(crate) struct Plan<'a> {
+    host: &'a Host,
+    model: &'a GptConfig,
+    trainer: &'a TrainerConfig,
+    optimizer: &'a OptimizerConfig,
+    checkpoint: &'a CheckpointConfig,
     /// Rows of one pass over the data.
-    pub rows_per_epoch: u64,
+    rows_per_epoch: u64,
     /// The first batch, for a look at its rows.
-    pub first: &'a Batch,
+    first: &'a Batch,
 }
 
-impl Plan<'_> {
-    /// Prints tokens, passes over the data, parameters, memory, the time by a probe of real steps,
+impl<'a> Plan<'a> {
+    pub(crate) fn new(tables: &Tables<'a>, preview: &'a Preview, host: &'a Host) -> Self {
+        Self {
+            host,
+            model: &preview.decoder,
+            trainer: tables.trainer,
+            optimizer: tables.optimizer,
+            checkpoint: tables.checkpoint,
+            rows_per_epoch: preview.rows_per_epoch,
+            first: &preview.first,
+        }
+    }
+
+    /// Tells tokens, passes over the data, parameters, memory, the time by a probe of real steps,
     /// and the first rows as the model will read them.
     ///
     /// `trainer` is used up by the probe: its steps are done on what this process holds, and
@@ -54,35 +70,35 @@ impl Plan<'_> {
     ///
     /// # Errors
     /// What a step can go wrong with.
-    pub fn print<M: CausalLm, O: Objective<M>>(
+    pub(crate) fn tell<M: Module, O: Objective<M>>(
         &self,
         mut trainer: Trainer<M, O>,
         tokenizer: &Tokenizer,
-    ) -> Result<()> {
+    ) -> Result<(), TrainError> {
         release_freed_memory(); // as a run does before its first step
         let steps_left = self.trainer.max_steps.saturating_sub(trainer.steps());
-        self.print_sizes(steps_left);
-        let fits = self.print_memory(trainer.model());
+        self.tell_sizes(steps_left);
+        let fits = self.tell_memory(trainer.model());
         if fits {
-            self.print_probe(&mut trainer, steps_left)?;
+            self.tell_probe(&mut trainer, steps_left)?;
         } else {
-            say("plan: no probe of the time: the memory that is free would not do");
+            self.say("plan: no probe of the time: the memory that is free would not do");
         }
-        self.print_rows(tokenizer);
+        self.tell_rows(tokenizer);
         Ok(())
     }
 
-    fn print_sizes(&self, steps_left: u64) {
+    fn tell_sizes(&self, steps_left: u64) {
         let (rows, seq) = (self.trainer.micro_rows(), self.first.seq);
         let accumulated = self.trainer.grad_accum_steps;
         let step_rows = rows as u64 * accumulated;
         let tokens = step_rows * seq as u64 * steps_left;
-        say(format!(
+        self.say(format!(
             "plan: {steps_left} steps of {accumulated} x {rows} rows of {seq} tokens: {tokens} tokens, {:.2} passes over the text",
             (step_rows * steps_left) as f64 / self.rows_per_epoch.max(1) as f64,
         ));
         let flops = self.model.train_flops_per_token(seq) as f64;
-        say(format!(
+        self.say(format!(
             "plan: {:.0} MFLOP a token, {:.2} PFLOP in all",
             flops / 1e6,
             flops * tokens as f64 / 1e15
@@ -90,10 +106,10 @@ impl Plan<'_> {
     }
 
     /// Returns whether the memory that is free is known not to be too small.
-    fn print_memory<M: Module>(&self, model: &M) -> bool {
+    fn tell_memory<M: Module>(&self, model: &M) -> bool {
         let mut count = Count::default();
         model.visit(&mut count);
-        say(format!(
+        self.say(format!(
             "plan: {} parameters are trained, {} are frozen",
             count.trained, count.frozen
         ));
@@ -116,9 +132,9 @@ impl Plan<'_> {
             .filter(|(_, bytes)| *bytes > 0)
             .map(|(name, bytes)| format!("{name} {:.1}", mib(bytes)))
             .collect();
-        say(format!("plan: memory in MiB: {}", named.join(", ")));
+        self.say(format!("plan: memory in MiB: {}", named.join(", ")));
         // Without a kernel of its own, attention holds the weights of each pair of tokens.
-        let is_native = self.device == "flex";
+        let is_native = self.host.device_name == "flex";
         let (rows, seq) = (self.trainer.micro_rows(), self.first.seq);
         let pairs = if is_native {
             0
@@ -126,20 +142,20 @@ impl Plan<'_> {
             4 * (rows * self.model.n_heads * seq * seq) as u64
         };
         let largest = parts.largest_buffer.max(pairs);
-        let limit = match self.device {
+        let limit = match self.host.device_name.as_str() {
             "wgpu" | "metal" if largest > WEBGPU_BINDING => {
                 ", above the 128 MiB that WebGPU guarantees: look up the limit of this device"
             }
             "wgpu" | "metal" => ", within the 128 MiB that WebGPU guarantees",
             _ => "",
         };
-        say(format!(
+        self.say(format!(
             "plan: largest single buffer {:.1} MiB{limit}",
             mib(largest)
         ));
         if !is_native {
             let pairs = self.model.n_layers as u64 * pairs;
-            say(format!(
+            self.say(format!(
                 "plan: peak at least {:.0} MiB on the device, of which pairs of tokens in attention {:.0}",
                 mib(parts.peak() + pairs),
                 mib(pairs)
@@ -153,7 +169,7 @@ impl Plan<'_> {
         // checkpoint is written from, beside one tensor of the weights.
         let tensor = 4 * (self.model.vocab_size * self.model.d_model) as u64;
         let saving = parts.optimizer + tensor;
-        let passing = parts.passing.max(saving).max(LossPlot::DRAWING_BYTES);
+        let passing = parts.passing.max(saving).max(DRAWING_BYTES);
         let peak = parts.kept() + passing;
         let free = available_memory_bytes();
         let of_free = free.map_or_else(String::new, |free| {
@@ -165,7 +181,7 @@ impl Plan<'_> {
         } else {
             ""
         };
-        say(format!(
+        self.say(format!(
             "plan: peak about {:.0} MiB: program and data {:.0}, weights and state {:.0}, gradients, activations and buffers {:.0}{of_text}{of_free}",
             mib((program + peak).max(so_far)),
             mib(program),
@@ -177,11 +193,15 @@ impl Plan<'_> {
         }
         // State is copied, weights by the update that meets them while they are written.
         let beside = peak.max(parts.peak() + parts.kept() + tensor);
-        say(format!(
+        self.say(format!(
             "plan: peak about {:.0} MiB while a checkpoint is written beside training",
             mib(program + beside)
         ));
         free.is_none_or(|free| beside - parts.weights < free)
+    }
+
+    fn say(&self, line: impl std::fmt::Display) {
+        self.host.say(line);
     }
 
     fn saves_beside_training(&self) -> bool {
@@ -194,11 +214,11 @@ impl Plan<'_> {
                 || (steps > 0 && steps < self.trainer.max_steps))
     }
 
-    fn print_probe<M: CausalLm, O: Objective<M>>(
+    fn tell_probe<M: Module, O: Objective<M>>(
         &self,
         trainer: &mut Trainer<M, O>,
         steps_left: u64,
-    ) -> Result<()> {
+    ) -> Result<(), TrainError> {
         let before = peak_memory_bytes();
         let begun = Instant::now();
         let mut tokens = trainer.step()?.tokens;
@@ -216,16 +236,18 @@ impl Plan<'_> {
         let middle = seconds[seconds.len() / 2];
         let grown = peak_memory_bytes().filter(|now| Some(*now) > before);
         let peak = match grown {
-            Some(now) if self.device == "flex" => format!(", peak memory {:.0} MiB", mib(now)),
+            Some(now) if self.host.device_name == "flex" => {
+                format!(", peak memory {:.0} MiB", mib(now))
+            }
             _ => String::new(),
         };
-        say(format!(
+        self.say(format!(
             "plan: probe: {} steps of {middle:.3} s ({least:.3} to {most:.3} s), {:.0} tokens/s{peak}",
             seconds.len(),
             tokens / middle
         ));
         let all = |seconds: f64| readable_time(seconds * steps_left as f64);
-        say(format!(
+        self.say(format!(
             "plan: about {} for {steps_left} steps ({} to {}); evaluations, samples and checkpoints come on top",
             all(middle),
             all(least),
@@ -234,15 +256,15 @@ impl Plan<'_> {
         Ok(())
     }
 
-    fn print_rows(&self, tokenizer: &Tokenizer) {
-        let style = RowStyle::of_stdout();
-        say(format!(
+    fn tell_rows(&self, tokenizer: &Tokenizer) {
+        let style = self.host.row_style;
+        self.say(format!(
             "plan: first rows, trained tokens {}",
             style.legend()
         ));
         for row in 0..self.first.rows.min(ROWS) {
             let text = show_row(self.first, row, ROW_TOKENS, tokenizer, style);
-            say(format!("plan: row {row}: {text}"));
+            self.say(format!("plan: row {row}: {text}"));
         }
     }
 }

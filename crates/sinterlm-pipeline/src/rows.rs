@@ -1,29 +1,18 @@
 //! Rows of a batch as text in which trained tokens stand out.
 
-use std::io::IsTerminal;
+use sinterlm_data::{Batch, Tokenizer};
 
-use sinterlm::data::{Batch, Tokenizer};
-
-/// How trained tokens are marked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RowStyle {
+/// How trained tokens are marked in the rows of a plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RowStyle {
     /// In green, the others dim: for terminals.
     Colours,
     /// In brackets.
+    #[default]
     Brackets,
 }
 
 impl RowStyle {
-    /// Colours where stdout is a terminal and `NO_COLOR` is unset (<https://no-color.org>).
-    pub(crate) fn of_stdout() -> Self {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        if std::io::stdout().is_terminal() && !refused {
-            Self::Colours
-        } else {
-            Self::Brackets
-        }
-    }
-
     /// How to read a row.
     pub(crate) fn legend(self) -> &'static str {
         match self {

@@ -1,0 +1,127 @@
+//! What a pipeline gives a session to train: model, objective, and what is done beside the steps.
+
+use std::fmt::{self, Debug, Formatter};
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use sinterlm_data::{Batch, Tokenizer};
+use sinterlm_model::{Gpt, GptConfig, ModelError, load_model, save_model};
+use sinterlm_run::{EvalRecord, Summary};
+use sinterlm_trainer::{Evaluate, Sample, SaveModel, TrainError};
+
+/// Adds the figures of the last evaluation to the summary.
+pub type Summarise<'a> = Box<dyn FnOnce(&EvalRecord, &mut Summary) + 'a>;
+
+/// What a session trains. A pipeline makes them; whoever wants another metric or other samples changes
+/// them before [`Session::train`](crate::Session::train).
+pub struct Parts<'a, M, O> {
+    /// The model at the start, on an autodiff device.
+    pub model: M,
+    /// What it is trained on and towards.
+    pub objective: O,
+    /// Scores it during the run and at its end.
+    pub evaluate: Option<Evaluate<'a, M>>,
+    /// Figures that `evaluate` gives, by their metric names; gates may be about these.
+    pub metrics: Vec<String>,
+    /// Writes samples during the run and at its end.
+    pub sample: Option<Sample<'a, M>>,
+    /// Puts the figures of the last evaluation into `summary.json`.
+    pub summarise: Summarise<'a>,
+    /// Writes and reads the model.
+    pub store: ModelStore<M>,
+    /// The tokenizer, copied beside every model that is written.
+    pub tokenizer: Tokenizer,
+    /// What a plan shows.
+    pub preview: Preview,
+}
+
+impl<M, O> Debug for Parts<'_, M, O> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts")
+            .field("metrics", &self.metrics)
+            .field("preview", &self.preview)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is known of a run before its first step.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    /// The decoder.
+    pub decoder: GptConfig,
+    /// Rows of one pass over the data.
+    pub rows_per_epoch: u64,
+    /// The first rows.
+    pub first: Batch,
+}
+
+/// Reads a model from a folder onto a device.
+type LoadModel<M> = Arc<dyn Fn(&Path, &Device) -> Result<M, ModelError> + Send + Sync>;
+
+/// How a model is written into checkpoints and into `model/`, and read from them.
+pub struct ModelStore<M> {
+    save: SaveModel<M>,
+    load: LoadModel<M>,
+}
+
+impl<M> ModelStore<M> {
+    /// A store made of two functions: `save(folder, model)` and `load(folder, device)`.
+    pub fn new(
+        save: impl Fn(&Path, &M) -> Result<(), TrainError> + Send + Sync + 'static,
+        load: impl Fn(&Path, &Device) -> Result<M, ModelError> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            save: Arc::new(save),
+            load: Arc::new(load),
+        }
+    }
+
+    /// Writes a model into a folder that is there.
+    ///
+    /// # Errors
+    /// Where a file cannot be written.
+    pub fn save(&self, folder: &Path, model: &M) -> Result<(), TrainError> {
+        (self.save)(folder, model)
+    }
+
+    /// Reads a model.
+    ///
+    /// # Errors
+    /// Where the folder holds no such model.
+    pub fn load(&self, folder: &Path, device: &Device) -> Result<M, ModelError> {
+        (self.load)(folder, device)
+    }
+
+    pub(crate) fn saver(&self) -> impl Fn(&Path, &M) -> Result<(), TrainError> + use<M> {
+        let save = Arc::clone(&self.save);
+        move |folder, model| save(folder, model)
+    }
+}
+
+impl ModelStore<Gpt> {
+    /// All of a decoder, in the Hugging Face layout; `end_of_text` is named as the token that ends a
+    /// text.
+    pub fn whole(end_of_text: u32) -> Self {
+        Self::new(
+            move |folder, model| Ok(save_model(folder, model, end_of_text)?),
+            load_model,
+        )
+    }
+}
+
+// Written out, as a derive would ask the same of `M`.
+impl<M> Clone for ModelStore<M> {
+    fn clone(&self) -> Self {
+        Self {
+            save: Arc::clone(&self.save),
+            load: Arc::clone(&self.load),
+        }
+    }
+}
+
+impl<M> Debug for ModelStore<M> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModelStore").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,94 @@
+//! What the config of every run has, and where a run begins.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sinterlm_config::{Seed, Validate};
+use sinterlm_trainer::{
+    CheckpointConfig, EvalConfig, LogConfig, OptimizerConfig, ScheduleConfig, TrainerConfig,
+};
+
+use crate::error::PipelineError;
+use crate::gates::GateConfig;
+use crate::host::Host;
+
+/// The config of a pipeline's runs.
+pub trait RunConfig: Clone + Serialize + DeserializeOwned + JsonSchema + Validate {
+    /// What the pipeline is called in events and in `summary.json`: `pretrain`.
+    const KIND: &'static str;
+    /// Keys, and tables as a whole, that only say what is watched and saved and when the run ends:
+    /// they may change on resume. That `trainer.max_steps` leaves the past alone is checked beside.
+    const FREE: &'static [&'static str];
+
+    /// Keys of earlier releases and where they are now, for configs that runs keep.
+    const MOVED: &'static [(&'static str, &'static str)] = &[];
+
+    /// The tables that every pipeline has.
+    fn tables(&self) -> Tables<'_>;
+
+    /// The step loop's settings, of which some are resolved by the machine.
+    fn trainer_mut(&mut self) -> &mut TrainerConfig;
+
+    /// Makes definite what is fetched or found, before the directory of a new run is made. Nothing by
+    /// default.
+    ///
+    /// # Errors
+    /// Where something that the config names cannot be used.
+    fn resolve(&mut self, _host: &Host) -> Result<(), PipelineError> {
+        Ok(())
+    }
+}
+
+/// The tables that the config of every pipeline has.
+#[derive(Clone, Copy, Debug)]
+pub struct Tables<'a> {
+    /// The one seed of the run.
+    pub seed: Seed,
+    /// Step loop.
+    pub trainer: &'a TrainerConfig,
+    /// Update rule.
+    pub optimizer: &'a OptimizerConfig,
+    /// Learning rate over the run.
+    pub schedule: &'a ScheduleConfig,
+    /// Evaluation and samples during the run.
+    pub eval: &'a EvalConfig,
+    /// Checkpoints.
+    pub checkpoint: &'a CheckpointConfig,
+    /// Metrics.
+    pub log: &'a LogConfig,
+    /// What the run has to reach.
+    pub gates: &'a [GateConfig],
+}
+
+/// Where a run begins.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RunAt<C> {
+    /// In a directory that holds no run yet.
+    New {
+        /// The config.
+        config: C,
+        /// The run directory.
+        out: PathBuf,
+    },
+    /// In the directory of a run, at its newest whole checkpoint.
+    Resume {
+        /// The run directory.
+        dir: PathBuf,
+        /// Changes of the run's config, `KEY=VALUE`; those that would alter its past are refused.
+        set: Vec<String>,
+    },
+}
+
+impl<C> RunAt<C> {
+    /// Resumes the run that `dir` holds as it is, or begins one there.
+    pub fn resume_or_new(dir: impl Into<PathBuf>, config: C) -> Self {
+        let dir = dir.into();
+        if dir.join("config.toml").is_file() {
+            let set = Vec::new();
+            return Self::Resume { dir, set };
+        }
+        Self::New { config, out: dir }
+    }
+}

@@ -1,0 +1,218 @@
+//! A run: its directory, whether new or resumed. What it starts with, how it is trained, what watches
+//! it and how it ends is in the files beside this one.
+
+mod finish;
+mod start;
+mod train;
+mod watch;
+
+use std::path::{Path, PathBuf};
+
+use sinterlm_config::{load_moved, to_toml};
+use sinterlm_data::Tokenizer;
+use sinterlm_formats::remove_stale_staging;
+use sinterlm_kernels::Isa;
+use sinterlm_run::{MetricsFile, Provenance, RunDir, RunEnd, RunError, SampleFile};
+use sinterlm_trainer::{Checkpoint, find_checkpoint, find_checkpoint_until, set_aside_broken};
+
+use crate::BURN_VERSION;
+use crate::error::PipelineError;
+use crate::host::{Host, Mode};
+use crate::resume::check_changes;
+use crate::run_config::{RunAt, RunConfig};
+use crate::stage::Stage;
+
+/// Where a run is resumed, for what has to be undone before.
+#[derive(Debug)]
+struct ResumePoint {
+    newest_whole: Option<PathBuf>,
+    steps: u64,
+    metrics_bytes: u64,
+    /// Absent from checkpoints of format version 1.
+    samples_bytes: Option<u64>,
+}
+
+/// A run directory in the hands of this process.
+#[derive(Debug)]
+pub struct Session<C: RunConfig> {
+    /// The config in force.
+    pub config: C,
+    host: Host,
+    dir: RunDir,
+    /// Where a resumed run goes on.
+    checkpoint: Option<Checkpoint>,
+    resumed: Option<ResumePoint>,
+    /// Facts about the run, written to `run.json`.
+    provenance: Provenance,
+    /// From the first file that is written until the end stands in `run.json`.
+    is_running: bool,
+}
+
+impl<C: RunConfig> Session<C> {
+    /// Checks the config and takes the run directory: a new one, or that of the run to resume.
+    ///
+    /// # Errors
+    /// For a faulty config, a directory that holds a run already or none to resume, and a change on
+    /// resume that would alter the past.
+    pub fn open(at: RunAt<C>, host: &Host) -> Result<Self, PipelineError> {
+        match at {
+            RunAt::New { config, out } => Self::start(config, &out, host),
+            RunAt::Resume { dir, set } => Self::resume(&dir, &set, host),
+        }
+    }
+
+    fn start(mut config: C, out: &Path, host: &Host) -> Result<Self, PipelineError> {
+        // The ranges of keys are known to the loader alone.
+        sinterlm_config::parse::<C>(&to_toml(&config)?, "config", &[])?;
+        config.resolve(host)?;
+        Ok(Self {
+            config,
+            host: host.clone(),
+            dir: RunDir::create(out)?,
+            checkpoint: None,
+            resumed: None,
+            provenance: Provenance::collect(),
+            is_running: false,
+        })
+    }
+
+    fn resume(path: &Path, set: &[String], host: &Host) -> Result<Self, PipelineError> {
+        let dir = RunDir::open_existing(path)?;
+        let written = dir.config_path();
+        let old: C = load_moved(&written, &[], C::MOVED)?;
+        let config: C = load_moved(&written, set, C::MOVED)?;
+        let folder = dir.checkpoints_dir();
+        let (checkpoint, broken) = match host.mode {
+            Mode::Replay(step) => find_checkpoint_until(&folder, step.saturating_sub(1)),
+            Mode::Run | Mode::Plan => find_checkpoint(&folder),
+        };
+        for error in broken {
+            host.note(format!("passing over a broken checkpoint: {error}"));
+        }
+        let number = |key| checkpoint.as_ref().map_or(0, |c| c.state.number(key));
+        let resumed = ResumePoint {
+            newest_whole: checkpoint.as_ref().map(|c| c.path.clone()),
+            steps: number("step"),
+            metrics_bytes: number("metrics_bytes"),
+            samples_bytes: checkpoint
+                .as_ref()
+                .and_then(|c| c.state.scalars.get("samples_bytes")?.as_u64()),
+        };
+        let steps = resumed.steps;
+        let pieces = check_changes(&old, &config, steps)?;
+        match &checkpoint {
+            Some(found) => host.say(format!(
+                "resume: from {} (step {steps})",
+                found.path.display()
+            )),
+            None => host.say("resume: no whole checkpoint yet, starting at step 0"),
+        }
+        if let Some(pieces) = pieces {
+            host.say(format!("resume: {pieces}"));
+        }
+        Ok(Self {
+            config,
+            host: host.clone(),
+            provenance: Provenance::collect_resumed(dir.provenance_path()),
+            dir,
+            checkpoint,
+            resumed: Some(resumed),
+            is_running: false,
+        })
+    }
+
+    /// Where the run computes, and who is told of it.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The run directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The finished run, where one is resumed that has nothing left to do; says so.
+    pub fn finished(&self) -> Option<Stage> {
+        let tables = self.config.tables();
+        let best = tables.eval.best();
+        let found = self.checkpoint.as_ref();
+        found.filter(|found| found.state.is_over(tables.trainer, &best))?;
+        let stage = Stage::of_run(self.dir.path())?;
+        let summary = self.dir.summary_path();
+        self.host
+            .say(format!("this run is finished: {}", summary.display()));
+        Some(stage)
+    }
+
+    /// Undoes what a run did after the checkpoint that it is resumed from, and what was left
+    /// unfinished; then writes `config.toml`, `run.json` and `tokenizer.json`.
+    fn begin(&mut self, tokenizer: &Tokenizer) -> Result<(), PipelineError> {
+        if let Some(point) = &self.resumed {
+            if self.dir.metrics_path().exists() {
+                MetricsFile::cut_back(self.dir.metrics_path(), point.metrics_bytes)?;
+            }
+            let samples = self.dir.samples_path();
+            match point.samples_bytes {
+                Some(bytes) => SampleFile::cut_back(samples, bytes)?,
+                None => SampleFile::cut_back_to_step(samples, point.steps)?,
+            }
+            let folder = self.dir.checkpoints_dir();
+            set_aside_broken(&folder, point.newest_whole.as_deref())?;
+            remove_stale_staging(&folder)?;
+            remove_stale_staging(self.dir.path())?;
+        }
+        self.dir.write_config(&to_toml(&self.config)?)?;
+        let tables = self.config.tables();
+        let precision = format!("{:?}", tables.trainer.precision).to_lowercase();
+        self.provenance
+            .set("device", self.host.device_name.as_str())
+            .set(
+                "instruction_set",
+                format!("{:?}", Isa::in_use()).to_lowercase(),
+            )
+            .set("burn", BURN_VERSION)
+            .set("dtype", precision)
+            .set("threads", rayon::current_num_threads())
+            .set("seed", tables.seed.0);
+        self.provenance.write(self.dir.provenance_path())?;
+        self.is_running = true;
+        tokenizer
+            .save(&self.dir.tokenizer_path())
+            .map_err(PipelineError::WriteText)
+    }
+
+    /// Notes in `run.json` by which error the run ended.
+    fn failed(&mut self, error: &PipelineError) {
+        // The error itself is the one to be told.
+        let _ = self.end(&RunEnd::Failed(error.with_causes()));
+    }
+
+    /// Writes the end into `run.json`, then `report.html`, without which results are still whole.
+    fn end(&mut self, end: &RunEnd) -> Result<(), RunError> {
+        self.is_running = false;
+        self.provenance.finish(self.dir.provenance_path(), end)?;
+        #[cfg(feature = "report")]
+        if self.config.tables().log.report
+            && let Err(error) = sinterlm_run::write_report(self.dir.path())
+        {
+            self.host.note(format!("no report: {error}"));
+        }
+        Ok(())
+    }
+}
+
+impl<C: RunConfig> Drop for Session<C> {
+    /// Leaves a directory in which nothing was written as if it had never been made, and no run
+    /// without an end.
+    fn drop(&mut self) {
+        if self.is_running {
+            let why = "the program ended early, see its last message".to_owned();
+            let _ = self.end(&RunEnd::Failed(why));
+        }
+        // Only an empty folder can be removed: whatever a run wrote stays.
+        if !self.dir.config_path().exists() {
+            let _ = std::fs::remove_file(self.dir.path().join(".lock"));
+            let _ = std::fs::remove_dir(self.dir.path());
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The crate's error type.
+
+use std::path::PathBuf;
+
+use sinterlm_data::DataError;
+use sinterlm_formats::FormatError;
+use sinterlm_model::ModelError;
+
+/// What can go wrong between text and a model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TextError {
+    /// The model could not be loaded, or could not continue a text.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A tokenizer, a template or a file of prompts could not be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A file of weights could not be read.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The tokenizer has more tokens than the model.
+    #[error(
+        "{}: the tokenizer knows {knows} tokens, the weights {holds}; it is the tokenizer of another model",
+        path.display()
+    )]
+    OtherTokenizer {
+        /// The model folder or file.
+        path: PathBuf,
+        /// Tokens of the tokenizer.
+        knows: usize,
+        /// Rows of the model's embedding.
+        holds: usize,
+    },
+    /// A file of weights brings no tokenizer, and none was named.
+    #[error("{}: the file holds no tokenizer; name one by --tokenizer", path.display())]
+    NoTokenizer {
+        /// The file of weights.
+        path: PathBuf,
+    },
+    /// A record of a file of prompts cannot be used.
+    #[error("{}, line {line}, {field}: {fault}", path.display())]
+    Record {
+        /// The file of prompts.
+        path: PathBuf,
+        /// The record's line, from 1.
+        line: usize,
+        /// The field at fault, `messages.0.role`, or `record` for the line as a whole.
+        field: String,
+        /// What is wrong and the remedy.
+        fault: String,
+    },
+}

@@ -1,0 +1,148 @@
+//! A model with its tokenizer and template. How texts are continued is in `continuing`.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use sinterlm_config::Seed;
+use sinterlm_data::{ChatTemplate, Tokenizer};
+use sinterlm_formats::WeightFile;
+use sinterlm_model::{
+    Gpt, LoadOptions, SampleConfig, WeightsAs, find_model, load_model_with, read_end_ids,
+};
+
+use crate::continuing::{Continuing, start_of_text};
+use crate::error::TextError;
+
+/// How a [`TextModel`] is opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Another tokenizer than the weights': a file, or a folder that holds `tokenizer.json`.
+    pub tokenizer: Option<PathBuf>,
+    /// How weights are held in memory.
+    pub weights: WeightsAs,
+}
+
+/// A model with what turns text into its tokens and back.
+#[derive(Debug)]
+pub struct TextModel {
+    /// The model folder or file.
+    pub path: PathBuf,
+    /// The model.
+    pub model: Gpt,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Its chat template.
+    pub template: Option<ChatTemplate>,
+    /// Tokens that end a text: the tokenizer's, and those that the model's description names.
+    pub ends: Vec<u32>,
+    /// Where the model computes.
+    pub device: Device,
+    /// Whether a text begins as the tokenizer says, and not with the end of the text before it, as in
+    /// our training. Files of others say it, folders by Hugging Face's `tokenizer_config.json`.
+    is_published: bool,
+}
+
+impl TextModel {
+    /// Loads a run directory, checkpoint, model folder, GGUF or llama2.c file with the tokenizer that
+    /// belongs to it, or with another one.
+    ///
+    /// # Errors
+    /// Where there is no model or no tokenizer, or they do not belong together.
+    pub fn open(path: &Path, options: &OpenOptions, device: &Device) -> Result<Self, TextError> {
+        let path = find_model(path)?;
+        let load = LoadOptions {
+            weights: options.weights,
+            ..LoadOptions::default()
+        };
+        let (parts, model) = rayon::join(
+            || text_parts(&path, options.tokenizer.as_deref()),
+            || load_model_with(&path, device, &load),
+        );
+        let ((tokenizer, template), (model, _)) = (parts?, model?);
+        let (knows, holds) = (tokenizer.vocab_size(), model.config().vocab_size);
+        if knows > holds {
+            return Err(TextError::OtherTokenizer { path, knows, holds });
+        }
+        let mut ends = vec![tokenizer.end_of_text()];
+        let marks = ["<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>"];
+        ends.extend(marks.iter().filter_map(|mark| tokenizer.special(mark)));
+        ends.extend(read_end_ids(&path)?);
+        Ok(Self {
+            is_published: path.is_file() || path.join("tokenizer_config.json").is_file(),
+            path,
+            model,
+            tokenizer,
+            template,
+            ends,
+            device: device.clone(),
+        })
+    }
+
+    /// The ids of a prompt at the start of a text.
+    pub fn prompt(&self, text: &str) -> Vec<u32> {
+        if self.is_published {
+            let ids = self.tokenizer.encode_with_template(text);
+            if !ids.is_empty() {
+                return ids;
+            }
+        }
+        start_of_text(&self.tokenizer, text)
+    }
+
+    /// How this model continues texts where nothing else is said: drawn one token after another, up
+    /// to one of its [`ends`](Self::ends).
+    pub fn continuing(&self, config: &SampleConfig, seed: Seed) -> Continuing<'_> {
+        Continuing {
+            ends: self.ends.clone(),
+            config: config.clone(),
+            seed,
+            ..Continuing::new(&self.tokenizer, &self.device)
+        }
+    }
+
+    /// Continues a text and returns what comes after it.
+    ///
+    /// # Errors
+    /// As [`generate`](sinterlm_model::generate).
+    pub fn continue_text(
+        &self,
+        prompt: &str,
+        config: &SampleConfig,
+        seed: Seed,
+    ) -> Result<String, TextError> {
+        let mut text = String::new();
+        let prompts = vec![self.prompt(prompt)];
+        let continuing = self.continuing(config, seed);
+        continuing.texts(&self.model, prompts, |_, piece| text.push_str(piece))?;
+        Ok(text)
+    }
+}
+
+/// Tokenizer and chat template of a model folder or file.
+fn text_parts(
+    path: &Path,
+    other: Option<&Path>,
+) -> Result<(Tokenizer, Option<ChatTemplate>), TextError> {
+    let other = other.map(|other| {
+        let beside = other.join("tokenizer.json");
+        Tokenizer::from_file(if other.is_dir() { &beside } else { other })
+    });
+    let other = other.transpose()?;
+    if path.is_dir() {
+        let template = ChatTemplate::from_folder(path)?;
+        let own = || Tokenizer::from_file(&path.join("tokenizer.json"));
+        return Ok((other.map_or_else(own, Ok)?, template));
+    }
+    let (own, template) = match WeightFile::open(path)? {
+        WeightFile::Gguf(file) => {
+            let holds = file.field("tokenizer.ggml.model").is_some();
+            let own = (holds && other.is_none()).then(|| Tokenizer::from_gguf(&file));
+            (own.transpose()?, ChatTemplate::from_gguf(&file)?)
+        }
+        _ => (None, None),
+    };
+    let tokenizer = other.or(own).ok_or_else(|| TextError::NoTokenizer {
+        path: path.to_owned(),
+    });
+    Ok((tokenizer?, template))
+}

@@ -1,0 +1,80 @@
+//! A conversation at a terminal: its command line, the commands in it, and saving it.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use sinterlm::data::ChatMessage;
+use sinterlm::pipeline::PipelineError;
+use sinterlm::text::Conversation;
+
+use crate::exit::Failure;
+use crate::printer::Printer;
+
+/// What `/help` prints.
+pub const HELP: &str = "\
+/reset      forget the conversation
+/save FILE  write it as JSON
+/help       this
+/quit       leave, as the end of the input does
+";
+
+/// A conversation whose lines are messages or commands.
+#[derive(Debug)]
+pub struct Talk<'a> {
+    chat: Conversation<'a>,
+    /// What the model is told before the conversation.
+    system: Vec<ChatMessage>,
+    is_quiet: bool,
+}
+
+impl<'a> Talk<'a> {
+    /// Begins a conversation, with what the model is told before it.
+    pub fn new(mut chat: Conversation<'a>, system: Option<&str>, is_quiet: bool) -> Self {
+        let system = system.map(|text| ChatMessage::new("system", text));
+        let system: Vec<ChatMessage> = system.into_iter().collect();
+        chat.messages.clone_from(&system);
+        Self {
+            chat,
+            system,
+            is_quiet,
+        }
+    }
+
+    /// Follows a command or answers a message; returns whether the conversation goes on.
+    ///
+    /// # Errors
+    /// Where the template refuses the conversation, or the model cannot read or continue it.
+    pub fn line(&mut self, line: &str, out: &mut Printer) -> Result<bool, Failure> {
+        let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match command {
+            "" if rest.is_empty() => {}
+            "/quit" => return Ok(false),
+            "/help" => out.print(HELP),
+            "/reset" => self.chat.messages.clone_from(&self.system),
+            "/save" => match save(rest.trim(), &self.chat.messages) {
+                Ok(()) if self.is_quiet => {}
+                Ok(()) => eprintln!("saved {} messages", self.chat.messages.len()),
+                Err(error) => eprintln!("not saved: {error:#}"),
+            },
+            unknown if unknown.starts_with('/') => eprintln!("no command {unknown}; try /help"),
+            _ => {
+                let answered = self.chat.answer(line, |piece| out.print(piece));
+                answered.map_err(PipelineError::from)?;
+                out.print("\n");
+            }
+        }
+        Ok(!out.is_closed())
+    }
+}
+
+fn save(path: &str, messages: &[ChatMessage]) -> anyhow::Result<()> {
+    anyhow::ensure!(!path.is_empty(), "name a file, as in /save chat.json");
+    let json = serde_json::to_string_pretty(messages)?;
+    std::fs::write(path, json + "\n").with_context(|| path.to_owned())
+}
+
+/// The time that a chat template is told; 1970 where the clock is before that.
+pub(crate) fn unix_seconds() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs())
+}
