@@ -9,12 +9,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use clap::Parser;
 use sinterlm::model::WeightsAs;
 use sinterlm::pipeline::export;
-use sinterlm::run::{ExitStatus, Gate, Summary, peak_memory_bytes};
-use sinterlm_examples::{DestinationOptions, Failure, ModelOptions, main_with, say};
+use sinterlm::run::{ExitStatus, Gate, Summary};
+use sinterlm_examples::{DestinationOptions, Failure, ModelOptions, main_with, say, write_summary};
 
 /// Write a trained model for other programs.
 #[derive(Debug, Parser)]
@@ -50,14 +50,10 @@ fn run(arguments: &Arguments) -> Result<ExitStatus, Failure> {
     if !arguments.quiet || !receipt.passed {
         say(&receipt);
     }
-    if let Some(folder) = &arguments.out {
-        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        let mut summary = Summary::new("export");
-        summary.seconds = Some(started.elapsed().as_secs_f64());
-        summary.peak_memory_bytes = peak_memory_bytes();
-        summary.gates = vec![Gate::at_most("faults", receipt.faults.len() as f64, 0.0)];
-        summary.write(folder.join("summary.json"))?;
-    }
+    let mut summary = Summary::new("export");
+    summary.gates = vec![Gate::at_most("faults", receipt.faults.len() as f64, 0.0)];
+    let seconds = started.elapsed().as_secs_f64();
+    write_summary(arguments.out.as_deref(), summary, seconds)?;
     let to = destination.to.display();
     if !receipt.passed {
         return Err(anyhow!("{to}: the copy is not the same model; it was removed").into());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use sinterlm::model::Token;
 use sinterlm::pipeline::{Host, PipelineError};
-use sinterlm::run::{Summary, peak_memory_bytes};
+use sinterlm::run::Summary;
 use sinterlm::text::{Continuing, Method, PromptRecords, TextModel};
 
 use crate::exit::{Failure, OrFailure};
@@ -13,6 +13,7 @@ use crate::model_options::{ModelOptions, WeightsChoice};
 use crate::printer::Printer;
 use crate::sampling::Sampling;
 use crate::stdin::read_stdin;
+use crate::summaries::write_summary;
 use crate::talking::unix_seconds;
 
 /// What is continued, and how.
@@ -157,16 +158,9 @@ impl Generating {
     /// # Errors
     /// Where it cannot be written.
     pub fn summarise(&self, tokens: usize, seconds: f64) -> Result<(), Failure> {
-        let Some(folder) = &self.out else {
-            return Ok(());
-        };
-        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         let mut summary = Summary::new("generate");
         summary.tokens = Some(tokens as u64);
-        summary.seconds = Some(seconds);
-        summary.tokens_per_second = Some(tokens as f64 / seconds);
-        summary.peak_memory_bytes = peak_memory_bytes();
-        Ok(summary.write(folder.join("summary.json"))?)
+        write_summary(self.out.as_deref(), summary, seconds)
     }
 }
 

@@ -31,9 +31,14 @@ const WEBGPU_BINDING: u64 = 128 << 20;
 
 /// What drawing the plot takes for a moment.
 #[cfg(feature = "plot")]
-const DRAWING_BYTES: u64 = sinterlm_run::LossPlot::DRAWING_BYTES;
+fn drawing_bytes() -> u64 {
+    sinterlm_run::LossPlot::DRAWING_BYTES
+}
+
 #[cfg(not(feature = "plot"))]
-const DRAWING_BYTES: u64 = 0;
+fn drawing_bytes() -> u64 {
+    0
+}
 
 /// What a plan is made of, whatever the objective.
 #[derive(Debug)]
@@ -169,7 +174,7 @@ impl<'a> Plan<'a> {
         // checkpoint is written from, beside one tensor of the weights.
         let tensor = 4 * (self.model.vocab_size * self.model.d_model) as u64;
         let saving = parts.optimizer + tensor;
-        let passing = parts.passing.max(saving).max(DRAWING_BYTES);
+        let passing = parts.passing.max(saving).max(drawing_bytes());
         let peak = parts.kept() + passing;
         let free = available_memory_bytes();
         let of_free = free.map_or_else(String::new, |free| {

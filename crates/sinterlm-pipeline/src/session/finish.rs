@@ -46,13 +46,14 @@ impl<C: RunConfig> Session<C> {
         }
         self.judge(outcome, &mut summary);
         summary.write(self.dir.summary_path())?;
-        self.end(&RunEnd::Finished)?;
-        self.tell_results(outcome);
-        Ok(End::Done(Stage {
+        let stage = Stage {
             dir: self.dir.path().to_owned(),
             model: ModelRef::of(&self.dir.model_dir())?,
             summary,
-        }))
+        };
+        self.end(&RunEnd::Finished)?;
+        self.tell_results(outcome);
+        Ok(End::Done(stage))
     }
 
     /// Holds the figures against the gates. One whose figure was not measured is left out, and told.
