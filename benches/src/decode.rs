@@ -162,7 +162,7 @@ impl DecodeCase {
         let new = self.new;
         Ok(move || {
             let go_on = |_, _| ControlFlow::Continue(());
-            let done = generate(&model, &requests, &sampling, Seed(0), &device, go_on);
+            let done = generate(&model, &requests, &sampling, Seed(0), go_on);
             let done = done.expect("these weights give finite logits");
             assert!(done.iter().all(|generated| generated.tokens.len() == new));
         })

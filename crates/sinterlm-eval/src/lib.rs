@@ -6,4 +6,4 @@ mod receipt;
 
 pub use load_probe::{LoadProbe, PROBE_TEXT, load_probe};
 pub use perplexity::{Perplexity, TextSize, loss_over};
-pub use receipt::{Fidelity, PromptPair, PromptReceipt, RECEIPT_PROMPTS, Receipt};
+pub use receipt::{Comparison, Fidelity, PromptPair, PromptReceipt, RECEIPT_PROMPTS, Receipt};

@@ -94,6 +94,17 @@ pub struct Receipt {
     pub prompts: Vec<PromptReceipt>,
 }
 
+/// How two models are compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Comparison<'a> {
+    /// What both read.
+    pub prompts: &'a [PromptPair],
+    /// How equal the copy has to be.
+    pub fidelity: Fidelity,
+    /// Most tokens that each prompt is continued by.
+    pub greedy_tokens: usize,
+}
+
 impl Receipt {
     /// Reads prompts with both models and continues them greedily by `greedy_tokens`.
     ///
@@ -109,22 +120,21 @@ impl Receipt {
     pub fn compare<S: CausalLm, C: CausalLm>(
         source: &S,
         copy: &C,
-        prompts: &[PromptPair],
-        fidelity: Fidelity,
-        greedy_tokens: usize,
+        by: &Comparison<'_>,
         device: &Device,
     ) -> Result<Self, ModelError> {
+        let (prompts, fidelity) = (by.prompts, by.fidelity);
         assert!(!prompts.is_empty(), "compare: there is nothing to read");
         let context = source.max_seq_len().min(copy.max_seq_len());
-        let greedy_tokens = greedy_tokens.min(context / 2).max(1);
+        let greedy_tokens = by.greedy_tokens.min(context / 2).max(1);
         let mut sums = Sums::default();
         let mut compared = Vec::with_capacity(prompts.len());
         for pair in prompts {
             let len = pair.source_ids.len().min(context - greedy_tokens);
             let ids = &pair.source_ids[..len];
             let (ours, theirs) = (
-                greedy(source, ids, greedy_tokens, device)?,
-                greedy(copy, ids, greedy_tokens, device)?,
+                greedy(source, ids, greedy_tokens)?,
+                greedy(copy, ids, greedy_tokens)?,
             );
             let here = Sums::over(&logits(source, ids, device)?, &logits(copy, ids, device)?);
             let same = ours.iter().zip(&theirs).take_while(|(a, b)| a == b);
@@ -236,19 +246,14 @@ fn logits<M: CausalLm>(model: &M, ids: &[u32], device: &Device) -> Result<HostLo
     }
 }
 
-fn greedy<M: CausalLm>(
-    model: &M,
-    ids: &[u32],
-    tokens: usize,
-    device: &Device,
-) -> Result<Vec<u32>, ModelError> {
+fn greedy<M: CausalLm>(model: &M, ids: &[u32], tokens: usize) -> Result<Vec<u32>, ModelError> {
     let request = Request {
         prompt: ids.to_vec(),
         ..Request::default()
     };
     let config = SampleConfig::greedy(tokens);
     let go_on = |_, _| ControlFlow::Continue(());
-    let done = generate(model, &[request], &config, Seed(0), device, go_on)?;
+    let done = generate(model, &[request], &config, Seed(0), go_on)?;
     Ok(done[0].tokens.iter().map(|token| token.id).collect())
 }
 
@@ -392,7 +397,12 @@ mod tests {
 
     fn compare(copy: &Gpt, pairs: &[PromptPair], fidelity: Fidelity) -> Receipt {
         let source = model("", 0.0);
-        Receipt::compare(&source, copy, pairs, fidelity, 8, &Device::flex()).unwrap()
+        let by = Comparison {
+            prompts: pairs,
+            fidelity,
+            greedy_tokens: 8,
+        };
+        Receipt::compare(&source, copy, &by, &Device::flex()).unwrap()
     }
 
     #[test]
@@ -460,7 +470,12 @@ mod tests {
         let copy = model("norm.weight", f32::NAN);
         let source = model("", 0.0);
         let device = Device::flex();
-        let refused = Receipt::compare(&source, &copy, &pairs(), Fidelity::Rounded, 8, &device);
+        let by = Comparison {
+            prompts: &pairs(),
+            fidelity: Fidelity::Rounded,
+            greedy_tokens: 8,
+        };
+        let refused = Receipt::compare(&source, &copy, &by, &device);
         assert!(matches!(refused, Err(ModelError::LogitsNotFinite { .. })));
     }
 

@@ -82,8 +82,8 @@ fn ten_prompts_continue_as_in_llama_cpp_and_transformers() {
         temperature: 0.0,
         ..SampleConfig::default()
     };
-    let (device, go_on) = (Device::flex(), |_, _| ControlFlow::Continue(()));
-    let done = generate(&model, &requests, &config, Seed(0), &device, go_on).unwrap();
+    let go_on = |_, _| ControlFlow::Continue(());
+    let done = generate(&model, &requests, &config, Seed(0), go_on).unwrap();
     for (prompt, done) in prompts.iter().zip(done) {
         let found: Vec<u32> = done.tokens.iter().map(|token| token.id).collect();
         let lead = prompt.leads.iter().copied().fold(f32::INFINITY, f32::min);

@@ -72,15 +72,7 @@ fn request(prompt: Vec<u32>, number: u64) -> Request {
 
 fn run(model: &Gpt, requests: &[Request], config: &SampleConfig, seed: u64) -> Vec<Generated> {
     let on_token = |_, _| ControlFlow::Continue(());
-    generate(
-        model,
-        requests,
-        config,
-        Seed(seed),
-        &Device::flex(),
-        on_token,
-    )
-    .unwrap()
+    generate(model, requests, config, Seed(seed), on_token).unwrap()
 }
 
 fn ids_of(generated: &Generated) -> Vec<u32> {
@@ -90,7 +82,7 @@ fn ids_of(generated: &Generated) -> Vec<u32> {
 #[test]
 fn cached_logits_of_unequal_rows_equal_uncached_ones() {
     let model = model();
-    let mut decoder = Decoder::new(&model, 4, 160, Overflow::Slide, &Device::flex());
+    let mut decoder = Decoder::new(&model, 4, 160, Overflow::Slide);
     for (row, len) in [1, 100, 17, 64].into_iter().enumerate() {
         decoder.add(&ids(len, row)).unwrap();
     }
@@ -120,7 +112,7 @@ fn other_backends_generate_the_same_greedy_texts() {
 #[test]
 fn logits_of_the_last_tokens_equal_those_of_the_texts_cut_there() {
     let model = model();
-    let mut decoder = Decoder::new(&model, 1, 160, Overflow::Slide, &Device::flex());
+    let mut decoder = Decoder::new(&model, 1, 160, Overflow::Slide);
     decoder.add(&ids(20, 0)).unwrap();
     decoder.next_logits().unwrap();
     decoder.push(0, &ids(5, 1));
@@ -134,7 +126,7 @@ fn logits_of_the_last_tokens_equal_those_of_the_texts_cut_there() {
 #[test]
 fn a_row_set_to_another_text_reads_what_differs() {
     let model = model();
-    let mut decoder = Decoder::new(&model, 1, 160, Overflow::Slide, &Device::flex());
+    let mut decoder = Decoder::new(&model, 1, 160, Overflow::Slide);
     decoder.add(&ids(30, 0)).unwrap();
     decoder.next_logits().unwrap();
     let other = [&ids(20, 0)[..], &ids(8, 5)].concat();
@@ -250,15 +242,7 @@ fn without_sliding_a_text_ends_with_the_context_and_a_long_prompt_is_refused() {
     let on_token = |_, _| ControlFlow::Continue(());
     let refused = |prompt: Vec<u32>| {
         let requests = [request(prompt, 0)];
-        generate(
-            &model,
-            &requests,
-            &sample,
-            Seed(0),
-            &Device::flex(),
-            on_token,
-        )
-        .unwrap_err()
+        generate(&model, &requests, &sample, Seed(0), on_token).unwrap_err()
     };
     assert!(matches!(
         refused(ids(25, 0)),
@@ -289,7 +273,6 @@ fn logits_that_are_no_numbers_are_an_error() {
         &requests,
         &SampleConfig::default(),
         Seed(0),
-        &Device::flex(),
         on_token,
     );
     assert!(matches!(
@@ -327,15 +310,7 @@ fn ids_beyond_the_tokenizer_are_never_chosen_and_a_break_ends_one_row() {
         }
     };
     let config = SampleConfig::plain(30);
-    let ended = generate(
-        &model,
-        &requests,
-        &config,
-        Seed(0),
-        &Device::flex(),
-        on_token,
-    )
-    .unwrap();
+    let ended = generate(&model, &requests, &config, Seed(0), on_token).unwrap();
     assert_eq!(
         (ended[0].tokens.len(), ended[0].finish),
         (1, Finish::Broken)
@@ -367,15 +342,7 @@ fn speculate(
     config: &SampleConfig,
 ) -> Vec<u32> {
     let on_token = |_| ControlFlow::Continue(());
-    let done = speculative(
-        models,
-        request,
-        drafts,
-        config,
-        Seed(1),
-        &Device::flex(),
-        on_token,
-    );
+    let done = speculative(models, request, drafts, config, Seed(1), on_token);
     let done = done.unwrap();
     assert!(done.accepted <= done.drafted);
     ids_of(&done.generated)
@@ -446,13 +413,7 @@ fn a_wide_beam_finds_the_likeliest_of_all_texts() {
         length_penalty: 0.0,
         max_new_tokens: 3,
     };
-    let found = beam_search(
-        &model,
-        &request(prompt.clone(), 0),
-        &config,
-        &Device::flex(),
-    )
-    .unwrap();
+    let found = beam_search(&model, &request(prompt.clone(), 0), &config).unwrap();
     let mut best: Vec<(f64, Vec<u32>)> = (0..125u32)
         .map(|n| {
             let text = vec![n / 25, n / 5 % 5, n % 5];
@@ -491,10 +452,10 @@ fn one_beam_is_greedy_and_stops_where_it_is_told() {
         max_new_tokens: 8,
     };
     let mut asked = request(prompt, 0);
-    let found = beam_search(&model, &asked, &config, &Device::flex()).unwrap();
+    let found = beam_search(&model, &asked, &config).unwrap();
     assert_eq!(ids_of(&found[0].generated), greedy);
     asked.stop = vec![greedy[0]];
-    let found = beam_search(&model, &asked, &config, &Device::flex()).unwrap();
+    let found = beam_search(&model, &asked, &config).unwrap();
     assert_eq!(ids_of(&found[0].generated), greedy[..1]);
     assert_eq!(found[0].generated.finish, Finish::Stop);
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sinterlm_data::{
     ChatMessage, DataError, TextMarks, copy_text_files, has_text_files, save_text_files,
 };
-use sinterlm_eval::{Fidelity, PromptPair, RECEIPT_PROMPTS, Receipt};
+use sinterlm_eval::{Comparison, Fidelity, PromptPair, RECEIPT_PROMPTS, Receipt};
 use sinterlm_formats::{Dtype, StagedDir, TensorType, WeightFile};
 use sinterlm_model::{ModelError, SaveOptions, read_end_ids, save_gguf, save_model_with};
 use sinterlm_text::{OpenOptions, TextError, TextModel};
@@ -288,8 +288,12 @@ pub fn export(
     };
     let pairs = prompts(source, &copy, &marks).map_err(|e| PipelineError::ReadBack(e.into()))?;
     let (from, to) = (&source.model, &copy.model);
-    let receipt = Receipt::compare(from, to, &pairs, fidelity, GREEDY_TOKENS, device)
-        .map_err(PipelineError::Compare)?;
+    let by = Comparison {
+        prompts: &pairs,
+        fidelity,
+        greedy_tokens: GREEDY_TOKENS,
+    };
+    let receipt = Receipt::compare(from, to, &by, device).map_err(PipelineError::Compare)?;
     drop(copy);
     if receipt.passed {
         let path = match destination.format() {

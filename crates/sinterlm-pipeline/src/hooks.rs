@@ -79,12 +79,8 @@ pub struct Sampling {
     pub seed: Seed,
 }
 
-/// Continues each prompt on a device without autodiff.
-pub fn sampler<'a, M: CausalLm>(
-    sampling: Sampling,
-    tokenizer: Tokenizer,
-    device: Device,
-) -> Sample<'a, M> {
+/// Continues each prompt.
+pub fn sampler<'a, M: CausalLm>(sampling: Sampling, tokenizer: Tokenizer) -> Sample<'a, M> {
     let Sampling {
         prompts,
         config,
@@ -95,7 +91,7 @@ pub fn sampler<'a, M: CausalLm>(
         let continuing = Continuing {
             config: config.clone(),
             seed,
-            ..Continuing::new(&tokenizer, &device)
+            ..Continuing::new(&tokenizer)
         };
         let written = continue_texts(model, &prompts, &continuing, |number, piece| {
             texts[number].push_str(piece);

@@ -6,7 +6,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use sinterlm_data::{Batch, Tokenizer};
 use sinterlm_kernels::release_freed_memory;
-use sinterlm_model::GptConfig;
+use sinterlm_model::{GptConfig, is_trainable};
 use sinterlm_run::{available_memory_bytes, peak_memory_bytes, resident_bytes};
 use sinterlm_trainer::{
     CheckpointConfig, Objective, OptimizerConfig, TrainError, Trainer, TrainerConfig,
@@ -296,8 +296,8 @@ struct Count {
 
 impl ModuleVisitor for Count {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let values = param.dims().iter().product::<usize>() as u64;
-        if param.is_require_grad() {
+        let values = param.lazy_shape().num_elements() as u64;
+        if is_trainable(param) {
             self.trained += values;
         } else {
             self.frozen += values;

@@ -96,7 +96,7 @@ pub fn pretrain_parts(
             .untrained(config.weights.is_none()),
         evaluate: Some(evaluator(valid, scoring, plain.clone())),
         metrics: METRICS.map(str::to_owned).to_vec(),
-        sample: Some(sampler(sampling, tokenizer.clone(), plain)),
+        sample: Some(sampler(sampling, tokenizer.clone())),
         summarise: Box::new(move |record, summary| summarise(record, &text, summary)),
         store,
         tokenizer,

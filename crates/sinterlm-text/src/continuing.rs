@@ -3,7 +3,6 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::Device;
 use sinterlm_config::Seed;
 use sinterlm_data::{TextStream, Tokenizer};
 use sinterlm_model::{
@@ -18,8 +17,6 @@ use crate::error::TextError;
 pub struct Continuing<'a> {
     /// The tokenizer of the model.
     pub tokenizer: &'a Tokenizer,
-    /// Where the model computes.
-    pub device: &'a Device,
     /// Where the texts come from.
     pub method: Method<'a>,
     /// How tokens are chosen.
@@ -50,10 +47,9 @@ pub enum Method<'a> {
 
 impl<'a> Continuing<'a> {
     /// Draws with seed 0 and the default config, up to the tokenizer's end of text.
-    pub fn new(tokenizer: &'a Tokenizer, device: &'a Device) -> Self {
+    pub fn new(tokenizer: &'a Tokenizer) -> Self {
         Self {
             tokenizer,
-            device,
             method: Method::default(),
             config: SampleConfig::default(),
             seed: Seed(0),
@@ -103,7 +99,7 @@ impl<'a> Continuing<'a> {
             go_on(&streams[row])
         };
         let (config, seed) = (&self.config, self.seed);
-        let done = generate(model, &requests, config, seed, self.device, on_token)?;
+        let done = generate(model, &requests, config, seed, on_token)?;
         for (row, stream) in streams.into_iter().enumerate() {
             on_text(row, &stream.finish());
         }
@@ -122,16 +118,8 @@ impl<'a> Continuing<'a> {
             on_text(&stream.push(token.id));
             go_on(&stream)
         };
-        let (config, seed, device) = (&self.config, self.seed, self.device);
-        let done = speculative(
-            models,
-            request,
-            draft_tokens,
-            config,
-            seed,
-            device,
-            on_token,
-        )?;
+        let (config, seed) = (&self.config, self.seed);
+        let done = speculative(models, request, draft_tokens, config, seed, on_token)?;
         on_text(&stream.finish());
         Ok(done.generated)
     }
@@ -150,7 +138,7 @@ impl<'a> Continuing<'a> {
             max_new_tokens: self.config.max_new_tokens,
         };
         let mut stream = self.stream(&prompt);
-        let found = beam_search(model, &self.request(prompt, 0), &config, self.device)?;
+        let found = beam_search(model, &self.request(prompt, 0), &config)?;
         let best = found
             .into_iter()
             .next()

@@ -51,7 +51,7 @@ impl<'a> Conversation<'a> {
         Self {
             messages: Vec::new(),
             template: template.unwrap_or_else(ChatTemplate::plain).with_date(now),
-            decoder: Decoder::new(&model.model, 1, usize::MAX, overflow, &model.device),
+            decoder: Decoder::new(&model.model, 1, usize::MAX, overflow),
             sampler: Sampler::new(&config.sample, &config.logit_bias),
             model,
             config,

@@ -96,7 +96,7 @@ impl TextModel {
             ends: self.ends.clone(),
             config: config.clone(),
             seed,
-            ..Continuing::new(&self.tokenizer, &self.device)
+            ..Continuing::new(&self.tokenizer)
         }
     }
 

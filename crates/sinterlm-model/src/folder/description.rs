@@ -6,10 +6,10 @@ use std::path::Path;
 use serde_json::Value;
 use sinterlm_formats::WeightFile;
 
-use super::CONFIG;
 use super::family::Family;
 use super::gguf::{self, Architecture};
 use super::llama2c;
+use super::names::CONFIG;
 use super::place::Place;
 use crate::error::ModelError;
 use crate::gpt::GptConfig;

@@ -12,6 +12,7 @@ mod json;
 mod llama;
 mod llama2c;
 mod load;
+mod names;
 mod place;
 mod report;
 mod rope;
@@ -28,13 +29,10 @@ use crate::gpt::GptConfig;
 use description::Description;
 pub use gguf_write::save_gguf;
 pub use load::{LoadOptions, load_model, load_model_with};
+use names::{CONFIG, GENERATION_CONFIG};
 pub use report::LoadReport;
 pub use save::{SaveOptions, save_model, save_model_with};
 pub use values::WeightsAs;
-
-const WEIGHTS: &str = "model.safetensors";
-const CONFIG: &str = "config.json";
-const GENERATION_CONFIG: &str = "generation_config.json";
 
 /// The model at `path`, a file or a model folder.
 ///

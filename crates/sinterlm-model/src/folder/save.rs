@@ -9,7 +9,7 @@ use sinterlm_formats::{Dtype, stream_safetensors, write_file_atomic};
 
 use super::family::Family;
 use super::file_tensors::FileTensors;
-use super::{CONFIG, WEIGHTS};
+use super::names::{CONFIG, WEIGHTS};
 use crate::error::ModelError;
 use crate::gpt::Gpt;
 

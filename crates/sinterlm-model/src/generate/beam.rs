@@ -1,7 +1,6 @@
 //! Beam search: the likeliest texts as wholes, by keeping several and extending each by its
 //! likeliest tokens.
 
-use burn::tensor::Device;
 use sinterlm_kernels::log_sum_exp;
 
 use super::{Decoder, Finish, Generated, Request, Token, allowed};
@@ -51,7 +50,6 @@ pub fn beam_search<M: CausalLm>(
     model: &M,
     request: &Request,
     config: &BeamConfig,
-    device: &Device,
 ) -> Result<Vec<Beam>, ModelError> {
     let BeamConfig {
         beams,
@@ -63,7 +61,7 @@ pub fn beam_search<M: CausalLm>(
         "beam_search: beams and max_new_tokens must be above 0"
     );
     let capacity = request.prompt.len().saturating_add(max_new_tokens);
-    let mut decoder = Decoder::new(model, beams, capacity, super::Overflow::Error, device);
+    let mut decoder = Decoder::new(model, beams, capacity, super::Overflow::Error);
     decoder.add(&request.prompt)?;
     let score = |sum: f64, len: usize| sum / (len as f64).powf(length_penalty);
     let mut live = vec![Live {

@@ -26,7 +26,7 @@ use crate::kv_cache::KvCache;
 ///
 /// let device = Device::flex();
 /// let model = Preset::Tiny.config().init(Seed(0), &device);
-/// let mut decoder = Decoder::new(&model, 2, 16, Overflow::Slide, &device);
+/// let mut decoder = Decoder::new(&model, 2, 16, Overflow::Slide);
 /// decoder.add(&[1, 2, 3])?;
 /// decoder.add(&[4])?;
 /// let first = decoder.next_logits()?;
@@ -72,23 +72,18 @@ impl Logits {
 impl<'m, M: CausalLm> Decoder<'m, M> {
     /// A decoder without rows, with memory for `rows` of `capacity` tokens each; the model's context
     /// where that is shorter. `capacity` is the context that [`Overflow`] is about.
-    pub fn new(
-        model: &'m M,
-        rows: usize,
-        capacity: usize,
-        overflow: Overflow,
-        device: &Device,
-    ) -> Self {
+    pub fn new(model: &'m M, rows: usize, capacity: usize, overflow: Overflow) -> Self {
+        let head = model.head();
         let capacity = capacity.clamp(1, model.max_seq_len());
         let mut cache = model.new_cache(rows, capacity);
         cache.select(&[]);
         Self {
             model,
             ctx: ForwardCtx::default(),
-            device: device.clone(),
+            device: head.linear.weight.device(),
             cache,
             texts: Vec::new(),
-            vocab_size: model.head().vocab_size(),
+            vocab_size: head.vocab_size(),
             overflow,
         }
     }

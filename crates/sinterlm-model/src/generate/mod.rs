@@ -15,7 +15,6 @@ pub use speculative::{Speculated, speculative};
 
 use std::ops::ControlFlow;
 
-use burn::tensor::Device;
 use rayon::prelude::*;
 use sinterlm_config::{Seed, Stream};
 use sinterlm_kernels::FEW_ROWS;
@@ -98,13 +97,12 @@ pub fn generate<M: CausalLm>(
     requests: &[Request],
     config: &SampleConfig,
     seed: Seed,
-    device: &Device,
     mut on_token: impl FnMut(usize, Token) -> ControlFlow<()>,
 ) -> Result<Vec<Generated>, ModelError> {
     let longest = requests.iter().map(|r| r.prompt.len()).max().unwrap_or(0);
     let capacity = longest.saturating_add(config.max_new_tokens);
     let slots = requests.len().min(FEW_ROWS);
-    let mut decoder = Decoder::new(model, slots, capacity, config.overflow, device);
+    let mut decoder = Decoder::new(model, slots, capacity, config.overflow);
     for request in requests {
         decoder.check(&request.prompt)?;
     }

@@ -3,7 +3,6 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::Device;
 use sinterlm_config::{KeyRng, Seed, Stream};
 use sinterlm_kernels::{FEW_ROWS, log_sum_exp};
 
@@ -41,7 +40,6 @@ pub fn speculative<T: CausalLm, D: CausalLm>(
     draft_tokens: usize,
     config: &SampleConfig,
     seed: Seed,
-    device: &Device,
     mut on_token: impl FnMut(Token) -> ControlFlow<()>,
 ) -> Result<Speculated, ModelError> {
     let vocabularies = [target.head(), draft.head()].map(|head| head.vocab_size());
@@ -53,8 +51,8 @@ pub fn speculative<T: CausalLm, D: CausalLm>(
     }
     let prompt_len = request.prompt.len();
     let capacity = prompt_len.saturating_add(config.max_new_tokens);
-    let mut target = Decoder::new(target, 1, capacity, config.overflow, device);
-    let mut draft = Decoder::new(draft, 1, capacity, Overflow::Slide, device);
+    let mut target = Decoder::new(target, 1, capacity, config.overflow);
+    let mut draft = Decoder::new(draft, 1, capacity, Overflow::Slide);
     target.add(&request.prompt)?;
     draft.add(&request.prompt)?;
     let sampler = Sampler::new(config, &request.logit_bias);

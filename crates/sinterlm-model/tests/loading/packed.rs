@@ -96,7 +96,7 @@ fn greedy(model: &Gpt, prompt: &[u32], tokens: usize) -> Vec<u32> {
         ..SampleConfig::plain(tokens)
     };
     let go_on = |_, _| ControlFlow::Continue(());
-    let done = generate(model, &[request], &config, Seed(0), &Device::flex(), go_on).unwrap();
+    let done = generate(model, &[request], &config, Seed(0), go_on).unwrap();
     done[0].tokens.iter().map(|token| token.id).collect()
 }
 
