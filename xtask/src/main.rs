@@ -16,6 +16,7 @@ mod metadata;
 mod process;
 mod report;
 mod repository;
+mod scratch;
 mod smoke;
 mod soak;
 mod tidy;
