@@ -1,26 +1,20 @@
-//! A program outside the workspace: it trains a tiny model, stops half-way, resumes from the checkpoint
-//! in a second trainer, ends with the bytes of a run that was not stopped, and continues a text.
+//! A program outside the workspace: it trains a tiny model, stops half-way, resumes the run, ends with
+//! the model of a run that was not stopped, and continues a text.
 
 use std::error::Error;
-use std::fs;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use sinterlm::burn::tensor::Device;
 use sinterlm::config::Seed;
-use sinterlm::data::{StoryGenerator, TokenStore, Tokenizer, TrainWindows};
-use sinterlm::model::{Gpt, GptConfig, Request, SampleConfig, generate, load_model, save_model};
-use sinterlm::run::{Event, Observer, Observers, RunError, StopFlag, StopReason};
-use sinterlm::trainer::{
-    Checkpoints, Hooks, MicroBatch, NextToken, OptimizerConfig, ScheduleConfig, Trainer,
-    TrainerConfig, find_checkpoint,
-};
+use sinterlm::data::{SourceConfig, TokenizerConfig};
+use sinterlm::model::{GptConfig, SampleConfig};
+use sinterlm::pipeline::{End, Host, PretrainConfig, RunAt, Stage, pretrain};
+use sinterlm::run::{Event, Observer, RunError, StopFlag, StopReason};
+use sinterlm::text::{OpenOptions, TextModel};
 
-const SEED: Seed = Seed(7);
 const STEPS: u64 = 12;
-const SEQ: usize = 32;
 
-/// Asks a run to stop behind one of its steps.
+/// Asks a run to stop after one of its steps.
 struct StopAfter(u64, StopFlag);
 
 impl Observer for StopAfter {
@@ -28,7 +22,7 @@ impl Observer for StopAfter {
         if let Event::Step(record) = event
             && record.step == self.0
         {
-            self.1.request(StopReason::Terminate);
+            self.1.request(StopReason::Request);
         }
         Ok(())
     }
@@ -37,99 +31,70 @@ impl Observer for StopAfter {
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args_os().nth(1);
     let folder = PathBuf::from(folder.ok_or("give an empty folder to work in")?);
-    let stories = StoryGenerator::new(SEED.0);
-    let text: Vec<String> = (0..200).map(|number| stories.story(number)).collect();
-    let documents = || text.iter().map(String::as_str);
-    let tokenizer = Tokenizer::train_bpe(documents(), 300)?;
-    let store = TokenStore::from_documents(&tokenizer, documents());
-    tokenizer.save(&folder.join("tokenizer.json"))?;
-
-    let whole = train(&folder, "whole", &store, STEPS)?;
-    let half = train(&folder, "broken", &store, STEPS / 2)?;
-    let resumed = train(&folder, "broken", &store, STEPS)?;
-    if half == resumed {
-        return Err("the run was not stopped half-way".into());
+    let whole = finished(train(&folder, "whole", None)?)?;
+    match train(&folder, "broken", Some(STEPS / 2))? {
+        End::Stopped { steps, .. } if steps == STEPS / 2 => {}
+        other => return Err(format!("the run was not stopped half-way: {other:?}").into()),
     }
-    for name in ["model.safetensors", "trainer.safetensors"] {
-        if fs::read(whole.join(name))? != fs::read(resumed.join(name))? {
-            return Err(
-                format!("{name} of the resumed run differs from the unbroken one's").into(),
-            );
-        }
+    let resumed = finished(train(&folder, "broken", None)?)?;
+    if whole.model.fingerprint != resumed.model.fingerprint {
+        return Err("the resumed run's model differs from the unbroken one's".into());
     }
 
-    let device = Device::flex();
-    let model = load_model(&resumed, &device)?;
-    let tokenizer = Tokenizer::from_file(&resumed.join("tokenizer.json"))?;
-    let (prompt, mut written) = ("Once upon a time", String::new());
-    let request = Request {
-        prompt: tokenizer.encode(prompt),
-        ..Request::default()
-    };
-    let greedy = SampleConfig::greedy(16);
-    generate(&model, &[request], &greedy, SEED, &device, |_row, token| {
-        written.push_str(&tokenizer.decode(&[token.id]));
-        ControlFlow::Continue(())
-    })?;
-    if written.is_empty() {
+    let options = OpenOptions::default();
+    let model = TextModel::open(&resumed.model.path, &options, &Device::flex())?;
+    let text = model.continue_text("Once upon a time", &SampleConfig::greedy(16), Seed(1))?;
+    if text.is_empty() {
         return Err("the model wrote nothing".into());
     }
     println!(
-        "{STEPS} steps, stopped at {} and resumed: {prompt}{written}",
+        "stopped after {} of {STEPS} steps and resumed: {text}",
         STEPS / 2
     );
     Ok(())
 }
 
-/// Trains up to the step `end`, from the newest checkpoint of the run where it has one; gives the
-/// last checkpoint.
-fn train(
-    folder: &Path,
-    run: &str,
-    store: &TokenStore,
-    end: u64,
-) -> Result<PathBuf, Box<dyn Error>> {
-    let device = Device::flex().autodiff();
-    let tokenizer = folder.join("tokenizer.json");
-    let checkpoints = folder.join(run);
-    let (found, _broken) = find_checkpoint(&checkpoints);
-    let fresh = GptConfig {
-        vocab_size: Tokenizer::from_file(&tokenizer)?.vocab_size(),
-        max_seq_len: SEQ,
-        d_model: 32,
-        n_layers: 2,
-        n_heads: 2,
-        dropout: 0.1,
-        ..GptConfig::default()
+/// Starts a run or resumes it, up to a step.
+fn train(folder: &Path, run: &str, until: Option<u64>) -> Result<End, Box<dyn Error>> {
+    let mut config = PretrainConfig {
+        tokenizer: TokenizerConfig::Bpe { vocab_size: 300 },
+        model: GptConfig {
+            vocab_size: 300,
+            max_seq_len: 32,
+            d_model: 32,
+            n_layers: 2,
+            n_heads: 2,
+            dropout: 0.1,
+            ..GptConfig::default()
+        },
+        ..PretrainConfig::default()
     };
-    let model = match &found {
-        Some(checkpoint) => load_model(&checkpoint.path, &device)?,
-        None => fresh.init(SEED, &device),
+    config.data.source = SourceConfig::Stories {
+        count: 200,
+        seed: None,
     };
-    let config = TrainerConfig {
-        max_steps: STEPS,
-        micro_batch_size: MicroBatch::Rows(4),
-        ..TrainerConfig::default()
+    config.trainer.max_steps = STEPS;
+    config.schedule.warmup_fraction = 0.1;
+    config.sample.max_new_tokens = 8;
+    let mut host = Host::new(Device::flex(), "flex");
+    host.cache_dir = Some(folder.join("cache"));
+    host.offline = true;
+    let host = match until {
+        Some(step) => {
+            let stop = host.stop.clone();
+            host.with_observer(StopAfter(step, stop))
+        }
+        None => host,
     };
-    let windows = TrainWindows::new(store.clone(), SEQ, SEED)?;
-    let objective = NextToken::new(windows, &config, &device);
-    let (optimizer, schedule) = (OptimizerConfig::default(), ScheduleConfig::default());
-    let mut trainer = Trainer::new(model, objective, config, optimizer, schedule, SEED, &device);
-    if let Some(checkpoint) = found {
-        trainer.resume(checkpoint)?;
+    Ok(pretrain(
+        RunAt::resume_or_new(folder.join(run), config),
+        &host,
+    )?)
+}
+
+fn finished(end: End) -> Result<Stage, Box<dyn Error>> {
+    match end {
+        End::Done(stage) => Ok(stage),
+        other => Err(format!("the run did not finish: {other:?}").into()),
     }
-    let stop = StopFlag::new();
-    let mut hooks = Hooks {
-        observers: Observers::new().with(StopAfter(end, stop.clone())),
-        checkpoints: Some(Checkpoints {
-            files: vec![tokenizer],
-            ..Checkpoints::new(checkpoints, |folder, model: &Gpt| {
-                Ok(save_model(folder, model, 0)?)
-            })
-        }),
-        stop: Some(stop),
-        ..Hooks::default()
-    };
-    let ended = trainer.run(&mut hooks)?;
-    Ok(ended.checkpoint.ok_or("the run left no checkpoint")?)
 }
