@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use sinterlm::burn::tensor::{DType, Device};
 use sinterlm::kernels::Route;
 use sinterlm::model::WeightsAs;
-use sinterlm::pipeline::{Host, PipelineError, find_weights};
+use sinterlm::pipeline::{Host, open_model};
 use sinterlm::text::{OpenOptions, TextModel};
 
 use crate::exit::Failure;
@@ -63,10 +63,8 @@ impl ModelOptions {
         weights: WeightsAs,
         host: &Host,
     ) -> Result<TextModel, Failure> {
-        let path = find_weights(path, host)?;
         let tokenizer = self.tokenizer.clone();
-        let model = TextModel::open(&path, &OpenOptions { tokenizer, weights }, &host.device);
-        Ok(model.map_err(PipelineError::from)?)
+        Ok(open_model(path, &OpenOptions { tokenizer, weights }, host)?)
     }
 }
 

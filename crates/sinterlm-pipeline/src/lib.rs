@@ -31,7 +31,7 @@ pub use rows::RowStyle;
 pub use run_config::{RunAt, RunConfig, Tables};
 pub use session::Session;
 pub use stage::{End, ModelRef, Stage};
-pub use weights::find_weights;
+pub use weights::{find_weights, open_model};
 
 /// The release of burn that this one is built on and tested with, pinned exactly.
 pub const BURN_VERSION: &str = "0.22.1";

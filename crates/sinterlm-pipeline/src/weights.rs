@@ -7,6 +7,7 @@ use sinterlm_data::{DataError, Hub, HubModel, Tokenizer};
 use sinterlm_eval::{PROBE_TEXT, load_probe};
 use sinterlm_model::{Gpt, find_model};
 use sinterlm_run::RunDir;
+use sinterlm_text::{OpenOptions, TextModel};
 use sinterlm_trainer::Checkpoint;
 
 use crate::error::PipelineError;
@@ -27,6 +28,20 @@ pub fn find_weights(path: &Path, host: &Host) -> Result<PathBuf, PipelineError> 
         Checkpoint::verify(&folder).map_err(PipelineError::Checkpoint)?;
     }
     Ok(folder)
+}
+
+/// Opens the model that `path` means, with its tokenizer: a run directory, a checkpoint, a model folder,
+/// a file, or a name on the Hub, as in [`find_weights`].
+///
+/// # Errors
+/// Where there is no model, or its parts do not belong together.
+pub fn open_model(
+    path: &Path,
+    options: &OpenOptions,
+    host: &Host,
+) -> Result<TextModel, PipelineError> {
+    let found = find_weights(path, host)?;
+    Ok(TextModel::open(&found, options, &host.device)?)
 }
 
 /// The path from the root of the file system.

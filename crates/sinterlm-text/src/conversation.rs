@@ -7,7 +7,7 @@ use sinterlm_model::{Context, Decoder, Gpt, ModelError, Overflow, SampleConfig, 
 use crate::error::TextError;
 use crate::text_model::TextModel;
 
-/// What ends an answer in the plain format: the model would go on with the other's part.
+/// What ends an answer in the plain format: else the model writes the other side, too.
 pub(crate) const PLAIN_STOPS: [&str; 2] = ["\nUser:", "\nSystem:"];
 
 /// How a model answers.

@@ -43,8 +43,8 @@ pub struct TextModel {
 }
 
 impl TextModel {
-    /// Loads a run directory, checkpoint, model folder, GGUF or llama2.c file with the tokenizer that
-    /// belongs to it, or with another one.
+    /// Loads a model folder (a checkpoint is one), GGUF or llama2.c file with the tokenizer that belongs
+    /// to it, or with another one. Run directories and names of the Hub are the pipelines' to resolve.
     ///
     /// # Errors
     /// Where there is no model or no tokenizer, or they do not belong together.

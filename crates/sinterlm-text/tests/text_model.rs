@@ -42,7 +42,7 @@ impl Run {
     }
 
     fn open(&self) -> Result<TextModel, TextError> {
-        TextModel::open(self.0.path(), &OpenOptions::default(), &Device::flex())
+        TextModel::open(&self.model(), &OpenOptions::default(), &Device::flex())
     }
 }
 
@@ -54,7 +54,7 @@ fn config() -> SampleConfig {
 }
 
 #[test]
-fn a_run_directory_is_opened_and_its_texts_depend_on_the_seed() {
+fn a_model_folder_is_opened_and_its_texts_depend_on_the_seed() {
     let run = Run::made(272);
     let model = run.open().unwrap();
     assert_eq!(model.path, run.model());

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
-use sinterlm_model::{PathStack, is_trainable};
+use sinterlm_model::{PathStack, Selection, is_trainable};
 
-use crate::config::TrainerConfig;
 use crate::error::TrainError;
 
 /// Paths of the trained parameters, with how many values each holds.
@@ -26,20 +25,21 @@ impl Trainable {
     /// Freezes what a config leaves out, and gives the rest. What is frozen already stays so.
     pub(crate) fn select<M: Module>(
         model: M,
-        config: &TrainerConfig,
+        train_only: &Selection,
+        freeze: &Selection,
     ) -> Result<(M, Self), TrainError> {
         let mut paths = Paths::default();
         model.visit(&mut paths);
-        let resolve = |key: &str, selection: &sinterlm_model::Selection| {
+        let resolve = |key: &str, selection: &Selection| {
             let resolved = selection.resolve(&paths.all);
             resolved.map_err(|source| TrainError::selection(key, source))
         };
         let mut chosen: BTreeMap<String, u64> = paths.trainable.iter().cloned().collect();
-        if !config.train_only.is_empty() {
-            let only = resolve("trainer.train_only", &config.train_only)?;
+        if !train_only.is_empty() {
+            let only = resolve("trainer.train_only", train_only)?;
             chosen.retain(|path, _| only.contains(path));
         }
-        let frozen = resolve("trainer.freeze", &config.freeze)?;
+        let frozen = resolve("trainer.freeze", freeze)?;
         chosen.retain(|path, _| !frozen.contains(path));
         if chosen.is_empty() {
             return Err(TrainError::NothingToTrain);

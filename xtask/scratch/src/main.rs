@@ -8,9 +8,9 @@ use sinterlm::burn::tensor::Device;
 use sinterlm::config::Seed;
 use sinterlm::data::{SourceConfig, TokenizerConfig};
 use sinterlm::model::{GptConfig, SampleConfig};
-use sinterlm::pipeline::{End, Host, PretrainConfig, RunAt, Stage, pretrain};
+use sinterlm::pipeline::{End, Host, PretrainConfig, RunAt, Stage, open_model, pretrain};
 use sinterlm::run::{Event, Observer, RunError, StopFlag, StopReason};
-use sinterlm::text::{OpenOptions, TextModel};
+use sinterlm::text::OpenOptions;
 
 const STEPS: u64 = 12;
 
@@ -42,7 +42,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let options = OpenOptions::default();
-    let model = TextModel::open(&resumed.model.path, &options, &Device::flex())?;
+    let host = Host::new(Device::flex(), "flex");
+    let model = open_model(&resumed.dir, &options, &host)?;
     let text = model.continue_text("Once upon a time", &SampleConfig::greedy(16), Seed(1))?;
     if text.is_empty() {
         return Err("the model wrote nothing".into());

@@ -46,7 +46,7 @@ impl FileTensors {
         tensors
     }
 
-    /// Adds a vector that is no parameter.
+    /// Adds a vector that belongs to the file alone.
     pub(super) fn give(&mut self, name: String, values: Vec<f32>) {
         self.0.insert(name, FileTensor::Given(values));
     }

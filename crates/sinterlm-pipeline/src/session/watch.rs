@@ -56,7 +56,8 @@ impl<C: RunConfig> Session<C> {
             on_save: Some(Box::new(move |scalars| {
                 for (key, file) in [("metrics_bytes", &metrics), ("samples_bytes", &samples)] {
                     flush(file)?;
-                    scalars.insert(key.into(), MetricsFile::len_bytes(file).into());
+                    let bytes = file.metadata().map_or(0, |metadata| metadata.len());
+                    scalars.insert(key.into(), bytes.into());
                 }
                 Ok(())
             })),

@@ -62,7 +62,7 @@ pub struct TrainerConfig {
     /// Evaluations without a new best value of `eval.best` before the run ends; 0 = never.
     pub early_stopping_patience: u64,
     /// What a step does whose loss or gradient is infinite or not a number: `stop` ends the run,
-    /// `skip` passes over the step's data without an update. No such value reaches the weights.
+    /// `skip` counts the step and updates nothing. No such value reaches the weights.
     pub on_non_finite: OnNonFinite,
     /// With `skip`: steps in a row that may be skipped before the run ends.
     #[schemars(range(min = 1))]

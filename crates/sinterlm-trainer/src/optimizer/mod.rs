@@ -5,17 +5,19 @@ mod group;
 mod param_state;
 mod rules;
 mod size;
+mod update;
 
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
-use sinterlm_kernels::{self as kernels, MatmulPrecision, Moment, MomentCodes, MomentFormat};
+use sinterlm_kernels::{self as kernels, Moment, MomentCodes, MomentFormat};
 use sinterlm_model::PathStack;
 
 pub use config::{Moments, OptimizerConfig, OptimizerKind};
 pub use group::ParamGroup;
 pub use size::OptimizerMemory;
+pub use update::Update;
 
 use crate::error::TrainError;
 use crate::gradients::Gradients;
@@ -37,19 +39,6 @@ pub struct Optimizer {
     /// The number of the group that a parameter belongs to, by path.
     groups: BTreeMap<String, usize>,
     state: BTreeMap<String, Moment>,
-}
-
-/// What all parameters of one optimizer step share.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Update {
-    /// Number of the step, from 1.
-    pub step: u64,
-    /// The schedule's factor on the peak rates.
-    pub lr_factor: f64,
-    /// Factor on every gradient: clipping.
-    pub grad_scale: f32,
-    /// Number format of the rule's own matrix products (Muon's).
-    pub precision: MatmulPrecision,
 }
 
 impl Optimizer {

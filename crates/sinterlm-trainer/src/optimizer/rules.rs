@@ -3,10 +3,10 @@
 use burn::tensor::Tensor;
 use sinterlm_kernels::{self as kernels, AdamWStep};
 
-use super::Update;
 use super::config::{OptimizerConfig, OptimizerKind};
 use super::group::ParamGroup;
 use super::param_state::ParamState;
+use super::update::Update;
 
 /// The rule of one parameter with its rates, decided by its path and rank.
 #[derive(Clone, Copy, Debug)]

@@ -2,6 +2,7 @@
 
 use super::*;
 use burn::tensor::TensorData;
+use sinterlm_kernels::MatmulPrecision;
 use sinterlm_testkit::{SINGLE_OP_F32, assert_close, fixed_fill};
 
 fn optimizer(kind: OptimizerKind) -> Optimizer {

@@ -86,7 +86,8 @@ impl<M: Module, O: Objective<M>> Trainer<M, O> {
             ..settings.trainer.clone()
         };
         // Parameters that burn has not drawn yet are drawn now, in the order of the module.
-        let (model, trainable) = Trainable::select(model.materialize(), &config)?;
+        let (only, freeze) = (&config.train_only, &config.freeze);
+        let (model, trainable) = Trainable::select(model.materialize(), only, freeze)?;
         let mut optimizer = Optimizer::new(settings.optimizer.clone());
         optimizer.form_groups(&all_paths(&model))?;
         let guard = Guard::new(&config);

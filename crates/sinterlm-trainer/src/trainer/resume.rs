@@ -33,7 +33,7 @@ impl<M: Module, O: Objective<M>> Trainer<M, O> {
         state
     }
 
-    /// Goes on from a checkpoint whose weights the model was made of.
+    /// Resumes from a checkpoint whose weights the model was made of.
     ///
     /// # Errors
     /// [`TrainError::Checkpoint`] where the state is of another run: another seed or optimizer, or

@@ -1,4 +1,4 @@
-//! A tiny run that can be struck anywhere, gone on with, and looked at.
+//! A tiny run that can be interrupted anywhere, resumed, and compared.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -1,4 +1,4 @@
-//! Runs that are broken off anywhere and gone on with are the unbroken run, bit for bit.
+//! A run that is interrupted anywhere and resumed equals the unbroken run, bit for bit.
 #![allow(clippy::unwrap_used, reason = "unwrap is for tests")]
 
 mod evaluations;

@@ -1,4 +1,4 @@
-//! Runs gone on with on other threads, with other instructions, in other micro-batches.
+//! Runs resumed on other threads, with other instructions, in other micro-batches.
 
 use std::num::NonZeroUsize;
 
