@@ -187,7 +187,7 @@ impl<M: Module, O: Objective<M>> Trainer<M, O> {
         ctx.checkpointing
             .unwrap_or_default()
             .backward(&mut tape, |tape| {
-                gradients.accumulate(model, trainable, tape)
+                gradients.accumulate(model, trainable, tape);
             });
         value
     }
