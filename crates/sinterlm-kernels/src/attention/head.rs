@@ -2,7 +2,7 @@
 //! done to the scores of a tile is left to `tile`.
 
 use super::{
-    native::{HeadRows, Spec},
+    spec::{HeadRows, Spec},
     tile::{Derive, Online, Softmax, Tile},
 };
 use crate::{

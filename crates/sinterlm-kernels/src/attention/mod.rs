@@ -11,6 +11,8 @@ mod head;
 #[cfg(feature = "flex")]
 mod native;
 #[cfg(feature = "flex")]
+mod spec;
+#[cfg(feature = "flex")]
 mod tile;
 
 /// Choices of [`causal_attention`]; the default is plain scaled attention.

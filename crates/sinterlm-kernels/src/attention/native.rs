@@ -24,8 +24,9 @@ use rayon::prelude::*;
 use super::{
     AttentionOptions, default_scale,
     head::{BackwardScratch, ForwardScratch, Head},
+    spec::{HeadRows, Spec},
 };
-use crate::{MatmulPrecision, RowLayout, buffer};
+use crate::{RowLayout, buffer};
 
 pub(super) fn causal_attention(
     q: Tensor<4>,
@@ -59,22 +60,6 @@ pub(super) fn causal_attention(
     });
     let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
     Tensor::from_dispatch(<Dispatch as Attention>::attention(q, k, v, spec))
-}
-
-/// Sizes, options and mask of one call.
-#[derive(Debug)]
-pub(super) struct Spec {
-    pub(super) batch: usize,
-    pub(super) heads: usize,
-    pub(super) kv_heads: usize,
-    pub(super) seq: usize,
-    pub(super) head_dim: usize,
-    pub(super) scale: f32,
-    pub(super) softcap: Option<f32>,
-    pub(super) dropout: Option<(f64, u64)>,
-    pub(super) precision: MatmulPrecision,
-    /// First visible position of each token, `[batch, seq]`.
-    pub(super) starts: Vec<u32>,
 }
 
 #[backend_extension(Flex, Autodiff)]
@@ -266,14 +251,6 @@ struct Rows<'a> {
     head_dim: usize,
 }
 
-/// The token vectors of one head.
-#[derive(Clone, Copy)]
-pub(super) struct HeadRows<'a> {
-    values: &'a [f32],
-    stride: usize,
-    head_dim: usize,
-}
-
 impl<'a> Rows<'a> {
     fn of(tensor: &'a FlexTensor) -> Self {
         let strides = tensor.layout().strides();
@@ -289,18 +266,8 @@ impl<'a> Rows<'a> {
     }
 
     fn head(self, row: usize, head: usize) -> HeadRows<'a> {
-        HeadRows {
-            values: &self.values[row * self.strides[0] + head * self.strides[1]..],
-            stride: self.strides[2],
-            head_dim: self.head_dim,
-        }
-    }
-}
-
-impl<'a> HeadRows<'a> {
-    #[inline]
-    pub(super) fn token(self, token: usize) -> &'a [f32] {
-        &self.values[token * self.stride..][..self.head_dim]
+        let first = row * self.strides[0] + head * self.strides[1];
+        HeadRows::new(&self.values[first..], self.strides[2], self.head_dim)
     }
 }
 

@@ -1,5 +1,5 @@
 //! The backward pass of `linear_logprobs` on flex, which is that of a weighted cross-entropy. The
-//! passes over chunks stand in `native`.
+//! passes over chunks are in `passes`.
 
 use burn::backend::{
     Flex,
@@ -15,7 +15,7 @@ use burn::backend::{
 
 use super::{
     CrossEntropyOptions,
-    native::{Wanted, forward, logprobs},
+    passes::{Wanted, forward, logprobs},
 };
 use crate::buffer::from_vec;
 

@@ -7,6 +7,8 @@ mod logprobs_backward;
 #[cfg(feature = "flex")]
 mod native;
 #[cfg(feature = "flex")]
+mod passes;
+#[cfg(feature = "flex")]
 mod row;
 
 use burn::tensor::{Int, Tensor};

@@ -9,6 +9,8 @@ mod avx512;
 #[cfg(feature = "flex")]
 mod native;
 #[cfg(feature = "flex")]
+mod part;
+#[cfg(feature = "flex")]
 mod portable;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};

@@ -10,6 +10,7 @@ use burn::{
 };
 use rayon::prelude::*;
 
+use super::part::Part;
 use super::portable::{Bf16, Dots, F16, Q4_0, Q4_1, Q8_0, Unpack, Whole};
 use super::{BLOCK, PackedFormat, PackedMatrix};
 #[cfg(target_arch = "x86_64")]
@@ -146,17 +147,6 @@ fn with_bias(mut y: Vec<f32>, bias: Option<&[f32]>) -> Vec<f32> {
         }
     }
     y
-}
-
-/// Products of all rows of `x` with some rows of the weight.
-pub(super) struct Part<'a> {
-    pub(super) x: &'a [f32],
-    pub(super) rows: usize,
-    pub(super) d_in: usize,
-    /// The weight's rows.
-    pub(super) bytes: &'a [u8],
-    /// `[rows of the weight, rows of x]`.
-    pub(super) out: &'a mut [f32],
 }
 
 impl Part<'_> {

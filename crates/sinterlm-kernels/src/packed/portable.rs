@@ -2,7 +2,7 @@
 //! mean, products and unpacking. The order of tasks is left to `native`.
 #![allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
 
-use super::{BLOCK, native::Part};
+use super::{BLOCK, part::Part};
 use crate::{isa::Kernel, lanes::lane_sum};
 
 /// The weights of a block.
