@@ -99,7 +99,11 @@ impl Embedding {
     pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         match &self.weight {
             Weight::Dense(rows) => kernels::embedding(rows.val(), ids),
-            Weight::Packed(packed) => packed.matrix.rows(ids),
+            Weight::Packed(packed) => {
+                let trains = ids.device().is_autodiff();
+                let rows = packed.matrix.rows(ids);
+                if trains { rows.autodiff() } else { rows }
+            }
         }
     }
 }

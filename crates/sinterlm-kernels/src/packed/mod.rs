@@ -12,6 +12,8 @@ mod native;
 mod part;
 #[cfg(feature = "flex")]
 mod portable;
+#[cfg(feature = "flex")]
+mod training;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
@@ -193,9 +195,11 @@ impl PackedMatrix {
 
 /// `y = x Wᵀ + b` over the last axis of `x`, with `W` packed.
 ///
-/// The native form (flex, without autodiff) reads the blocks in place and forms sums in f32, in an
-/// order that is the same for any number of rows up to [`FEW_ROWS`](crate::FEW_ROWS); for more rows
-/// parts of `W` are unpacked for a matrix product. Other backends, and an `x` under autodiff, unpack all of `W` first.
+/// `W` is frozen: under autodiff there are gradients of `x`, `dx = dy W`, and of `b`, and none of `W`.
+///
+/// The native form (flex) reads the blocks in place and forms sums in f32, in an order that is the same
+/// for any number of rows up to [`FEW_ROWS`](crate::FEW_ROWS); for more rows, and for `dx`, parts of `W`
+/// are unpacked for a matrix product. Other backends unpack all of `W`, and keep it until the backward pass.
 ///
 /// # Shapes
 /// - `x`: `[.., d_in]`, f32
@@ -235,9 +239,14 @@ pub fn packed_linear<const D: usize>(
     }
     match Route::of(&x.device(), x.dtype()) {
         #[cfg(feature = "flex")]
-        Route::Native if !x.is_autodiff() => {
+        Route::Native => {
             let rows = dims[..D - 1].iter().product::<usize>();
-            let y = native::linear(x.reshape([rows, d_in]), weight, bias);
+            let x = x.reshape([rows, d_in]);
+            let y = match bias {
+                bias if !x.is_autodiff() => native::linear(x, weight, bias),
+                Some(bias) => training::linear(x, weight) + bias.unsqueeze(),
+                None => training::linear(x, weight),
+            };
             dims[D - 1] = d_out;
             y.reshape(dims)
         }

@@ -70,6 +70,7 @@ fn with_dense(x: &Tensor<2>, weight: &PackedMatrix, bias: Option<Tensor<1>>) -> 
     let parts = (0..d_out).step_by(lines).map(|first| {
         let lines = lines.min(d_out - first);
         let numbers = unpack_lines(weight, first..first + lines);
+        let numbers = buffer::tensor(buffer::from_vec(numbers, [lines, d_in]));
         let bias = bias.clone().map(|bias| bias.narrow(0, first, lines));
         linear_dense(x.clone(), numbers, bias, MatmulPrecision::F32)
     });
@@ -77,10 +78,12 @@ fn with_dense(x: &Tensor<2>, weight: &PackedMatrix, bias: Option<Tensor<1>>) -> 
 }
 
 pub(super) fn unpack(weight: &PackedMatrix) -> Tensor<2> {
-    unpack_lines(weight, 0..weight.shape[0])
+    let numbers = unpack_lines(weight, 0..weight.shape[0]);
+    buffer::tensor(buffer::from_vec(numbers, weight.shape))
 }
 
-fn unpack_lines(weight: &PackedMatrix, lines: Range<usize>) -> Tensor<2> {
+/// Some rows of the weight, row-major.
+pub(super) fn unpack_lines(weight: &PackedMatrix, lines: Range<usize>) -> Vec<f32> {
     let d_in = weight.shape[1];
     let block_bytes = weight.format.block_bytes();
     let line_bytes = d_in / BLOCK * block_bytes;
@@ -91,7 +94,7 @@ fn unpack_lines(weight: &PackedMatrix, lines: Range<usize>) -> Tensor<2> {
     out.par_chunks_mut(blocks * BLOCK)
         .zip(bytes.par_chunks(blocks * block_bytes))
         .for_each(|(out, bytes)| unpack_into(bytes, out, weight.format));
-    buffer::tensor(buffer::from_vec(out, [lines.len(), d_in]))
+    out
 }
 
 pub(super) fn rows(weight: &PackedMatrix, ids: Tensor<2, Int>) -> Tensor<3> {

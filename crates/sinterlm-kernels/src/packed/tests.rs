@@ -137,3 +137,48 @@ fn a_row_beyond_the_matrix_is_refused() {
     let weight = matrix(PackedFormat::Bf16, [4, 32], 9);
     weight.rows(Tensor::from_data([[9]], &Device::flex()));
 }
+
+#[test]
+fn the_gradient_of_the_input_is_that_of_the_unpacked_weight() {
+    let device = Device::flex().autodiff();
+    // The last shape takes several parts.
+    for (format, shape, rows) in [
+        (PackedFormat::F16, [101, 160], 1),
+        (PackedFormat::Bf16, [33, 64], 7),
+        (PackedFormat::Q8_0, [101, 160], 65),
+        (PackedFormat::Q4_0, [7, 32], 3),
+        (PackedFormat::Q4_1, [9_000, 480], 5),
+    ] {
+        let weight = matrix(format, shape, 2);
+        let gradients = |product: &dyn Fn(Tensor<2>, Tensor<1>) -> Tensor<2>| {
+            let x = fill([rows, shape[1]], 3, &device, DType::F32).require_grad();
+            let bias = fill([shape[0]], 4, &device, DType::F32).require_grad();
+            let dy = fill([rows, shape[0]], 5, &device, DType::F32);
+            let y = product(x.clone(), bias.clone());
+            let mut tape = (y.clone() * dy).sum().backward();
+            let [dx, db] = [
+                values(x.grad_remove(&mut tape).expect("x is on the tape")),
+                values(bias.grad_remove(&mut tape).expect("so is the bias")),
+            ];
+            [values(y), dx, db]
+        };
+        let found = gradients(&|x, bias| packed_linear(x, &weight, Some(bias)));
+        let dense = weight.unpack().autodiff();
+        let expected =
+            gradients(&|x, bias| linear(x, dense.clone(), Some(bias), MatmulPrecision::F32));
+        for (name, (found, expected)) in ["y", "dx", "db"]
+            .into_iter()
+            .zip(found.iter().zip(&expected))
+        {
+            assert_close(&format!("{format:?} {name}"), found, expected, 2e-5);
+        }
+    }
+}
+
+#[test]
+fn a_product_of_an_input_that_is_not_tracked_is_not_on_the_tape() {
+    let weight = matrix(PackedFormat::Q8_0, [33, 64], 2);
+    let x = fill([3, 64], 3, &Device::flex().autodiff(), DType::F32);
+    assert!(!packed_linear(x.clone(), &weight, None).is_tracked());
+    assert!(packed_linear(x.require_grad(), &weight, None).is_tracked());
+}
