@@ -63,6 +63,8 @@ pub fn pretrain_parts(
     let decoder = session.config.model.clone();
     let weights = session.config.weights.as_deref();
     let model = session.starting_model(&decoder, weights, &tokenizer, &store)?;
+    let frozen = session.config.trainer.freeze_parameters(model);
+    let model = frozen.map_err(PipelineError::Selection)?;
     session.fit_to_machine(&model, &decoder)?;
 
     let config = &session.config;

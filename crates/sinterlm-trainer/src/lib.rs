@@ -12,6 +12,7 @@ mod guard;
 mod hooks;
 mod keep;
 mod loss_scale;
+mod memory;
 mod meters;
 mod next_token;
 mod non_finite;
@@ -36,6 +37,7 @@ pub use hooks::{
     Checkpoints, Evaluate, Hooks, OnSave, Outcome, Sample, SaveModel, Scope, StopCause,
 };
 pub use keep::Keep;
+pub use memory::{MemoryEstimate, StepSize, Trained, training_memory};
 pub use next_token::NextToken;
 pub use non_finite::OnNonFinite;
 pub use objective::{At, Next, Objective};

@@ -6,7 +6,9 @@ use sinterlm_config::Seed;
 use sinterlm_data::Batch;
 use sinterlm_kernels::run_on_pool;
 use sinterlm_losses::{Counts, CrossEntropyOptions};
-use sinterlm_model::{Activation, ForwardCtx, Gpt, GptConfig, NormKind, Positions, Precision};
+use sinterlm_model::{
+    Activation, ForwardCtx, Gpt, GptConfig, NormKind, Positions, Precision, Selection,
+};
 use sinterlm_testkit::peak_bytes;
 use sinterlm_text::DeviceBatch;
 use sinterlm_trainer::{
@@ -44,12 +46,14 @@ fn case(name: &str) -> Case {
     };
     let (long, heavy) = ([512, 128, 6, 128, 24], [256, 512, 4, 64, 4]);
     let mut case = match name {
-        "vocabulary" => of([50_257, 64, 2, 64, 4]),
+        "vocabulary" | "vocabulary f16" => of([50_257, 64, 2, 64, 4]),
+        "wide vocabulary" => of([50_257, 160, 2, 64, 4]),
         "untied" => of([20_000, 128, 2, 64, 4]),
         "muon" | "lion" | "adafactor" | "int8" | "average" => of(heavy),
         _ => of(long),
     };
     match name {
+        "vocabulary f16" => case.trainer.precision = Precision::F16,
         "untied" => case.model.tied_head = false,
         "gated bf16" => {
             case.model.activation = Activation::Swiglu;
@@ -59,6 +63,8 @@ fn case(name: &str) -> Case {
             case.trainer.precision = Precision::Bf16;
         }
         "checkpointed" => case.trainer.activation_checkpointing = true,
+        "frozen" => case.trainer.train_only = Selection::new(["blocks.4", "blocks.5", "norm"]),
+        "frozen embeddings" => case.trainer.freeze = Selection::new(["wte", "wpe", "blocks.0"]),
         "checkpointed int8" => {
             case.trainer.activation_checkpointing = true;
             case.optimizer.moments = Moments::Int8;
@@ -136,8 +142,12 @@ fn a_plan_foretells_the_peak_within_fifteen_per_cent() {
         "gated bf16",
         "checkpointed",
         "checkpointed int8",
+        "frozen",
+        "frozen embeddings",
         "accumulated",
         "vocabulary",
+        "vocabulary f16",
+        "wide vocabulary",
         "untied",
         "muon",
         "lion",
@@ -158,6 +168,7 @@ fn a_plan_foretells_the_peak_within_fifteen_per_cent() {
     let ratios = modes[1..].iter().zip(peaks).map(|(name, peak)| {
         let case = case(name);
         let model = case.model.init(Seed(1), &Device::flex().autodiff());
+        let model = case.trainer.freeze_parameters(model).unwrap();
         let optimizer = case.optimizer.memory_of(&model);
         let foretold = TOUCHED_LATER + case.trainer.memory_of(&case.model, optimizer).peak();
         let measured = peak - program;

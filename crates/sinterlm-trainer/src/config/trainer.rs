@@ -1,13 +1,16 @@
 //! The `[trainer]` table.
 
+use burn::module::Module;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinterlm_config::{Check, Validate};
-use sinterlm_model::{GptConfig, MemoryEstimate, Precision, Selection, StepSize};
+use sinterlm_model::{GptConfig, Precision, Selection};
 
 use crate::error::TrainError;
+use crate::memory::{MemoryEstimate, StepSize, training_memory};
 use crate::non_finite::OnNonFinite;
 use crate::optimizer::OptimizerMemory;
+use crate::trainable::Trainable;
 
 /// Rows of one forward and backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -126,6 +129,16 @@ impl Validate for TrainerConfig {
 }
 
 impl TrainerConfig {
+    /// Freezes the parameters of a model that `train_only` and `freeze` leave out; what is frozen
+    /// already stays so. A trainer does the same; before that it is for plans and sizes.
+    ///
+    /// # Errors
+    /// [`TrainError::Selection`] and [`TrainError::NothingToTrain`].
+    pub fn freeze_parameters<M: Module>(&self, model: M) -> Result<M, TrainError> {
+        let selected = Trainable::select(model, &self.train_only, &self.freeze);
+        selected.map(|(model, _)| model)
+    }
+
     /// Resolves `micro_batch_size = "auto"`: the largest divisor of `rows_per_step` whose training
     /// memory is below four fifths of `available_bytes`; accumulation makes up the rest, so that
     /// the rows of a step don't depend on the machine.
@@ -145,7 +158,7 @@ impl TrainerConfig {
         let need = |rows: u64| {
             let micro_batches = self.rows_per_step / rows;
             let step = self.step_size(model, rows as usize, micro_batches, optimizer);
-            model.training_memory(&step).peak()
+            training_memory(model, &step).peak()
         };
         let divisors = (1..=self.rows_per_step)
             .rev()
@@ -166,7 +179,10 @@ impl TrainerConfig {
     /// If `"auto"` was not resolved.
     pub fn memory_of(&self, model: &GptConfig, optimizer: OptimizerMemory) -> MemoryEstimate {
         let (rows, micro_batches) = (self.micro_rows(), self.grad_accum_steps);
-        model.training_memory(&self.step_size(model, rows, micro_batches, optimizer))
+        training_memory(
+            model,
+            &self.step_size(model, rows, micro_batches, optimizer),
+        )
     }
 
     fn step_size(
@@ -177,17 +193,19 @@ impl TrainerConfig {
         optimizer: OptimizerMemory,
     ) -> StepSize {
         let average = if self.ema_decay > 0.0 {
-            4 * model.parameters().total
+            4 * optimizer.trained.values
         } else {
             0
         };
         StepSize {
             rows,
             seq: model.max_seq_len,
+            precision: self.precision.matmul(),
             activation_checkpointing: self.activation_checkpointing,
             micro_batches,
             optimizer_state: optimizer.state + average,
             optimizer_scratch: optimizer.scratch,
+            trained: Some(optimizer.trained),
         }
     }
 
@@ -206,6 +224,7 @@ impl TrainerConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Trained;
     use sinterlm_model::Preset;
 
     fn auto(rows_per_step: u64) -> TrainerConfig {
@@ -222,6 +241,7 @@ mod tests {
         let optimizer = OptimizerMemory {
             state: 8 * model.parameters().total,
             scratch: 0,
+            trained: Trained::all(&model),
         };
         let mut roomy = auto(12);
         roomy.fit_micro_batch(&model, optimizer, 1 << 40).unwrap();
@@ -229,7 +249,7 @@ mod tests {
 
         let mut tight = auto(12);
         let two_rows = tight.step_size(&model, 2, 6, optimizer);
-        let available = model.training_memory(&two_rows).peak() * 5 / 4 + 8;
+        let available = training_memory(&model, &two_rows).peak() * 5 / 4 + 8;
         tight.fit_micro_batch(&model, optimizer, available).unwrap();
         assert_eq!((tight.micro_rows(), tight.grad_accum_steps), (2, 6));
 

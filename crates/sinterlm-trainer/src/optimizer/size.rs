@@ -7,6 +7,7 @@ use sinterlm_model::{PathStack, is_trainable};
 
 use super::config::{OptimizerConfig, OptimizerKind};
 use super::rules::Rule;
+use crate::memory::Trained;
 
 /// Bytes that an optimizer needs beside weights and gradients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct OptimizerMemory {
     /// What it needs within an update: Muon the matrices of its iteration, Lion and Adafactor some
     /// copies of one parameter.
     pub scratch: u64,
+    /// What it updates.
+    pub trained: Trained,
 }
 
 impl OptimizerConfig {
@@ -51,6 +54,7 @@ impl ModuleVisitor for Sum<'_> {
         }
         let dims = param.dims();
         let len: usize = dims.iter().product();
+        self.memory.trained.add(&self.stack.path(), len as u64);
         // One entry a vector that the rule keeps.
         let kind = Rule::of(self.config, &self.stack.path(), D).kind();
         match kind {
