@@ -58,7 +58,7 @@ pub struct Stage {
     pub dir: PathBuf,
     /// Its final model.
     pub model: ModelRef,
-    /// Its final figures.
+    /// Its final figures. Where they were read back from `summary.json`, the last bit of one may differ.
     pub summary: Summary,
 }
 
