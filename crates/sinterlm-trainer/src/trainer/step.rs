@@ -22,7 +22,7 @@ impl<M: Module, O: Objective<M>> Trainer<M, O> {
     /// that their number changes nothing but memory.
     ///
     /// A step whose loss or gradient is not finite updates nothing. It is an error, or, as
-    /// [`TrainerConfig::on_non_finite`] says and after an overflow in half precision, done: its data
+    /// [`on_non_finite`](crate::TrainerConfig::on_non_finite) says and after an overflow in half precision, done: its data
     /// is passed over, and it counts as a step but for the moments' age and for trained tokens.
     ///
     /// # Errors
