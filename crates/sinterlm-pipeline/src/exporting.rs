@@ -251,12 +251,15 @@ impl Destination {
 /// use std::path::Path;
 ///
 /// use burn::tensor::Device;
-/// use sinterlm_pipeline::{Destination, export};
-/// use sinterlm_text::{OpenOptions, TextModel};
+/// use sinterlm_formats::BlockType;
+/// use sinterlm_pipeline::{Destination, Host, export, open_model};
+/// use sinterlm_text::OpenOptions;
 ///
-/// let options = OpenOptions::default();
-/// let model = TextModel::open(Path::new("runs/first"), &options, &Device::flex())?;
-/// let receipt = export(&model, None, &Destination::new("first.gguf"))?;
+/// let host = Host::new(Device::flex(), "flex");
+/// let model = open_model(Path::new("runs/first"), &OpenOptions::default(), &host)?;
+/// let mut to = Destination::new("first.gguf");
+/// to.dtype = BlockType::Q8_0.into();
+/// let receipt = export(&model, None, &to)?;
 /// assert!(receipt.passed);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

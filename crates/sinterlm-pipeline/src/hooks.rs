@@ -17,6 +17,9 @@ pub(crate) const METRICS: [&str; 4] = [
     "valid/perplexity_per_gpt2_token",
 ];
 
+/// Those that need the size of the text, and so the whole of it.
+pub(crate) const WHOLE_TEXT: [&str; 2] = ["valid/bits_per_byte", "valid/perplexity_per_gpt2_token"];
+
 /// How a validation text is scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scoring {

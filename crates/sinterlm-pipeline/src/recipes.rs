@@ -14,6 +14,7 @@ use sinterlm_trainer::{
 
 use crate::error::PipelineError;
 use crate::gates::GateConfig;
+use crate::hooks::WHOLE_TEXT;
 use crate::host::Host;
 use crate::run_config::{RunConfig, Tables};
 use crate::weights::find_weights;
@@ -155,6 +156,11 @@ impl Validate for PretrainConfig {
         let warmup = self.schedule.warmup(steps);
         check.require(warmup <= steps, "schedule.warmup_steps", || {
             format!("{warmup} is above trainer.max_steps {steps}; lower it or train longer")
+        });
+        let best = self.eval.best.as_str();
+        let is_partial = self.eval.max_rows > 0 && WHOLE_TEXT.contains(&best);
+        check.require(!is_partial, "eval.best", || {
+            format!("{best} is known of the whole validation text alone; set eval.max_rows to 0, or compare by valid/loss")
         });
         let wanted = match self.tokenizer {
             TokenizerConfig::Gpt2 => 50257,

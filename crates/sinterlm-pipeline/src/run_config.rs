@@ -82,7 +82,11 @@ pub enum RunAt<C> {
 }
 
 impl<C> RunAt<C> {
-    /// Resumes the run that `dir` holds as it is, or begins one there.
+    /// Resumes the run that `dir` holds, or begins one there with `config`.
+    ///
+    /// A run that is there is resumed with its own config, whatever `config` says, also where it has no
+    /// step yet: [`RunAt::Resume`] takes changes, and a run that is to be another one needs another
+    /// directory.
     pub fn resume_or_new(dir: impl Into<PathBuf>, config: C) -> Self {
         let dir = dir.into();
         if dir.join("config.toml").is_file() {

@@ -43,12 +43,12 @@ pub enum TrainError {
         faults: Vec<String>,
     },
     /// A pattern in a config selects nothing.
-    #[error("{key}: {source}")]
+    #[error("{key}: {fault}")]
     Selection {
         /// The key that holds it.
         key: String,
         /// The pattern, with the nearest name.
-        source: ModelError,
+        fault: ModelError,
     },
     /// Every parameter is frozen.
     #[error(
@@ -107,9 +107,9 @@ pub enum TrainError {
 }
 
 impl TrainError {
-    pub(crate) fn selection(key: impl Into<String>, source: ModelError) -> Self {
+    pub(crate) fn selection(key: impl Into<String>, fault: ModelError) -> Self {
         let key = key.into();
-        Self::Selection { key, source }
+        Self::Selection { key, fault }
     }
 
     pub(crate) fn no_metric(metric: &str, figures: &[(String, f64)]) -> Self {

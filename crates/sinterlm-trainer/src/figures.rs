@@ -1,6 +1,7 @@
 //! What an objective reports beside its loss: KL, margins, accuracies, lengths; and their way into a
 //! line of metrics.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
@@ -16,21 +17,22 @@ use crate::state::TrainState;
 /// that it speaks of and never a mean of means; of values that are set, the last one counts.
 #[derive(Debug, Default)]
 pub struct Figures {
-    sums: Vec<(&'static str, Tensor<1>, f64)>,
-    values: Vec<(&'static str, f64)>,
+    sums: Vec<(Cow<'static, str>, Tensor<1>, f64)>,
+    values: Vec<(Cow<'static, str>, f64)>,
 }
 
 impl Figures {
     /// Adds a sum, shape `[1]`, on the device, and how many it is the sum of. It is read with the
     /// step's loss, so that it costs no wait of its own.
-    pub fn add(&mut self, name: &'static str, sum: Tensor<1>, count: f64) {
+    pub fn add(&mut self, name: impl Into<Cow<'static, str>>, sum: Tensor<1>, count: f64) {
+        let name = name.into();
         assert_eq!(sum.dims(), [1], "Figures::add: {name} must be of shape [1]");
         self.sums.push((name, sum.without_autodiff(), count));
     }
 
     /// Sets a number that the host knows: a coefficient, a share of something.
-    pub fn set(&mut self, name: &'static str, value: f64) {
-        self.values.push((name, value));
+    pub fn set(&mut self, name: impl Into<Cow<'static, str>>, value: f64) {
+        self.values.push((name.into(), value));
     }
 
     /// Reads the shares of the loss and all sums from the device, in one piece.
@@ -50,12 +52,12 @@ impl Figures {
         };
         let loss = read[..micro_batches].iter().sum();
         for ((name, count), sum) in counted.into_iter().zip(&read[micro_batches..]) {
-            let (total, of) = named.sums.entry(name.to_owned()).or_default();
+            let (total, of) = named.sums.entry(name.into_owned()).or_default();
             *total += sum;
             *of += count;
         }
         for (name, value) in self.values {
-            named.values.insert(name.to_owned(), value);
+            named.values.insert(name.into_owned(), value);
         }
         (loss, named)
     }

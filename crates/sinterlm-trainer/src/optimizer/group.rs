@@ -35,5 +35,8 @@ impl Validate for ParamGroup {
         check.require(!self.paths.is_empty(), "paths", || {
             "selects nothing; name parts of paths, as in [\"wte\"]".to_owned()
         });
+        check.require(self.lr_scale > 0.0, "lr_scale", || {
+            "0 trains nothing; name these parameters in trainer.freeze".to_owned()
+        });
     }
 }
