@@ -78,10 +78,12 @@ impl Moment {
     pub fn zeros(len: usize, kind: MomentKind, format: MomentFormat, device: &Device) -> Self {
         let blocks = len.div_ceil(BLOCK);
         let floats = |len, dtype| Tensor::zeros([len], (device, dtype));
-        let storage = match format {
-            MomentFormat::F32 => Storage::Float(floats(len, DType::F32)),
-            MomentFormat::Bf16 => Storage::Float(floats(len, DType::BF16)),
-            MomentFormat::Int8 => Storage::Codes(
+        let storage = match (Route::of(device, DType::F32), format) {
+            #[cfg(feature = "flex")]
+            (Route::Native, format) => native::zeros(len, format, device),
+            (_, MomentFormat::F32) => Storage::Float(floats(len, DType::F32)),
+            (_, MomentFormat::Bf16) => Storage::Float(floats(len, DType::BF16)),
+            (_, MomentFormat::Int8) => Storage::Codes(
                 Tensor::zeros([blocks * WORDS], (device, DType::I32)),
                 floats(blocks, DType::F32),
             ),

@@ -3,11 +3,11 @@
 
 use burn::{
     backend::{Flex, flex::FlexTensor},
-    tensor::{Int, Tensor, TensorData, bf16},
+    tensor::{DType, Device, Int, Tensor, TensorData, bf16},
 };
 use rayon::prelude::*;
 
-use super::{BLOCK, Moment, MomentKind, Storage, WORDS};
+use super::{BLOCK, Moment, MomentFormat, MomentKind, Storage, WORDS};
 use crate::{
     buffer,
     isa::{Kernel, vectorized},
@@ -15,6 +15,28 @@ use crate::{
 
 /// Values per task; a multiple of the blocks.
 pub(crate) const TASK: usize = 1 << 14;
+
+/// Zeros in buffers that the system has zeroed. `Tensor::zeros` takes a second buffer and copies; the
+/// first leaves a gap in the heap that lasts as long as the moment.
+pub(super) fn zeros(len: usize, format: MomentFormat, device: &Device) -> Storage {
+    let blocks = len.div_ceil(BLOCK);
+    let floats = |len: usize| {
+        let zeros = TensorData::new(vec![0f32; len], [len]);
+        Tensor::from_data(zeros, (device, DType::F32))
+    };
+    match format {
+        MomentFormat::F32 => Storage::Float(floats(len)),
+        MomentFormat::Bf16 => {
+            let zeros = TensorData::new(vec![bf16::ZERO; len], [len]);
+            Storage::Float(Tensor::from_data(zeros, (device, DType::BF16)))
+        }
+        MomentFormat::Int8 => {
+            let words = TensorData::new(vec![0i32; blocks * WORDS], [blocks * WORDS]);
+            let words = Tensor::from_data(words, (device, DType::I32));
+            Storage::Codes(words, floats(blocks))
+        }
+    }
+}
 
 /// The buffers behind a moment.
 pub(crate) struct Buffers {
@@ -39,7 +61,7 @@ pub(crate) enum Piece<'a> {
 impl Buffers {
     pub(crate) fn new(moment: Moment) -> Self {
         let parts = match moment.storage {
-            Storage::Float(values) if values.dtype() == burn::tensor::DType::BF16 => {
+            Storage::Float(values) if values.dtype() == DType::BF16 => {
                 Parts::Bf16(buffer::whole(values))
             }
             Storage::Float(values) => Parts::F32(buffer::whole(values)),

@@ -1,14 +1,12 @@
 //! Matrix products of f32 matrices, of small blocks on the calling thread and of whole matrices on
 //! all threads: by the `gemm` crate that burn's flex backend is built on, and by the loops in `bf16`
-//! where operands are to be rounded and the CPU has instructions for it.
+//! where operands are to be rounded and the CPU has instructions for it. The call of `gemm` and the
+//! memory that it takes are the business of `wide`.
 #![allow(unsafe_code)] // both take raw pointers
 
 #[cfg(target_arch = "x86_64")]
 mod bf16;
-
-use std::borrow::Cow;
-
-use burn::tensor::f16;
+mod wide;
 
 use crate::MatmulPrecision;
 #[cfg(target_arch = "x86_64")]
@@ -191,50 +189,8 @@ unsafe fn run(out: *mut f32, a: Matrix, b: Matrix, plan: Plan) {
         // SAFETY: the CPU has the instructions; the rest is the caller's promise.
         return unsafe { bf16::run(out, a, b, plan) };
     }
-    let (of_a, of_b) = (operand(&a, plan.precision), operand(&b, plan.precision));
-    let parallelism = if plan.threaded {
-        gemm::Parallelism::Rayon(0)
-    } else {
-        gemm::Parallelism::None
-    };
-    // SAFETY: the constructors bound every index into `a` and `b`, the caller those into `out`.
-    unsafe {
-        gemm::gemm(
-            a.rows,
-            b.cols,
-            a.cols,
-            out,
-            1,
-            plan.stride as isize,
-            plan.accumulate,
-            of_a.as_ptr(),
-            a.col_stride as isize,
-            a.row_stride as isize,
-            of_b.as_ptr(),
-            b.col_stride as isize,
-            b.row_stride as isize,
-            1.0,
-            plan.factor,
-            false,
-            false,
-            false,
-            parallelism,
-        );
-    }
-}
-
-/// The values that are multiplied. Without a product of narrow numbers they are rounded and
-/// multiplied as f32: the same numbers up to the order of sums, at no gain of speed.
-fn operand<'a>(matrix: &Matrix<'a>, precision: MatmulPrecision) -> Cow<'a, [f32]> {
-    let rounded = |round: fn(f32) -> f32| {
-        let values = matrix.values.iter().map(|&x| round(x));
-        Cow::Owned(values.collect())
-    };
-    match precision {
-        MatmulPrecision::F32 => Cow::Borrowed(matrix.values),
-        MatmulPrecision::Bf16 => rounded(|x| f32::from_bits(u32::from(to_bf16(x)) << 16)),
-        MatmulPrecision::F16 => rounded(|x| f16::from_f32(x).to_f32()),
-    }
+    // SAFETY: the caller's promise.
+    unsafe { wide::run(out, a, b, plan) };
 }
 
 /// The nearest bf16 number, ties to even; NaN stays.

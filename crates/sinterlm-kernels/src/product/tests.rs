@@ -1,5 +1,7 @@
 //! Products against sums in f64, in both precisions and all layouts.
 
+use burn::tensor::f16;
+
 use super::*;
 use crate::check::{numbers, with_threads};
 
