@@ -33,6 +33,8 @@ pub(crate) fn run() -> Result<()> {
         format!("{}, {} threads", machine::cpu_model(), machine::cores()),
     );
     row("instructions", machine::instruction_sets().join(" "));
+    row("kernels use", machine::kernel_instructions().to_owned());
+    row("cpu caches", or_missing(cpu_caches()));
     let memory = machine::memory_bytes();
     row(
         "memory",
@@ -45,6 +47,14 @@ pub(crate) fn run() -> Result<()> {
         row(name, format!("{bytes} in {}", folder.display()));
     }
     Ok(())
+}
+
+fn cpu_caches() -> Option<String> {
+    let caches = machine::cpu_caches().into_iter();
+    let named: Vec<String> = caches
+        .map(|(name, bytes)| format!("{name} {} KiB", bytes >> 10))
+        .collect();
+    (!named.is_empty()).then(|| named.join(", "))
 }
 
 fn commit() -> String {

@@ -54,6 +54,68 @@ pub(crate) fn instruction_sets() -> Vec<&'static str> {
         .collect()
 }
 
+/// The instruction set that the kernels' own loops take on this CPU, as `sinterlm_kernels::Isa` chooses.
+pub(crate) fn kernel_instructions() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let has_avx512 = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq");
+        let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        match (has_avx512 && has_avx2, has_avx2) {
+            (true, _) if is_x86_feature_detected!("avx512bf16") => "AVX-512 with bf16 products",
+            (true, _) => "AVX-512",
+            (false, true) => "AVX2",
+            (false, false) => "SSE2",
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    "baseline"
+}
+
+/// The data caches of the first core in bytes, by name, L1d to L3, where the system tells.
+pub(crate) fn cpu_caches() -> Vec<(&'static str, u64)> {
+    let levels = [("L1d", 1), ("L2", 2), ("L3", 3)];
+    let size = |(name, level)| Some((name, linux_cache(level).or_else(|| macos_cache(level))?));
+    levels.into_iter().filter_map(size).collect()
+}
+
+fn linux_cache(level: u32) -> Option<u64> {
+    let read = |folder: &Path, name| fs::read_to_string(folder.join(name)).ok();
+    let folders = fs::read_dir("/sys/devices/system/cpu/cpu0/cache").ok()?;
+    folders.flatten().find_map(|entry| {
+        let folder = entry.path();
+        let is_that = read(&folder, "level")?.trim() == level.to_string();
+        let holds_data = read(&folder, "type")?.trim() != "Instruction";
+        (is_that && holds_data).then(|| bytes_of(&read(&folder, "size")?))?
+    })
+}
+
+fn macos_cache(level: u32) -> Option<u64> {
+    let name = match level {
+        1 => "hw.l1dcachesize",
+        2 => "hw.l2cachesize",
+        _ => "hw.l3cachesize",
+    };
+    let bytes = first_line("sysctl", &["-n", name])?.parse().ok()?;
+    (bytes > 0).then_some(bytes)
+}
+
+/// A size such as `32K`, as the kernel writes it.
+fn bytes_of(size: &str) -> Option<u64> {
+    let size = size.trim();
+    let digits = size.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let factor = match &size[digits.len()..] {
+        "" => 1,
+        "K" => 1 << 10,
+        "M" => 1 << 20,
+        "G" => 1 << 30,
+        _ => return None,
+    };
+    Some(digits.parse::<u64>().ok()? * factor)
+}
+
 /// Memory in bytes, all and available, where the system tells.
 pub(crate) fn memory_bytes() -> Option<(u64, u64)> {
     let bytes = |key| {
@@ -124,6 +186,21 @@ mod tests {
             slug_of("Intel(R) Xeon(R) CPU @ 2.20GHz 2 cores"),
             "intel-xeon-cpu-2-20ghz-2-cores"
         );
+    }
+
+    #[test]
+    fn cache_sizes_are_read_in_their_units() {
+        assert_eq!(bytes_of("32K\n"), Some(32 << 10));
+        assert_eq!(bytes_of("4M"), Some(4 << 20));
+        assert_eq!(bytes_of("512"), Some(512));
+        assert_eq!(bytes_of("32Q"), None);
+        if cfg!(target_os = "linux") {
+            let caches = cpu_caches();
+            assert!(
+                caches.iter().all(|(_, bytes)| *bytes >= 1 << 10),
+                "{caches:?}"
+            );
+        }
     }
 
     #[test]
