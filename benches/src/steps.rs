@@ -8,11 +8,11 @@ use sinterlm::data::Batch;
 use sinterlm::eval::DeviceBatch;
 use sinterlm::kernels::MatmulPrecision;
 use sinterlm::losses::{CrossEntropyOptions, TokenCount};
-use sinterlm::model::{ForwardCtx, Gpt, GptConfig, Precision, Preset, StepSize};
+use sinterlm::model::{ForwardCtx, Gpt, GptConfig, Precision, Preset};
 use sinterlm::run::peak_memory_bytes;
 use sinterlm::trainer::{
-    At, Moments, Objective, OptimizerConfig, OptimizerKind, ScheduleConfig, TrainError, Trainer,
-    TrainerConfig,
+    At, Moments, Objective, OptimizerConfig, OptimizerKind, ScheduleConfig, StepSize, TrainError,
+    Trainer, TrainerConfig, training_memory,
 };
 
 use crate::{Case, median, product_peak, timings};
@@ -137,12 +137,13 @@ impl StepCase {
         let step = StepSize {
             rows: self.rows,
             seq: self.seq,
+            precision: self.trainer.precision.matmul(),
             activation_checkpointing: self.trainer.activation_checkpointing,
             micro_batches: 1,
             optimizer_state: optimizer.state,
             optimizer_scratch: optimizer.scratch,
         };
-        self.model.training_memory(&step).peak()
+        training_memory(&self.model, &step).peak()
     }
 
     /// A function that does one step, set up with fresh weights.

@@ -42,7 +42,7 @@ pub use cached_attention::{CachedRows, KeyValues};
 pub use dropout::dropout;
 pub use embedding::embedding;
 pub use gelu::{GeluKind, gelu};
-pub use host::{keep_threads_awake, release_freed_memory, run_on_pool};
+pub use host::{keep_threads_awake, release_freed_memory, run_on_pool, thread_buffer_bytes};
 pub use isa::{Isa, set_max_isa};
 pub use layer_norm::layer_norm;
 pub use layout::RowLayout;

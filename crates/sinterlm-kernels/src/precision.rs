@@ -32,6 +32,16 @@ impl MatmulPrecision {
         }
     }
 
+    /// Whether a product on this CPU multiplies rounded copies of its operands, for want of instructions
+    /// that round as they multiply.
+    pub fn rounds_copies(self) -> bool {
+        match self {
+            Self::F32 => false,
+            Self::Bf16 => available() < Isa::Avx512Bf16,
+            Self::F16 => true,
+        }
+    }
+
     /// An operand in the dtype to multiply in, for the composed forms.
     pub(crate) fn operand<const D: usize>(self, tensor: Tensor<D>) -> Tensor<D> {
         match self {

@@ -28,10 +28,7 @@ pub use generate::{
     Beam, BeamConfig, Context, Decoder, Finish, Generated, Logits, Overflow, Request, SampleConfig,
     Sampler, Speculated, Token, beam_search, generate, speculative,
 };
-pub use gpt::{
-    Activation, Gpt, GptConfig, MemoryEstimate, Parameters, Positions, Preset, RopeScaling,
-    StepSize,
-};
+pub use gpt::{Activation, Gpt, GptConfig, Parameters, Positions, Preset, RopeScaling};
 pub use init::{Init, ParamSpec};
 pub use kv_cache::KvCache;
 pub use linear::{Embedding, Linear, Norm, NormKind};

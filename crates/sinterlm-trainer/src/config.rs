@@ -3,11 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinterlm_config::{Check, Validate};
-use sinterlm_model::{GptConfig, MemoryEstimate, Precision, StepSize};
+use sinterlm_model::{GptConfig, Precision};
 
 use crate::error::TrainError;
 use crate::guard::OnNonFinite;
 use crate::hooks::Keep;
+use crate::memory::{MemoryEstimate, StepSize, training_memory};
 use crate::optimizer::OptimizerMemory;
 
 /// Rows of one forward and backward pass.
@@ -147,7 +148,7 @@ impl TrainerConfig {
         let need = |rows: u64| {
             let micro_batches = self.rows_per_step / rows;
             let step = self.step_size(model, rows as usize, micro_batches, optimizer);
-            model.training_memory(&step).peak()
+            training_memory(model, &step).peak()
         };
         let divisors = (1..=self.rows_per_step)
             .rev()
@@ -168,7 +169,10 @@ impl TrainerConfig {
     /// If `"auto"` was not resolved.
     pub fn memory_of(&self, model: &GptConfig, optimizer: OptimizerMemory) -> MemoryEstimate {
         let (rows, micro_batches) = (self.micro_rows(), self.grad_accum_steps);
-        model.training_memory(&self.step_size(model, rows, micro_batches, optimizer))
+        training_memory(
+            model,
+            &self.step_size(model, rows, micro_batches, optimizer),
+        )
     }
 
     fn step_size(
@@ -186,6 +190,7 @@ impl TrainerConfig {
         StepSize {
             rows,
             seq: model.max_seq_len,
+            precision: self.precision.matmul(),
             activation_checkpointing: self.activation_checkpointing,
             micro_batches,
             optimizer_state: optimizer.state + average,
@@ -415,7 +420,7 @@ mod tests {
 
         let mut tight = auto(12);
         let two_rows = tight.step_size(&model, 2, 6, optimizer);
-        let available = model.training_memory(&two_rows).peak() * 5 / 4 + 8;
+        let available = training_memory(&model, &two_rows).peak() * 5 / 4 + 8;
         tight.fit_micro_batch(&model, optimizer, available).unwrap();
         assert_eq!((tight.micro_rows(), tight.grad_accum_steps), (2, 6));
 

@@ -9,6 +9,7 @@ mod gradients;
 mod guard;
 mod hooks;
 mod loss_scale;
+mod memory;
 mod next_token;
 mod objective;
 mod optimizer;
@@ -29,6 +30,7 @@ pub use guard::OnNonFinite;
 pub use hooks::{
     Checkpoints, Evaluate, Hooks, Keep, OnSave, Outcome, Sample, SaveModel, StopCause,
 };
+pub use memory::{MemoryEstimate, StepSize, training_memory};
 pub use next_token::NextToken;
 pub use objective::{At, Next, Objective};
 pub use optimizer::{Moments, Optimizer, OptimizerConfig, OptimizerKind, OptimizerMemory, Update};

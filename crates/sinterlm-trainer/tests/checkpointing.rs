@@ -9,12 +9,11 @@ use sinterlm_config::{KeyRng, Seed};
 use sinterlm_data::Batch;
 use sinterlm_eval::DeviceBatch;
 use sinterlm_losses::{CrossEntropyOptions, TokenCount};
-use sinterlm_model::{
-    Checkpointing, ForwardCtx, Gpt, GptConfig, PathStack, StepSize, named_values,
-};
+use sinterlm_model::{Checkpointing, ForwardCtx, Gpt, GptConfig, PathStack, named_values};
 use sinterlm_testkit::{SINGLE_OP_F32, assert_close, peak_bytes};
 use sinterlm_trainer::{
-    At, MicroBatch, Objective, OptimizerConfig, ScheduleConfig, TrainError, Trainer, TrainerConfig,
+    At, MicroBatch, Objective, OptimizerConfig, ScheduleConfig, StepSize, TrainError, Trainer,
+    TrainerConfig, training_memory,
 };
 
 fn model(tied_head: bool, dropout: f64) -> GptConfig {
@@ -194,7 +193,7 @@ fn the_peak_memory_of_a_step_falls() {
             activation_checkpointing: checkpointing,
             ..StepSize::default()
         };
-        config.training_memory(&step).peak()
+        training_memory(&config, &step).peak()
     };
     let (saved, wanted) = (
         keep.saturating_sub(checkpoint),

@@ -44,12 +44,14 @@ fn case(name: &str) -> Case {
     };
     let (long, heavy) = ([512, 128, 6, 128, 24], [256, 512, 4, 64, 4]);
     let mut case = match name {
-        "vocabulary" => of([50_257, 64, 2, 64, 4]),
+        "vocabulary" | "vocabulary f16" => of([50_257, 64, 2, 64, 4]),
+        "wide vocabulary" => of([50_257, 160, 2, 64, 4]),
         "untied" => of([20_000, 128, 2, 64, 4]),
         "muon" | "lion" | "adafactor" | "int8" | "average" => of(heavy),
         _ => of(long),
     };
     match name {
+        "vocabulary f16" => case.trainer.precision = Precision::F16,
         "untied" => case.model.tied_head = false,
         "gated bf16" => {
             case.model.activation = Activation::Swiglu;
@@ -128,6 +130,8 @@ fn a_plan_foretells_the_peak_within_fifteen_per_cent() {
         "checkpointed int8",
         "accumulated",
         "vocabulary",
+        "vocabulary f16",
+        "wide vocabulary",
         "untied",
         "muon",
         "lion",

@@ -165,12 +165,12 @@ impl GptConfig {
     }
 
     /// Widths of all query heads together and of all key heads together.
-    pub(super) fn attention_widths(&self) -> [usize; 2] {
+    pub fn attention_widths(&self) -> [usize; 2] {
         [self.n_heads, self.n_kv_heads()].map(|heads| heads * self.head_dim())
     }
 
     /// Whether the feed-forward layer has a gate projection.
-    pub(super) fn is_gated(&self) -> bool {
+    pub fn is_gated(&self) -> bool {
         self.activation == Activation::Swiglu
     }
 

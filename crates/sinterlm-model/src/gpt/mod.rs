@@ -21,7 +21,7 @@ pub use config::{Activation, GptConfig, Positions};
 pub use presets::Preset;
 pub(crate) use rope::{rope_divisors, yarn_factor};
 pub use rope_scaling::RopeScaling;
-pub use size::{MemoryEstimate, Parameters, StepSize};
+pub use size::Parameters;
 
 use crate::batch::TokenBatch;
 use crate::causal_lm::{CausalLm, Head};
