@@ -138,8 +138,23 @@ impl<'t> Document<'t> {
         table.remove(last.as_ref())
     }
 
+    /// Whether there is a value at a dotted path of tables.
+    fn has(&self, path: &str) -> bool {
+        let mut table = Some(&self.root);
+        let mut found = false;
+        for name in path.split('.') {
+            let value = table.and_then(|table| table.get(name));
+            found = value.is_some();
+            table = value.and_then(|value| value.get_ref().as_table());
+        }
+        found
+    }
+
     /// Moves the value of a dotted key to another one that has none, where there is such a value.
     pub(crate) fn rename(&mut self, old: &str, new: &'t str) {
+        if self.has(new) {
+            return; // the walk refuses the old key beside the new one
+        }
         let old: Vec<&str> = old.split('.').collect();
         let Some(value) = self.remove(&old) else {
             return;

@@ -50,6 +50,12 @@ pub enum ModelError {
         /// Tokens of the model that proposes.
         draft: usize,
     },
+    /// A model file has no place for a part of the model.
+    #[error("{path}: a model file has no place for it; merge adapters into their weights first")]
+    NoPlace {
+        /// The parameter.
+        path: String,
+    },
     /// A pattern selects nothing.
     #[error("`{pattern}` matches no parameter of the model{}", match nearest {
         Some(name) => format!("; did you mean `{name}`?"),

@@ -73,7 +73,17 @@ impl Selection {
 fn names<S: AsRef<str>>(path: &str, all: &[S]) -> Vec<String> {
     let mut names = vec![path.to_owned()];
     let (prefix, core) = core_of(path);
-    names.extend(published_names(core));
+    match core.split_once(".deltas.") {
+        // A delta goes with its layer.
+        Some((layer, delta)) => {
+            let published = published_names(&format!("{layer}.weight"));
+            let layers = published
+                .iter()
+                .filter_map(|name| name.strip_suffix(".weight"));
+            names.extend(layers.map(|layer| format!("{layer}.deltas.{delta}")));
+        }
+        None => names.extend(published_names(core)),
+    }
     // A tied head is no parameter of its own.
     let head = format!("{prefix}head.weight");
     if core == "wte.weight" && !all.iter().any(|path| path.as_ref() == head) {
@@ -97,7 +107,8 @@ fn core_of(path: &str) -> (&str, &str) {
 }
 
 fn matches(pattern: &str, name: &str) -> bool {
-    let pattern: Vec<&str> = pattern.split('.').collect();
+    let mut pattern: Vec<&str> = pattern.split('.').collect();
+    pattern.dedup_by(|a, b| *a == "**" && *b == "**");
     let name: Vec<&str> = name.split('.').collect();
     (0..name.len()).any(|start| begins(&pattern, &name[start..]))
 }
@@ -113,15 +124,30 @@ fn begins(pattern: &[&str], name: &[&str]) -> bool {
     }
 }
 
-/// `*` and `?` within a segment.
+/// `*` and `?` within a segment: on a mismatch, the last `*` takes one character more.
 fn fits(pattern: &[u8], text: &[u8]) -> bool {
-    match pattern.split_first() {
-        None => text.is_empty(),
-        Some((b'*', rest)) => (0..=text.len()).any(|skipped| fits(rest, &text[skipped..])),
-        Some((expected, rest)) => text.split_first().is_some_and(|(first, behind)| {
-            (*expected == b'?' || expected == first) && fits(rest, behind)
-        }),
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(expected) if *expected == b'?' || *expected == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            _ => {
+                let Some((at, taken)) = star else {
+                    return false;
+                };
+                star = Some((at, taken + 1));
+                (p, t) = (at + 1, taken + 1);
+            }
+        }
     }
+    pattern[p..].iter().all(|left| *left == b'*')
 }
 
 /// The fault of a pattern that matches nothing, with the nearest name as long as itself.
@@ -209,6 +235,29 @@ mod tests {
             ["blocks.0.attn.out.weight"]
         );
         assert_eq!(selected(&["h.10.mlp"], &PATHS).len(), 2);
+    }
+
+    #[test]
+    fn a_delta_goes_with_its_layer() {
+        let paths = [
+            "blocks.0.attn.q.weight",
+            "blocks.0.attn.q.deltas.0.lora_a",
+            "blocks.1.attn.k.deltas.0.lora_b",
+        ];
+        for pattern in ["attn.q", "q_proj", "model.layers.0", "h.0"] {
+            assert_eq!(selected(&[pattern], &paths).len(), 2, "{pattern}");
+        }
+        assert_eq!(selected(&["deltas"], &paths).len(), 2);
+    }
+
+    #[test]
+    fn many_wildcards_end_soon() {
+        let long = "a".repeat(200);
+        assert!(!matches(&format!("{}b", "a*".repeat(50)), &long));
+        assert!(matches(&"a*".repeat(50), &long));
+        let deep = ["x"; 12].join(".");
+        assert!(!matches(&format!("{}y", "**.".repeat(40)), &deep));
+        assert!(fits(b"*q*", b"attn_q_proj") && !fits(b"?q", b"q"));
     }
 
     #[test]

@@ -132,10 +132,14 @@ impl Destination {
 
     /// A model that is being read can't be replaced.
     fn refuse_source(&self, source: &Path) -> Result<(), PipelineError> {
-        let (Ok(to), Ok(source)) = (fs::canonicalize(&self.to), fs::canonicalize(source)) else {
+        // Of a place that is not there yet, the nearest folder that is.
+        let place = std::path::absolute(&self.to).unwrap_or_else(|_| self.to.clone());
+        let there = place.ancestors().find_map(|at| fs::canonicalize(at).ok());
+        let (Some(to), Ok(source)) = (there, fs::canonicalize(source)) else {
             return Ok(());
         };
-        if source.starts_with(&to) || to.starts_with(&source) {
+        let replaces = fs::symlink_metadata(&self.to).is_ok() && source.starts_with(&to);
+        if replaces || to.starts_with(&source) {
             return Err(self.refused("is the model that is read; give another --to"));
         }
         Ok(())

@@ -53,6 +53,10 @@ impl GateConfig {
 impl Validate for GateConfig {
     fn validate(&self, check: &mut Check) {
         let targets = u8::from(self.at_most.is_some()) + u8::from(self.at_least.is_some());
+        let mut given = [self.at_most, self.at_least].into_iter().flatten();
+        check.require(given.all(f64::is_finite), "", || {
+            "a target is no finite number; give one that the metric can reach".to_owned()
+        });
         check.require(targets == 1, "", || {
             format!("{targets} targets; give one of at_most and at_least")
         });

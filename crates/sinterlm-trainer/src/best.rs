@@ -63,8 +63,9 @@ impl Best {
 /// What evaluations have shown so far.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Evaluations {
-    /// The metric that they were compared by.
+    /// The metric that they were compared by, and which way it gets better.
     metric: String,
+    goal: Goal,
     /// The best value, its step, and evaluations since.
     pub(crate) best: Option<f64>,
     pub(crate) best_step: u64,
@@ -90,6 +91,7 @@ impl Evaluations {
     fn by(best: &Best) -> Self {
         Self {
             metric: best.metric.clone(),
+            goal: best.goal,
             best: None,
             best_step: 0,
             since_best: 0,
@@ -101,9 +103,9 @@ impl Evaluations {
         }
     }
 
-    /// Begins anew where the metric is another one: values of one say nothing about the other.
+    /// Begins anew where the metric or its goal is another one: the best of one is not that of the other.
     pub(crate) fn follow(&mut self, best: &Best) {
-        if self.metric != best.metric {
+        if (&self.metric, self.goal) != (&best.metric, best.goal) {
             *self = Self::by(best);
         }
     }
@@ -152,6 +154,7 @@ impl Evaluations {
         put("evaluated_nats", Some(self.nats));
         let scalars = [
             ("best_metric", self.metric.as_str().into()),
+            ("best_goal", serde_json::json!(self.goal)),
             ("best_step", self.best_step.into()),
             ("since_best", self.since_best.into()),
             ("worse_evaluations", self.apart.into()),
@@ -167,8 +170,11 @@ impl Evaluations {
             .get("best_metric")
             .and_then(|name| name.as_str());
         let metric = metric.map_or_else(|| Best::default().metric, str::to_owned);
+        let goal = state.scalars.get("best_goal").cloned();
+        let goal = goal.and_then(|goal| serde_json::from_value(goal).ok());
         Self {
             metric,
+            goal: goal.unwrap_or_default(),
             best: state
                 .float("best_value")
                 .or_else(|| state.float("best_loss")),
@@ -259,6 +265,13 @@ mod tests {
         };
         evaluations.follow(&other);
         assert_eq!(evaluations, Evaluations::by(&other));
+        evaluations.judge(&other, 3.0, 1);
+        let rising = Best {
+            goal: Goal::Max,
+            ..other
+        };
+        evaluations.follow(&rising);
+        assert_eq!(evaluations, Evaluations::by(&rising));
         // Earlier releases wrote the loss without its name.
         let mut old = TrainState::default();
         old.put_float("best_loss", 2.5);

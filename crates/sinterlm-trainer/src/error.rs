@@ -52,7 +52,7 @@ pub enum TrainError {
     },
     /// Every parameter is frozen.
     #[error(
-        "trainer.train_only and trainer.freeze leave nothing to train; packed weights are always frozen"
+        "nothing is left to train: select more by trainer.train_only and trainer.freeze, and make the model on an autodiff device; packed weights are always frozen"
     )]
     NothingToTrain,
     /// Something is to happen by passes over data that has no end.
@@ -63,8 +63,8 @@ pub enum TrainError {
     },
     /// Evaluations are to be compared by a metric that they do not give.
     #[error(
-        "eval.best: evaluations during the run give no `{metric}`; use one of {}{}",
-        known.join(", "),
+        "eval.best: evaluations during the run give no `{metric}`; {}{}",
+        if known.is_empty() { "they give no figure at all".to_owned() } else { format!("use one of {}", known.join(", ")) },
         match nearest { Some(name) => format!(" (did you mean `{name}`?)"), None => String::new() }
     )]
     NoMetric {

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 use serde_json::{Map, Value, json};
 use sinterlm_run::SampleText;
 
@@ -14,7 +14,8 @@ use crate::state::TrainState;
 ///
 /// Names follow the metrics: `rewards/margin`, `objective/kl`. Within a step and within an interval of
 /// the log, sums and counts add up over micro-batches and steps, so that a figure is a mean over all
-/// that it speaks of and never a mean of means; of values that are set, the last one counts.
+/// that it speaks of and never a mean of means; of values that are set, the last one counts. A name with
+/// a sum is never a set value.
 #[derive(Debug, Default)]
 pub struct Figures {
     sums: Vec<(Cow<'static, str>, Tensor<1>, f64)>,
@@ -27,7 +28,8 @@ impl Figures {
     pub fn add(&mut self, name: impl Into<Cow<'static, str>>, sum: Tensor<1>, count: f64) {
         let name = name.into();
         assert_eq!(sum.dims(), [1], "Figures::add: {name} must be of shape [1]");
-        self.sums.push((name, sum.without_autodiff(), count));
+        let sum = sum.without_autodiff().cast(FloatDType::F32);
+        self.sums.push((name, sum, count));
     }
 
     /// Sets a number that the host knows: a coefficient, a share of something.
@@ -88,9 +90,10 @@ impl Named {
 
     /// One figure.
     pub(crate) fn get(&self, name: &str) -> Option<f64> {
-        let mean = self.sums.get(name).filter(|(_, count)| *count > 0.0);
-        let mean = mean.map(|(sum, count)| sum / count);
-        mean.or_else(|| self.values.get(name).copied())
+        match self.sums.get(name) {
+            Some((sum, count)) => (*count > 0.0).then(|| sum / count),
+            None => self.values.get(name).copied(),
+        }
     }
 
     /// All figures, in the order of their names.
@@ -110,10 +113,9 @@ impl Named {
         let text = |number: &f64| Value::from(format!("{number:?}"));
         let sums = self.sums.iter();
         let sums = sums.map(|(name, (sum, count))| (name.clone(), json!([text(sum), text(count)])));
-        let values = self
-            .values
-            .iter()
-            .map(|(name, value)| (name.clone(), text(value)));
+        let values = self.values.iter();
+        let values = values.filter(|(name, _)| !self.sums.contains_key(*name));
+        let values = values.map(|(name, value)| (name.clone(), text(value)));
         let all: Map<String, Value> = sums.chain(values).collect();
         state.scalars.insert(key.to_owned(), all.into());
     }

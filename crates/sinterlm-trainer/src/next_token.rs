@@ -103,7 +103,8 @@ impl<M: CausalLm> Objective<M> for NextToken {
 
     fn first_loss(&self, model: &M) -> Option<f64> {
         let choices = model.head().vocab_size() as f64;
-        self.is_untrained.then(|| choices.ln())
+        // A z-loss comes on top, by as much as the weights are off.
+        (self.is_untrained && self.options.z_loss <= 0.0).then(|| choices.ln())
     }
 
     fn epochs(&self, steps: u64) -> Option<f64> {

@@ -61,6 +61,15 @@ impl Trainable {
         self.0.contains_key(path)
     }
 
+    /// Identity of the set of paths, for a run that is resumed.
+    pub(crate) fn fingerprint(&self) -> String {
+        let paths: Vec<&str> = self.0.keys().map(String::as_str).collect();
+        format!(
+            "{:016x}",
+            sinterlm_config::stable_hash(paths.join("\n").as_bytes())
+        )
+    }
+
     /// Values of all of them.
     pub(crate) fn values(&self) -> u64 {
         self.0.values().sum()

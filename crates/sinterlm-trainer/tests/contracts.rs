@@ -270,10 +270,10 @@ fn a_pattern_that_selects_nothing_names_its_key_and_the_nearest_path() {
         paths: Selection::new(["q_prj"]),
         ..ParamGroup::default()
     }];
-    assert!(error(&wrong).starts_with("optimizer.groups[0].paths: `q_prj`"));
+    assert!(error(&wrong).starts_with("optimizer.groups.0.paths: `q_prj`"));
     let mut nothing = settings();
     nothing.trainer.freeze = Selection::new(["**"]);
-    assert!(error(&nothing).contains("leave nothing to train"));
+    assert!(error(&nothing).contains("nothing is left to train"));
 }
 
 #[test]

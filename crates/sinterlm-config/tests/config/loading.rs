@@ -190,6 +190,13 @@ fn keys_that_moved_are_read_from_files_of_earlier_releases() {
     let option = ["model.d_model=32".to_owned()];
     let read: Run = load_moved(&path, &option, &moved).unwrap();
     assert_eq!(read.model.d_model, 32);
+    // Both at once are refused, as neither is known to be meant.
+    std::fs::write(&path, text.replace("[model]", "[model]\nd_model = 128")).unwrap();
+    let both = load_moved::<Run>(&path, &[], &moved)
+        .unwrap_err()
+        .to_string();
+    assert!(both.contains("trainer.d_model: unknown key here"), "{both}");
+    std::fs::write(&path, text).unwrap();
     // What people write has to use the new key, which the error names.
     let refused = load::<Run>(&path, &[]).unwrap_err().to_string();
     assert!(refused.contains("did you mean model.d_model?"), "{refused}");

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use sinterlm_formats::{TensorContent, TensorHeader, TensorType};
 
 use super::place::{Form, Place};
+use crate::error::ModelError;
 use crate::gpt::Gpt;
 use crate::params::{LazyValues, NamedValues, lazy_values};
 
@@ -99,4 +100,13 @@ impl FileTensor {
             Self::Given(values) => values,
         }
     }
+}
+
+/// Refuses a model with parts that no file has a place for: deltas beside its weights.
+pub(super) fn refuse_deltas(model: &Gpt) -> Result<(), ModelError> {
+    let mut all = lazy_values(model).into_iter();
+    let delta = all.find(|values| values.path.contains(".deltas."));
+    delta.map_or(Ok(()), |LazyValues { path, .. }| {
+        Err(ModelError::NoPlace { path })
+    })
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sinterlm_formats::{BlockType, Dtype, GgufMetadata, GgufValue, TensorType, write_gguf};
 
-use super::file_tensors::FileTensors;
+use super::file_tensors::{FileTensors, refuse_deltas};
 use super::gguf::{Architecture, DIVISORS, place};
 use crate::error::ModelError;
 use crate::gpt::{Activation, Gpt, GptConfig, Positions, RopeScaling, rope_divisors, yarn_factor};
@@ -33,6 +33,7 @@ pub fn save_gguf(
         let fault = format!("{dtype} can be read and not encoded");
         return Err(ModelError::NotGguf(fault));
     }
+    refuse_deltas(model)?;
     let architecture = architecture(config).map_err(ModelError::NotGguf)?;
     let mut all = metadata;
     all.extend(description(architecture, config, dtype));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sinterlm_formats::{Dtype, stream_safetensors, write_file_atomic};
 
 use super::family::Family;
-use super::file_tensors::FileTensors;
+use super::file_tensors::{FileTensors, refuse_deltas};
 use super::names::{CONFIG, WEIGHTS};
 use crate::error::ModelError;
 use crate::gpt::Gpt;
@@ -67,6 +67,7 @@ pub fn save_model_with(
             ),
         });
     };
+    refuse_deltas(model)?;
     let family = Family::of(model.config());
     let mut config = family.to_json(model.config());
     config["torch_dtype"] = dtype_name.into();

@@ -26,7 +26,9 @@ impl<C: RunConfig> Session<C> {
     ) -> Result<End, PipelineError> {
         let tables = self.config.tables();
         check_metrics(tables.gates, &parts.metrics)?;
-        check_best(&tables.eval.best, &parts.metrics)?;
+        if parts.evaluate.is_some() {
+            check_best(&tables.eval.best, &parts.metrics)?;
+        }
         let settings = TrainSettings {
             trainer: tables.trainer.clone(),
             optimizer: tables.optimizer.clone(),

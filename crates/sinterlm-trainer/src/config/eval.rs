@@ -104,6 +104,10 @@ impl EvalConfig {
 
 impl Validate for EvalConfig {
     fn validate(&self, check: &mut Check) {
+        let target = self.stop_at;
+        check.require(target.is_none_or(f64::is_finite), "stop_at", || {
+            "is no finite number; give a value of eval.best, or leave it out".to_owned()
+        });
         check.require(
             self.prompts.iter().all(|prompt| !prompt.is_empty()),
             "prompts",

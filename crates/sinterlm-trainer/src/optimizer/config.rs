@@ -102,7 +102,7 @@ impl Default for OptimizerConfig {
 impl Validate for OptimizerConfig {
     fn validate(&self, check: &mut Check) {
         for (number, group) in self.groups.iter().enumerate() {
-            check.section(&format!("groups[{number}]"), group);
+            check.section(&format!("groups.{number}"), group);
         }
         check.require(self.peak_lr > 0.0, "peak_lr", || {
             format!("{} trains nothing; use 6e-4 for GPT-2's size", self.peak_lr)

@@ -60,7 +60,7 @@ impl Optimizer {
         self.groups.clear();
         for (number, group) in self.config.groups.iter().enumerate() {
             let selected = group.paths.resolve(paths).map_err(|source| {
-                TrainError::selection(format!("optimizer.groups[{number}].paths"), source)
+                TrainError::selection(format!("optimizer.groups.{number}.paths"), source)
             })?;
             let members = selected.into_iter().map(|path| (path, number));
             self.groups.extend(members);

@@ -22,6 +22,7 @@ impl<M: Module, O: Objective<M>> Trainer<M, O> {
         let scalars = [
             ("seed", Value::from(self.seed.0)),
             ("optimizer", json!(self.optimizer.config().kind)),
+            ("trained", self.trainable.fingerprint().into()),
         ];
         state
             .scalars
@@ -52,6 +53,19 @@ impl<M: Module, O: Objective<M>> Trainer<M, O> {
         if let Some(other) = state.scalars.get("optimizer").filter(|kind| **kind != own) {
             let found = format!("was written with optimizer {other}, the run has {own}");
             return Err(fault(&path, &found, "keep optimizer.kind as it was"));
+        }
+        let trained = Value::from(self.trainable.fingerprint());
+        if state
+            .scalars
+            .get("trained")
+            .is_some_and(|other| *other != trained)
+        {
+            let remedy = "keep trainer.train_only and trainer.freeze, and load a packed base in the form that it had";
+            return Err(fault(
+                &path,
+                "was written by a run that trained other parameters",
+                remedy,
+            ));
         }
         let optimizer = state.take_section("optimizer");
         let ema = state.take_section("ema");

@@ -54,6 +54,14 @@ fn a_run_resumed_at_its_end_does_no_step_more() {
         let outcome = resumed.run(&mut Hooks::default()).unwrap();
         assert_eq!((outcome.cause, outcome.steps), (cause, step), "{key}");
     }
+    let mut other = found.clone();
+    other.state.scalars.insert("trained".into(), "0".into());
+    let mut resumed = setup.trainer(&case, None, None, &stop);
+    let refused = resumed.resume(other).unwrap_err().to_string();
+    assert!(
+        refused.contains("trained other parameters; keep trainer.train_only"),
+        "{refused}"
+    );
     let muon = Case {
         kind: OptimizerKind::Muon,
         ..Case::default()
