@@ -6,10 +6,11 @@ use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 use super::CrossEntropyOptions;
 use crate::dtype::computing_dtype;
 
-/// Loss, and on demand its gradients, in the computing dtype.
+/// Loss and those of its gradients that are wanted, in the computing dtype.
 struct Parts {
     loss: Tensor<1>,
-    gradients: Option<(Tensor<2>, Tensor<2>)>,
+    hidden: Option<Tensor<2>>,
+    weight: Option<Tensor<2>>,
 }
 
 /// One chunk of rows up to its softmax.
@@ -29,22 +30,25 @@ pub(super) fn linear_cross_entropy(
     token_weights: Tensor<1>,
     options: &CrossEntropyOptions,
 ) -> Tensor<1> {
-    let tracked = hidden.is_autodiff() || weight.is_autodiff();
     let parts = forward(
         hidden.clone().without_autodiff(),
         weight.clone().without_autodiff(),
         targets.without_autodiff(),
         token_weights.without_autodiff(),
         options,
-        tracked,
+        [hidden.is_tracked(), weight.is_tracked()],
     );
-    let Some((dh, dw)) = parts.gradients else {
-        return parts.loss;
-    };
     // A scalar whose value is the loss and whose derivatives are the gradients just computed.
     let dtype = computing_dtype(hidden.dtype());
-    let carrier = (hidden.cast(dtype) * dh).sum() + (weight.cast(dtype) * dw).sum();
-    carrier.clone() - carrier.detach() + parts.loss
+    let operands = [(hidden, parts.hidden), (weight, parts.weight)];
+    let product = |(operand, gradient): (Tensor<2>, Option<Tensor<2>>)| {
+        Some((operand.cast(dtype) * gradient?).sum())
+    };
+    let carrier = operands.into_iter().filter_map(product).reduce(Tensor::add);
+    match carrier {
+        Some(carrier) => carrier.clone() - carrier.detach() + parts.loss,
+        None => parts.loss,
+    }
 }
 
 pub(super) fn linear_logprobs(
@@ -82,7 +86,7 @@ fn forward(
     targets: Tensor<1, Int>,
     token_weights: Tensor<1>,
     options: &CrossEntropyOptions,
-    with_gradients: bool,
+    [wants_hidden, wants_weight]: [bool; 2],
 ) -> Parts {
     let ([n, d_model], [vocab, _]) = (hidden.dims(), weight.dims());
     let valid = options.valid_vocab(vocab);
@@ -96,7 +100,7 @@ fn forward(
 
     let mut loss = Tensor::zeros([1], (&device, dtype));
     let mut dh = Vec::new();
-    let mut dw = Tensor::<2>::zeros([valid, d_model], (&device, dtype));
+    let mut dw = None;
     for start in (0..n).step_by(rows) {
         let len = rows.min(n - start);
         let h = hidden.clone().narrow(0, start, len);
@@ -116,7 +120,7 @@ fn forward(
         row_loss = row_loss + chunk.log_sum.clone().square() * z_loss;
         loss = loss + (row_loss * w.clone()).mask_fill(ignored, 0.0).sum();
 
-        if with_gradients {
+        if wants_hidden || wants_weight {
             let factor = (chunk.log_sum * (2.0 * z_loss) + 1.0) / chunk.partition;
             let target_mass = chunk.index.zeros_like().float().cast(dtype) - (1.0 - smoothing);
             let mut dlogits = (chunk.exponentials * factor - smoothing / valid as f64).scatter(
@@ -130,30 +134,37 @@ fn forward(
                 dlogits = dlogits * slopes;
             }
             let dlogits = (dlogits * (w * scale)).cast(stored);
-            dh.push(dlogits.clone().matmul(weight.clone()).cast(dtype));
-            dw = dw + dlogits.transpose().matmul(h).cast(dtype);
+            if wants_hidden {
+                dh.push(dlogits.clone().matmul(weight.clone()).cast(dtype));
+            }
+            if wants_weight {
+                let part = dlogits.transpose().matmul(h).cast(dtype);
+                let zeros = || Tensor::zeros([valid, d_model], (&device, dtype));
+                dw = Some(dw.unwrap_or_else(zeros) + part);
+            }
         }
     }
-    let gradients = with_gradients.then(|| {
-        let dh = if dh.is_empty() {
-            Tensor::zeros([0, d_model], (&device, dtype))
+    let zeros = |rows| Tensor::zeros([rows, d_model], (&device, dtype));
+    let dh = wants_hidden.then(|| {
+        if dh.is_empty() {
+            zeros(0)
         } else {
-            Tensor::cat(dh, 0)
-        };
-        let dw = if valid < vocab {
-            Tensor::cat(
-                vec![
-                    dw,
-                    Tensor::zeros([vocab - valid, d_model], (&device, dtype)),
-                ],
-                0,
-            )
+            Tensor::cat(dh, 0) / scale
+        }
+    });
+    let dw = wants_weight.then(|| {
+        let dw = dw.unwrap_or_else(|| zeros(valid)) / scale;
+        if valid < vocab {
+            Tensor::cat(vec![dw, zeros(vocab - valid)], 0)
         } else {
             dw
-        };
-        (dh / scale, dw / scale)
+        }
     });
-    Parts { loss, gradients }
+    Parts {
+        loss,
+        hidden: dh,
+        weight: dw,
+    }
 }
 
 impl Chunk {

@@ -436,3 +436,27 @@ fn rows_are_divided_into_chunks_of_one_size() {
     assert_eq!(options.chunk_rows(10, 50257), 10);
     assert_eq!(options.chunk_rows(0, 50257), 1);
 }
+
+#[test]
+fn an_operand_that_is_frozen_changes_nothing_for_the_other() {
+    let device = Device::flex().autodiff();
+    for route in [Route::Native, Route::Composed] {
+        let gradients = |trained: [bool; 2]| {
+            let hidden = fill([5, 8], 1, &device, DType::F32).set_require_grad(trained[0]);
+            let weight = fill([11, 8], 2, &device, DType::F32).set_require_grad(trained[1]);
+            let targets = Tensor::<1, Int>::from_data([1, 2, 3, 4, 10], &device);
+            let token_weights = Tensor::<1>::ones([5], &device);
+            let options = CrossEntropyOptions::default();
+            let (h, w) = (hidden.clone(), weight.clone());
+            let loss = with_route(route, || {
+                linear_cross_entropy(h, w, targets, token_weights, &options)
+            });
+            let mut tape = loss.backward();
+            [hidden, weight].map(|operand| operand.grad_remove(&mut tape).map(values))
+        };
+        let [dh, dw] = gradients([true, true]);
+        assert!(dh.is_some() && dw.is_some());
+        assert_eq!(gradients([true, false]), [dh, None], "{route:?}");
+        assert_eq!(gradients([false, true]), [None, dw], "{route:?}");
+    }
+}
