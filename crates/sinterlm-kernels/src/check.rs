@@ -90,3 +90,31 @@ pub(crate) fn with_threads<R: Send>(threads: usize, op: impl FnOnce() -> R + Sen
         .unwrap();
     pool.install(op)
 }
+
+/// For each choice of trained operands: they get the gradients, bit for bit, that they get where all
+/// are trained, and the frozen ones none. `op` shapes the flat operands as it needs them.
+pub(crate) fn assert_frozen_operands_change_nothing<const N: usize>(
+    lengths: [usize; N],
+    op: impl Fn([Tensor<1>; N]) -> Tensor<1>,
+) {
+    let device = Device::flex().autodiff();
+    let gradients = |trained: usize| {
+        let mut seed = 0;
+        let operands = lengths.map(|len| {
+            let trained = trained >> seed & 1 == 1;
+            seed += 1;
+            fill([len], seed as u64, &device, DType::F32).set_require_grad(trained)
+        });
+        let y = op(operands.clone());
+        let upstream = fill(y.dims(), 99, &device, DType::F32);
+        let mut tape = (y * upstream).sum().backward();
+        operands.map(|operand| operand.grad_remove(&mut tape).map(values))
+    };
+    let all = gradients((1 << N) - 1);
+    for trained in 1..1 << N {
+        for (at, (found, full)) in gradients(trained).iter().zip(&all).enumerate() {
+            let expected = full.as_ref().filter(|_| trained >> at & 1 == 1);
+            assert_eq!(found.as_ref(), expected, "operand {at} of {trained:b}");
+        }
+    }
+}

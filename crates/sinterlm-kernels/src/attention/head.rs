@@ -56,6 +56,8 @@ impl ForwardScratch {
 
 /// Memory of a backward task.
 pub(super) struct BackwardScratch {
+    /// Whether the gradients of queries, keys and values are wanted; others are not formed.
+    wants: [bool; 3],
     /// Keys `[seq, head_dim]`; keys and values `[head_dim, seq]`.
     keys: Vec<f32>,
     keys_t: Vec<f32>,
@@ -72,11 +74,12 @@ pub(super) struct BackwardScratch {
 }
 
 impl BackwardScratch {
-    pub(super) fn new(spec: &Spec) -> Self {
+    pub(super) fn new(spec: &Spec, wants: [bool; 3]) -> Self {
         let all = || vec![0.0; spec.seq * spec.head_dim];
         let tile = || vec![0.0; QUERIES * spec.head_dim];
         let scores = || vec![0.0; QUERIES * KEYS.min(spec.seq)];
         Self {
+            wants,
             keys: all(),
             keys_t: all(),
             values_t: all(),
@@ -100,11 +103,14 @@ impl BackwardScratch {
         self.dv.fill(0.0);
     }
 
-    /// The finished gradients of one key and value vector.
-    pub(super) fn store(&self, token: usize, dk: &mut [f32], dv: &mut [f32]) {
-        let at = token * dk.len()..(token + 1) * dk.len();
-        dk.copy_from_slice(&self.dk[at.clone()]);
-        dv.copy_from_slice(&self.dv[at]);
+    /// Writes the finished gradients of one key and value vector where there is room for them.
+    pub(super) fn store(&self, token: usize, lines: [Option<&mut [f32]>; 2]) {
+        for (line, from) in lines.into_iter().zip([&self.dk, &self.dv]) {
+            if let Some(line) = line {
+                let at = token * line.len()..(token + 1) * line.len();
+                line.copy_from_slice(&from[at]);
+            }
+        }
     }
 }
 
@@ -164,13 +170,13 @@ impl Head<'_> {
     }
 
     /// Adds to the key head's gradients in `scratch`; writes each query's gradient to
-    /// `write(token)`. `inputs` are queries, outputs and the outputs' gradient.
+    /// `write(token)` if there is a place. `inputs` are queries, outputs and the outputs' gradient.
     pub(super) fn backward<'w>(
         &self,
         scratch: &mut BackwardScratch,
         [q, out, grad]: [HeadRows; 3],
         logsum: &[f32],
-        write: impl Fn(usize) -> &'w mut [f32],
+        write: impl Fn(usize) -> Option<&'w mut [f32]>,
     ) {
         let Spec {
             seq,
@@ -179,6 +185,7 @@ impl Head<'_> {
             precision,
             ..
         } = *self.spec;
+        let [wants_q, wants_k, wants_v] = scratch.wants;
         for (tile, logsum) in logsum.chunks(QUERIES).enumerate() {
             let (first, rows) = (tile * QUERIES, logsum.len());
             let queries = &mut scratch.queries[..rows * head_dim];
@@ -201,7 +208,9 @@ impl Head<'_> {
                 let keys_t = Matrix::new(&scratch.keys_t[key..], head_dim, keys, seq);
                 let values_t = Matrix::new(&scratch.values_t[key..], head_dim, keys, seq);
                 product((scores, keys), false, queries, keys_t, 1.0, precision);
-                product((dscores, keys), false, grads, values_t, 1.0, precision);
+                if wants_q || wants_k {
+                    product((dscores, keys), false, grads, values_t, 1.0, precision);
+                }
                 vectorized(Derive {
                     tile: &tile,
                     scores,
@@ -212,29 +221,25 @@ impl Head<'_> {
                 let weights = Matrix::new(scores, rows, keys, keys);
                 let dscores = Matrix::new(dscores, rows, keys, keys);
                 let line = key * head_dim;
-                product(
-                    (&mut scratch.dv[line..], head_dim),
-                    true,
-                    weights.transposed(),
-                    grads,
-                    1.0,
-                    precision,
-                );
-                // The queries carry the scale already.
-                product(
-                    (&mut scratch.dk[line..], head_dim),
-                    true,
-                    dscores.transposed(),
-                    queries,
-                    1.0,
-                    precision,
-                );
-                let block = Matrix::new(&scratch.keys[line..], keys, head_dim, head_dim);
-                product((dq, head_dim), begun, dscores, block, scale, precision);
-                begun = true;
+                if wants_v {
+                    let out = (&mut scratch.dv[line..], head_dim);
+                    product(out, true, weights.transposed(), grads, 1.0, precision);
+                }
+                if wants_k {
+                    // The queries carry the scale already.
+                    let out = (&mut scratch.dk[line..], head_dim);
+                    product(out, true, dscores.transposed(), queries, 1.0, precision);
+                }
+                if wants_q {
+                    let block = Matrix::new(&scratch.keys[line..], keys, head_dim, head_dim);
+                    product((dq, head_dim), begun, dscores, block, scale, precision);
+                    begun = true;
+                }
             }
             for (row, dq) in dq.chunks_exact(head_dim).enumerate() {
-                write(first + row).copy_from_slice(dq);
+                if let Some(line) = write(first + row) {
+                    line.copy_from_slice(dq);
+                }
             }
         }
     }

@@ -112,9 +112,10 @@ impl Backward<Flex, 3> for AttentionBackward {
 
     fn backward(self, ops: Ops<Saved, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = grads.consume::<Flex>(&ops.node);
-        let results = backward(&ops.state, grad);
+        let wants = ops.parents.each_ref().map(Option::is_some);
+        let results = backward(&ops.state, grad, wants);
         for (parent, result) in ops.parents.into_iter().zip(results) {
-            if let Some(node) = parent {
+            if let (Some(node), Some(result)) = (parent, result) {
                 grads.register::<Flex>(node.id, result);
             }
         }
@@ -183,7 +184,8 @@ fn forward(q: FlexTensor, k: FlexTensor, v: FlexTensor, spec: Arc<Spec>) -> Save
     }
 }
 
-fn backward(saved: &Saved, grad: FlexTensor) -> [FlexTensor; 3] {
+/// Gradients of `q`, `k` and `v`, those that are wanted.
+fn backward(saved: &Saved, grad: FlexTensor, wants: [bool; 3]) -> [Option<FlexTensor>; 3] {
     let grad = buffer::rows_contiguous(grad);
     let Saved { spec, logsum, .. } = saved;
     let Spec {
@@ -195,18 +197,25 @@ fn backward(saved: &Saved, grad: FlexTensor) -> [FlexTensor; 3] {
         ..
     } = **spec;
     let group = heads / kv_heads;
-    let mut dq = vec![0.0f32; batch * seq * heads * head_dim];
-    let mut dk = vec![0.0f32; batch * seq * kv_heads * head_dim];
-    let mut dv = dk.clone();
-    if !dq.is_empty() {
+    let zeros = |wanted: bool, heads: usize| {
+        let values = wanted.then(|| vec![0.0f32; batch * seq * heads * head_dim])?;
+        Some((values, heads))
+    };
+    let mut gradients = [
+        zeros(wants[0], heads),
+        zeros(wants[1], kv_heads),
+        zeros(wants[2], kv_heads),
+    ];
+    if batch * seq * heads * head_dim > 0 {
         let (q, k, v) = (Rows::of(&saved.q), Rows::of(&saved.k), Rows::of(&saved.v));
         let (out, grad) = (Rows::of(&saved.out), Rows::of(&grad));
-        let dq = Interleaved::new(&mut dq, [seq, heads, head_dim]);
-        let dk = Interleaved::new(&mut dk, [seq, kv_heads, head_dim]);
-        let dv = Interleaved::new(&mut dv, [seq, kv_heads, head_dim]);
+        let [dq, dk, dv] = gradients.each_mut().map(|gradient| {
+            let (values, heads) = gradient.as_mut()?;
+            Some(Interleaved::new(values, [seq, *heads, head_dim]))
+        });
         // One task adds up a key head's gradients, over the query heads of its group in order.
         (0..batch * kv_heads).into_par_iter().for_each_init(
-            || BackwardScratch::new(spec),
+            || BackwardScratch::new(spec, wants),
             |scratch, task| {
                 let (row, kv_head) = (task / kv_heads, task % kv_heads);
                 scratch.load(k.head(row, kv_head), v.head(row, kv_head));
@@ -219,23 +228,22 @@ fn backward(saved: &Saved, grad: FlexTensor) -> [FlexTensor; 3] {
                     let logsum = &logsum[(row * heads + head) * seq..][..seq];
                     let inputs = [q.head(row, head), out.head(row, head), grad.head(row, head)];
                     // SAFETY: each (row, head) belongs to one task.
-                    let write = |token: usize| unsafe { dq.line(row, token, head) };
+                    let write = |token: usize| dq.map(|dq| unsafe { dq.line(row, token, head) });
                     site.backward(scratch, inputs, logsum, write);
                 }
                 for token in 0..seq {
                     // SAFETY: each (row, kv_head) belongs to one task.
-                    let (dk, dv) =
-                        unsafe { (dk.line(row, token, kv_head), dv.line(row, token, kv_head)) };
-                    scratch.store(token, dk, dv);
+                    let lines =
+                        [dk, dv].map(|to| to.map(|to| unsafe { to.line(row, token, kv_head) }));
+                    scratch.store(token, lines);
                 }
             },
         );
     }
-    [
-        interleaved_tensor(dq, [batch, seq, heads, head_dim]),
-        interleaved_tensor(dk, [batch, seq, kv_heads, head_dim]),
-        interleaved_tensor(dv, [batch, seq, kv_heads, head_dim]),
-    ]
+    gradients.map(|gradient| {
+        let (values, heads) = gradient?;
+        Some(interleaved_tensor(values, [batch, seq, heads, head_dim]))
+    })
 }
 
 /// The view `[batch, heads, seq, head_dim]` of values in the order `[batch, seq, heads, head_dim]`.

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::*;
-use crate::with_route;
+use crate::{check::assert_frozen_operands_change_nothing, with_route};
 
 /// Values of about unit size from a formula, `[shape]`.
 fn fill(shape: [usize; 4], salt: f32) -> Vec<f32> {
@@ -293,4 +293,16 @@ fn products_of_narrow_numbers_stay_near_f32() {
             }
         }
     }
+}
+
+#[test]
+fn frozen_operands_change_nothing_for_the_others() {
+    // Two rows of 100 tokens, four query heads on two key heads of width 8.
+    let (q, kv) = (2 * 4 * 100 * 8, 2 * 2 * 100 * 8);
+    assert_frozen_operands_change_nothing([q, kv, kv], |[q, k, v]| {
+        let layout = RowLayout::dense(2, 100);
+        let (k, v) = (k.reshape([2, 2, 100, 8]), v.reshape([2, 2, 100, 8]));
+        let q = q.reshape([2, 4, 100, 8]);
+        causal_attention(q, k, v, &layout, &AttentionOptions::default()).flatten(0, 3)
+    });
 }

@@ -1,5 +1,5 @@
 //! Layer normalisation on flex: the forward pass keeps each row's mean and reciprocal deviation,
-//! the backward pass forms all three gradients in one sweep.
+//! the backward pass forms those gradients that are wanted in one sweep.
 #![allow(unsafe_code)] // the output is written once, not zeroed first
 #![allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
 
@@ -138,7 +138,9 @@ impl<const N: usize> Backward<Flex, N> for LayerNormBackward {
 
     fn backward(self, ops: Ops<Kept, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = grads.consume::<Flex>(&ops.node);
-        let (dx, dweight, dbias) = backward(dy, &ops.state);
+        let wants_x = ops.parents[0].is_some();
+        let wants_sums = ops.parents[1..].iter().any(Option::is_some);
+        let (dx, dweight, dbias) = backward(dy, &ops.state, wants_x, wants_sums);
         if let Some(node) = &ops.parents[0] {
             grads.register::<Flex>(node.id, dx);
         }
@@ -226,8 +228,14 @@ impl Kernel for Normalize<'_> {
     }
 }
 
-/// Gradients of `x` (in the buffer of `dy` where no one else holds it), weight and bias.
-fn backward(dy: FlexTensor, kept: &Kept) -> (FlexTensor, Vec<f32>, Vec<f32>) {
+/// Gradients of `x` (in the buffer of `dy` where no one else holds it), weight and bias; what is not
+/// wanted, `x` or the other two, is not formed, and what stands in its place means nothing.
+fn backward(
+    dy: FlexTensor,
+    kept: &Kept,
+    wants_x: bool,
+    wants_sums: bool,
+) -> (FlexTensor, Vec<f32>, Vec<f32>) {
     let x = kept.x.as_slice::<f32>().expect("x was kept contiguous");
     let weights = kept
         .weight
@@ -235,6 +243,7 @@ fn backward(dy: FlexTensor, kept: &Kept) -> (FlexTensor, Vec<f32>, Vec<f32>) {
         .expect("weight was kept contiguous");
     let d_model = weights.len();
     let block = BLOCK_ROWS * d_model.max(1);
+    let width = if wants_sums { d_model } else { 0 };
     let mut gradient = for_writing(dy);
     let partial = gradient
         .storage_mut::<f32>()
@@ -242,12 +251,13 @@ fn backward(dy: FlexTensor, kept: &Kept) -> (FlexTensor, Vec<f32>, Vec<f32>) {
         .zip(x.par_chunks(block))
         .zip(kept.rows.par_chunks(BLOCK_ROWS))
         .map(|((gradient, x), rows)| {
-            let mut sums = vec![0.0; 2 * d_model];
-            let (dweight, dbias) = sums.split_at_mut(d_model);
+            let mut sums = vec![0.0; 2 * width];
+            let (dweight, dbias) = sums.split_at_mut(width);
             vectorized(Derive {
                 x,
                 rows,
                 weights,
+                wants_x,
                 gradient,
                 dweight,
                 dbias,
@@ -255,8 +265,8 @@ fn backward(dy: FlexTensor, kept: &Kept) -> (FlexTensor, Vec<f32>, Vec<f32>) {
             sums
         })
         .collect::<Vec<_>>();
-    let mut dweight = sum_in_order(partial, 2 * d_model);
-    let dbias = dweight.split_off(d_model);
+    let mut dweight = sum_in_order(partial, 2 * width);
+    let dbias = dweight.split_off(width);
     (gradient, dweight, dbias)
 }
 
@@ -265,8 +275,10 @@ struct Derive<'a> {
     x: &'a [f32],
     rows: &'a [RowStatistics],
     weights: &'a [f32],
-    /// `dy`, overwritten by `dx`.
+    wants_x: bool,
+    /// `dy`, overwritten by `dx` if that is wanted.
     gradient: &'a mut [f32],
+    /// Both empty if they are not wanted.
     dweight: &'a mut [f32],
     dbias: &'a mut [f32],
 }
@@ -277,6 +289,7 @@ impl Kernel for Derive<'_> {
     fn run(self) {
         let Self {
             weights,
+            wants_x,
             dweight,
             dbias,
             ..
@@ -287,18 +300,21 @@ impl Kernel for Derive<'_> {
             .chunks_exact(d_model)
             .zip(self.gradient.chunks_exact_mut(d_model));
         for ((x, gradient), &RowStatistics { mean, scale }) in pairs.zip(self.rows) {
-            let share = 1.0 / d_model as f32;
-            let mean_g = share * lane_sum([gradient, weights], |[dy, w]| dy * w);
-            let mean_gn = share
-                * lane_sum([gradient, weights, x], |[dy, w, x]| {
-                    dy * w * ((x - mean) * scale)
-                });
             // Two loops, as one has too many places that might overlap to become vector code.
             let sums = dweight.iter_mut().zip(dbias.iter_mut());
             for ((&dy, &x), (dweight, dbias)) in gradient.iter().zip(x).zip(sums) {
                 *dweight += dy * ((x - mean) * scale);
                 *dbias += dy;
             }
+            if !wants_x {
+                continue;
+            }
+            let share = 1.0 / d_model as f32;
+            let mean_g = share * lane_sum([gradient, weights], |[dy, w]| dy * w);
+            let mean_gn = share
+                * lane_sum([gradient, weights, x], |[dy, w, x]| {
+                    dy * w * ((x - mean) * scale)
+                });
             for ((gradient, &x), &weight) in gradient.iter_mut().zip(x).zip(weights) {
                 let normal = (x - mean) * scale;
                 *gradient = scale * (*gradient * weight - mean_g - normal * mean_gn);

@@ -3,7 +3,10 @@
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::{
-    check::{assert_is_gradient, assert_routes_agree, fill, numbers, values, with_threads},
+    check::{
+        assert_frozen_operands_change_nothing, assert_is_gradient, assert_routes_agree, fill,
+        numbers, values, with_threads,
+    },
     layer_norm,
 };
 
@@ -139,4 +142,14 @@ fn rejects_a_weight_of_another_width() {
         None,
         0.0,
     );
+}
+
+#[test]
+fn frozen_operands_change_nothing_for_the_others() {
+    assert_frozen_operands_change_nothing([70 * 24, 24, 24], |[x, weight, bias]| {
+        layer_norm(x.reshape([70, 24]), weight, Some(bias), 1e-5).flatten(0, 1)
+    });
+    assert_frozen_operands_change_nothing([70 * 24, 24], |[x, weight]| {
+        layer_norm(x.reshape([70, 24]), weight, None, 1e-5).flatten(0, 1)
+    });
 }

@@ -1,5 +1,5 @@
 //! Root mean square normalisation on flex: the forward pass keeps each row's factor, the backward
-//! pass forms both gradients in one sweep.
+//! pass forms those gradients that are wanted in one sweep.
 #![allow(unsafe_code)] // the output is written once, not zeroed first
 #![allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
 
@@ -82,8 +82,9 @@ impl Backward<Flex, 2> for RmsNormBackward {
 
     fn backward(self, ops: Ops<Kept, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = grads.consume::<Flex>(&ops.node);
-        let (dx, dweight) = backward(dy, &ops.state);
         let [x, weight] = ops.parents;
+        let wants = [x.is_some(), weight.is_some()];
+        let (dx, dweight) = backward(dy, &ops.state, wants);
         if let Some(node) = x {
             grads.register::<Flex>(node.id, dx);
         }
@@ -152,8 +153,13 @@ impl Kernel for Normalize<'_> {
     }
 }
 
-/// Gradients of `x` (in the buffer of `dy` where no one else holds it) and weight.
-fn backward(dy: FlexTensor, kept: &Kept) -> (FlexTensor, Vec<f32>) {
+/// Gradients of `x` (in the buffer of `dy` where no one else holds it) and weight; one that is not
+/// wanted is not formed, and what stands in its place means nothing.
+fn backward(
+    dy: FlexTensor,
+    kept: &Kept,
+    [wants_x, wants_weight]: [bool; 2],
+) -> (FlexTensor, Vec<f32>) {
     let x = kept.x.as_slice::<f32>().expect("x was kept contiguous");
     let weights = kept
         .weight
@@ -161,6 +167,7 @@ fn backward(dy: FlexTensor, kept: &Kept) -> (FlexTensor, Vec<f32>) {
         .expect("weight was kept contiguous");
     let d_model = weights.len();
     let block = BLOCK_ROWS * d_model.max(1);
+    let sums = if wants_weight { d_model } else { 0 };
     let mut gradient = for_writing(dy);
     let partial = gradient
         .storage_mut::<f32>()
@@ -168,18 +175,19 @@ fn backward(dy: FlexTensor, kept: &Kept) -> (FlexTensor, Vec<f32>) {
         .zip(x.par_chunks(block))
         .zip(kept.scales.par_chunks(BLOCK_ROWS))
         .map(|((gradient, x), scales)| {
-            let mut dweight = vec![0.0; d_model];
+            let mut dweight = vec![0.0; sums];
             vectorized(Derive {
                 x,
                 scales,
                 weights,
+                wants_x,
                 gradient,
                 dweight: &mut dweight,
             });
             dweight
         })
         .collect::<Vec<_>>();
-    (gradient, sum_in_order(partial, d_model))
+    (gradient, sum_in_order(partial, sums))
 }
 
 /// With `n = x·scale` and `g = dy·weight`: `dx = scale·(g − n·mean(g·n))`.
@@ -187,8 +195,10 @@ struct Derive<'a> {
     x: &'a [f32],
     scales: &'a [f32],
     weights: &'a [f32],
-    /// `dy`, overwritten by `dx`.
+    wants_x: bool,
+    /// `dy`, overwritten by `dx` if that is wanted.
     gradient: &'a mut [f32],
+    /// Empty if it is not wanted.
     dweight: &'a mut [f32],
 }
 
@@ -197,7 +207,10 @@ impl Kernel for Derive<'_> {
     #[inline(always)]
     fn run(self) {
         let Self {
-            weights, dweight, ..
+            weights,
+            wants_x,
+            dweight,
+            ..
         } = self;
         let d_model = weights.len();
         let pairs = self
@@ -205,13 +218,16 @@ impl Kernel for Derive<'_> {
             .chunks_exact(d_model)
             .zip(self.gradient.chunks_exact_mut(d_model));
         for ((x, gradient), &scale) in pairs.zip(self.scales) {
-            let share = 1.0 / d_model as f32;
-            let mean_gn =
-                share * lane_sum([gradient, weights, x], |[dy, w, x]| dy * w * (x * scale));
             // Two loops, as one has too many places that might overlap to become vector code.
             for ((&dy, &x), dweight) in gradient.iter().zip(x).zip(dweight.iter_mut()) {
                 *dweight += dy * (x * scale);
             }
+            if !wants_x {
+                continue;
+            }
+            let share = 1.0 / d_model as f32;
+            let mean_gn =
+                share * lane_sum([gradient, weights, x], |[dy, w, x]| dy * w * (x * scale));
             for ((gradient, &x), &weight) in gradient.iter_mut().zip(x).zip(weights) {
                 *gradient = scale * (*gradient * weight - x * scale * mean_gn);
             }

@@ -4,7 +4,8 @@ use burn::tensor::{DType, Device, Tensor};
 
 use crate::{
     check::{
-        assert_close, assert_is_gradient, assert_routes_agree, fill, numbers, values, with_threads,
+        assert_close, assert_frozen_operands_change_nothing, assert_is_gradient,
+        assert_routes_agree, fill, numbers, values, with_threads,
     },
     rms_norm,
 };
@@ -129,4 +130,11 @@ fn rejects_a_weight_of_another_width() {
         Tensor::ones([4], &device),
         0.0,
     );
+}
+
+#[test]
+fn a_frozen_operand_changes_nothing_for_the_other() {
+    assert_frozen_operands_change_nothing([70 * 24, 24], |[x, weight]| {
+        rms_norm(x.reshape([70, 24]), weight, 1e-5).flatten(0, 1)
+    });
 }

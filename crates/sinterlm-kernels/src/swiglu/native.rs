@@ -1,4 +1,4 @@
-//! The SwiGLU gate on flex: one pass forward, one pass backward for both gradients.
+//! The SwiGLU gate on flex: one pass forward, one pass backward for those gradients that are wanted.
 #![allow(unsafe_code)] // new buffers are written once, not zeroed first
 #![allow(clippy::inline_always)] // only inlined code takes on the caller's instruction set
 
@@ -73,11 +73,15 @@ impl Backward<Flex, 2> for SwigluBackward {
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = grads.consume::<Flex>(&ops.node);
         let (gate, up) = &ops.state;
-        let gradients = backward(dy, gate, up);
-        for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
-            if let Some(node) = parent {
-                grads.register::<Flex>(node.id, gradient);
+        match ops.parents {
+            [Some(gate_node), Some(up_node)] => {
+                let [dgate, dup] = backward(dy, gate, up);
+                grads.register::<Flex>(gate_node.id, dgate);
+                grads.register::<Flex>(up_node.id, dup);
             }
+            [Some(node), None] => grads.register::<Flex>(node.id, one(dy, gate, up, to_gate)),
+            [None, Some(node)] => grads.register::<Flex>(node.id, one(dy, gate, up, to_up)),
+            [None, None] => {}
         }
     }
 }
@@ -141,7 +145,64 @@ fn backward(dy: FlexTensor, gate: &FlexTensor, up: &FlexTensor) -> [FlexTensor; 
     [dgate, gradient]
 }
 
-/// With `s = 1/(1 + e⁻ᵍ)`: `dgate = dy·up·s·(1 + g·(1 − s))` and `dup = dy·g·s`.
+/// The gradient of one of them, in the buffer of `dy` where no one else holds it; `of` gives it from
+/// `dy`, gate and up.
+fn one(
+    dy: FlexTensor,
+    gate: &FlexTensor,
+    up: &FlexTensor,
+    of: impl Fn(f32, f32, f32) -> f32 + Copy + Send + Sync,
+) -> FlexTensor {
+    let gates = gate.as_slice::<f32>().expect("gate was kept contiguous");
+    let ups = up.as_slice::<f32>().expect("up was kept contiguous");
+    let mut gradient = for_writing(dy);
+    gradient
+        .storage_mut::<f32>()
+        .par_chunks_mut(BLOCK)
+        .zip(gates.par_chunks(BLOCK))
+        .zip(ups.par_chunks(BLOCK))
+        .for_each(|((gradient, gate), up)| {
+            vectorized(DeriveOne {
+                gate,
+                up,
+                gradient,
+                of,
+            });
+        });
+    gradient
+}
+
+/// With `s = 1/(1 + e⁻ᵍ)`: `dgate = dy·up·s·(1 + g·(1 − s))`.
+#[inline(always)]
+fn to_gate(dy: f32, gate: f32, up: f32) -> f32 {
+    let share = sigmoid(gate);
+    dy * up * (share * (1.0 + gate * (1.0 - share)))
+}
+
+/// `dup = dy·g·s`.
+#[inline(always)]
+fn to_up(dy: f32, gate: f32, _up: f32) -> f32 {
+    dy * (gate * sigmoid(gate))
+}
+
+struct DeriveOne<'a, F> {
+    gate: &'a [f32],
+    up: &'a [f32],
+    /// `dy`, overwritten by the gradient.
+    gradient: &'a mut [f32],
+    of: F,
+}
+
+impl<F: Fn(f32, f32, f32) -> f32> Kernel for DeriveOne<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run(self) {
+        for ((gradient, &gate), &up) in self.gradient.iter_mut().zip(self.gate).zip(self.up) {
+            *gradient = (self.of)(*gradient, gate, up);
+        }
+    }
+}
+
 struct Derive<'a> {
     gate: &'a [f32],
     up: &'a [f32],
@@ -156,10 +217,9 @@ impl Kernel for Derive<'_> {
     fn run(self) {
         let outputs = self.dgate.iter_mut().zip(self.gradient);
         for ((dgate, gradient), (&gate, &up)) in outputs.zip(self.gate.iter().zip(self.up)) {
-            let share = sigmoid(gate);
             let dy = *gradient;
-            dgate.write(dy * up * (share * (1.0 + gate * (1.0 - share))));
-            *gradient = dy * (gate * share);
+            dgate.write(to_gate(dy, gate, up));
+            *gradient = to_up(dy, gate, up);
         }
     }
 }

@@ -3,7 +3,10 @@
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::{
-    check::{assert_is_gradient, assert_routes_agree, fill, numbers, values, with_threads},
+    check::{
+        assert_frozen_operands_change_nothing, assert_is_gradient, assert_routes_agree, fill,
+        numbers, values, with_threads,
+    },
     swiglu,
 };
 
@@ -109,4 +112,9 @@ fn rejects_unequal_shapes() {
         Tensor::<2>::zeros([2, 3], &device),
         Tensor::zeros([1, 3], &device),
     );
+}
+
+#[test]
+fn a_frozen_operand_changes_nothing_for_the_other() {
+    assert_frozen_operands_change_nothing([4001, 4001], |[gate, up]| swiglu(gate, up));
 }
