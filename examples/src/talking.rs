@@ -1,14 +1,17 @@
 //! A conversation at a terminal: its command line, the commands in it, and saving it.
 
+use std::io::{BufRead, IsTerminal};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use sinterlm::data::ChatMessage;
-use sinterlm::pipeline::PipelineError;
-use sinterlm::text::Conversation;
+use sinterlm::pipeline::{Host, PipelineError};
+use sinterlm::text::{Conversation, TextModel};
 
-use crate::exit::Failure;
+use crate::exit::{Failure, OrFailure};
+use crate::model_options::{ModelOptions, WeightsChoice};
 use crate::printer::Printer;
+use crate::sampling::Sampling;
 
 /// What `/help` prints.
 pub const HELP: &str = "\
@@ -17,6 +20,69 @@ pub const HELP: &str = "\
 /help       this
 /quit       leave, as the end of the input does
 ";
+
+/// With whom one talks, and how.
+#[derive(Debug, clap::Args)]
+pub struct Talking {
+    /// The model.
+    #[command(flatten)]
+    pub from: ModelOptions,
+    /// Weights in memory: f32, or as stored, where the file has halves or blocks (less memory, same
+    /// numbers); stored on the CPU where absent.
+    #[arg(long, value_enum, value_name = "AS")]
+    weights: Option<WeightsChoice>,
+    /// What the model is told before the conversation.
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    #[command(flatten)]
+    sampling: Sampling,
+    /// Only the answers, no prompt and no facts.
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl Talking {
+    /// The model of `--model`.
+    ///
+    /// # Errors
+    /// Where there is none, or its parts do not belong together.
+    pub fn open(&self, host: &Host) -> Result<TextModel, Failure> {
+        let form = WeightsChoice::on(self.weights, &host.device);
+        self.from.open(form, host)
+    }
+
+    /// Says which model answers, and in which format.
+    pub fn introduce(&self, host: &Host, model: &TextModel) {
+        if !self.quiet {
+            let (device, path) = (&host.device_name, model.path.display());
+            let template = model.template.as_ref();
+            let format = template.map_or("a plain format", |_| "its template");
+            eprintln!("device: {device}, weights: {path}, {format}; /help lists commands");
+        }
+    }
+
+    /// Reads lines from stdin and answers them on stdout until one of them ends.
+    ///
+    /// # Errors
+    /// Where a line is no text, the template refuses the conversation, or the model cannot read or
+    /// continue it.
+    pub fn talk(&self, model: &TextModel) -> Result<(), Failure> {
+        let chat = Conversation::new(model, &self.sampling.conversation());
+        let mut talk = Talk::new(chat, self.system.as_deref(), self.quiet);
+        let mut out = Printer::default();
+        let mut lines = std::io::stdin().lock().lines();
+        loop {
+            if !self.quiet && std::io::stdin().is_terminal() {
+                out.print("> ");
+            }
+            let Some(line) = lines.next() else { break };
+            if !talk.line(&line.context("stdin").or_unusable()?, &mut out)? {
+                break;
+            }
+        }
+        Ok(out.finish().context("stdout")?)
+    }
+}
 
 /// A conversation whose lines are messages or commands.
 #[derive(Debug)]
