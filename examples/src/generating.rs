@@ -8,13 +8,13 @@ use sinterlm::pipeline::{Host, PipelineError};
 use sinterlm::run::Summary;
 use sinterlm::text::{Continuing, Method, PromptRecords, TextModel};
 
+use crate::clock::unix_seconds;
 use crate::exit::{Failure, OrFailure};
 use crate::model_options::{ModelOptions, WeightsChoice};
 use crate::printer::Printer;
 use crate::sampling::Sampling;
 use crate::stdin::read_stdin;
 use crate::summaries::write_summary;
-use crate::talking::unix_seconds;
 
 /// What is continued, and how.
 #[derive(Debug, clap::Args)]

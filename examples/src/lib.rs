@@ -1,6 +1,7 @@
 //! What belongs to a terminal in the examples: options that turn into values of the library, printing,
 //! progress bars, the choice of a device and exit statuses.
 
+mod clock;
 mod device;
 mod exit;
 mod exporting;

@@ -5,7 +5,7 @@ use sinterlm::config::Seed;
 use sinterlm::model::{Overflow, SampleConfig};
 use sinterlm::text::ConversationConfig;
 
-use crate::talking::unix_seconds;
+use crate::clock::unix_seconds;
 
 /// How the next token is chosen.
 #[derive(Clone, Debug, clap::Args)]

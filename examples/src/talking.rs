@@ -1,7 +1,6 @@
 //! A conversation at a terminal: its command line, the commands in it, and saving it.
 
 use std::io::{BufRead, IsTerminal};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use sinterlm::data::ChatMessage;
@@ -137,10 +136,4 @@ fn save(path: &str, messages: &[ChatMessage]) -> anyhow::Result<()> {
     anyhow::ensure!(!path.is_empty(), "name a file, as in /save chat.json");
     let json = serde_json::to_string_pretty(messages)?;
     std::fs::write(path, json + "\n").with_context(|| path.to_owned())
-}
-
-/// The time that a chat template is told; 1970 where the clock is before that.
-pub(crate) fn unix_seconds() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| now.as_secs())
 }

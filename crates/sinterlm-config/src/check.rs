@@ -4,6 +4,11 @@
 ///
 /// Ranges that the schema states (`#[schemars(range(..))]`) are held by the loader already.
 pub trait Validate {
+    /// Pairs of keys, by their dotted paths from the root, of which a config has one: an override of
+    /// either takes the other out, and a file with both is refused. Looked at in the config that is
+    /// loaded, not in its sections.
+    const EITHER: &'static [(&'static str, &'static str)] = &[];
+
     /// Reports each value that cannot work, alone or with others, to `check`.
     fn validate(&self, check: &mut Check);
 }

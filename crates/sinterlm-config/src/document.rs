@@ -48,8 +48,9 @@ impl<'t> Document<'t> {
         Err(problems)
     }
 
-    /// Puts the overrides in; the problems are those of their form, not of their keys or values.
-    pub(crate) fn apply_overrides(&mut self) -> Vec<Problem> {
+    /// Puts the overrides in; the problems are those of their form, not of their keys or values. Where
+    /// one sets a key of a pair in `either`, the other key goes.
+    pub(crate) fn apply_overrides(&mut self, either: &[(&str, &str)]) -> Vec<Problem> {
         let mut problems = Vec::new();
         for (number, option) in self.overrides.iter().enumerate() {
             let at = self.text.len() + 1 + number;
@@ -60,8 +61,30 @@ impl<'t> Document<'t> {
                     message,
                 });
             }
+            let key = option.split_once('=').map_or("", |(key, _)| key.trim());
+            let others = either.iter().filter_map(|&(first, second)| match key {
+                _ if key == first => Some(second),
+                _ if key == second => Some(first),
+                _ => None,
+            });
+            for other in others {
+                self.remove(&other.split('.').collect::<Vec<_>>());
+            }
         }
         problems
+    }
+
+    /// Pairs in `either` of which both are there.
+    pub(crate) fn both(&self, either: &[(&str, &str)]) -> Vec<Problem> {
+        let pairs = either.iter();
+        let found = pairs.filter(|(first, second)| self.has(first) && self.has(second));
+        found
+            .map(|(first, second)| Problem {
+                place: self.place_of_path(first),
+                path: (*first).to_owned(),
+                message: format!("{second} stands beside it; remove one of the two"),
+            })
+            .collect()
     }
 
     /// Where a span that starts at `offset` lies.

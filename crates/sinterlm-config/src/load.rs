@@ -55,7 +55,7 @@ where
         hint: read_hint(path, &source),
         source,
     })?;
-    parse_moved(&text, &path.display().to_string(), overrides, moved)
+    parse_moved(&text, &path.display().to_string(), overrides, moved, true)
 }
 
 /// Like [`load`], from a text in memory that errors call `name`.
@@ -66,14 +66,17 @@ pub fn parse<T>(text: &str, name: &str, overrides: &[String]) -> Result<T, Confi
 where
     T: DeserializeOwned + JsonSchema + Validate,
 {
-    parse_moved(text, name, overrides, &[])
+    parse_moved(text, name, overrides, &[], false)
 }
 
+/// Reads a text; one written `by_hand` has one key at most of each pair in [`Validate::EITHER`], a value
+/// written out has all keys.
 fn parse_moved<T>(
     text: &str,
     name: &str,
     overrides: &[String],
     moved: &[(&str, &str)],
+    by_hand: bool,
 ) -> Result<T, ConfigError>
 where
     T: DeserializeOwned + JsonSchema + Validate,
@@ -86,7 +89,10 @@ where
     for (old, new) in moved {
         document.rename(old, new);
     }
-    let mut problems = document.apply_overrides();
+    let mut problems = document.apply_overrides(T::EITHER);
+    if by_hand {
+        problems.extend(document.both(T::EITHER));
+    }
     let Findings {
         problems: found,
         unusable,

@@ -31,6 +31,16 @@ pub struct Scoring {
     pub precision: Precision,
 }
 
+impl Scoring {
+    /// Rows scored during the run, of so many; whole batches.
+    pub(crate) fn rows_during(&self, all: u64) -> u64 {
+        match self.max_rows {
+            0 => all,
+            most => most.next_multiple_of(self.rows as u64).min(all),
+        }
+    }
+}
+
 /// Scores validation windows on a device without autodiff: part of them during the run, all at the
 /// end. Part of a text has no known size in bytes, so that its figures are those of tokens alone.
 pub fn evaluator<'a, M: CausalLm>(

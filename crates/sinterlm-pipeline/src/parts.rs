@@ -54,6 +54,8 @@ pub struct Preview {
     pub rows_per_epoch: u64,
     /// The first rows.
     pub first: Batch,
+    /// Rows that an evaluation on the way scores, and the one at the end: a time budget counts them.
+    pub scored_rows: [u64; 2],
 }
 
 /// Reads a model from a folder onto a device.

@@ -71,11 +71,6 @@ pub fn pretrain_parts(
     let (seed, seq) = (Seed(config.seed), decoder.max_seq_len);
     let train = TrainWindows::new(prepared.train, seq, seed)?;
     let valid = ValidWindows::new(prepared.valid, seq)?;
-    let preview = Preview {
-        decoder,
-        rows_per_epoch: train.rows_per_epoch(),
-        first: train.batch(0, 2),
-    };
     let plain = session.host().device.clone();
     let scoring = Scoring {
         rows: match config.eval.micro_batch_size {
@@ -84,6 +79,12 @@ pub fn pretrain_parts(
         },
         max_rows: config.eval.max_rows,
         precision: config.trainer.precision,
+    };
+    let preview = Preview {
+        decoder,
+        rows_per_epoch: train.rows_per_epoch(),
+        first: train.batch(0, 2),
+        scored_rows: [scoring.rows_during(valid.rows()), valid.rows()],
     };
     let sampling = Sampling {
         prompts: config.eval.prompts.clone(),

@@ -137,6 +137,9 @@ impl RunConfig for PretrainConfig {
 }
 
 impl Validate for PretrainConfig {
+    const EITHER: &'static [(&'static str, &'static str)] =
+        &[("trainer.max_steps", "trainer.budget_minutes")];
+
     fn validate(&self, check: &mut Check) {
         for (number, gate) in self.gates.iter().enumerate() {
             check.section(&format!("gates.{number}"), gate);
@@ -154,7 +157,8 @@ impl Validate for PretrainConfig {
         check.section("log", &self.log);
         let steps = self.trainer.max_steps;
         let warmup = self.schedule.warmup(steps);
-        check.require(warmup <= steps, "schedule.warmup_steps", || {
+        let known = self.trainer.budget_minutes.is_none();
+        check.require(!known || warmup <= steps, "schedule.warmup_steps", || {
             format!("{warmup} is above trainer.max_steps {steps}; lower it or train longer")
         });
         let best = self.eval.best.as_str();

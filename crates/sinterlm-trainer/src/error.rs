@@ -94,6 +94,18 @@ pub enum TrainError {
     /// The thread that writes checkpoints could not be started.
     #[error("cannot start a thread to save on; set checkpoint.background = false")]
     Thread(#[source] std::io::Error),
+    /// A time budget holds no step.
+    #[error(
+        "trainer.budget_minutes: {budget:.0} s hold no step: one takes {step:.1} s, the work beside the steps {beside:.1} s; raise it, or make a step smaller"
+    )]
+    NoTime {
+        /// Seconds that are left.
+        budget: f64,
+        /// Seconds of one step.
+        step: f64,
+        /// Seconds of evaluation, samples and the checkpoint at the end.
+        beside: f64,
+    },
     /// No micro-batch fits the memory.
     #[error(
         "one row needs about {needed} MiB and {available} MiB are free; lower model.max_seq_len or model.d_model"

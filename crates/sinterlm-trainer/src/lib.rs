@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod best;
+mod budget;
 mod checkpoint;
 mod config;
 mod ema;
@@ -27,6 +28,7 @@ mod trainer;
 mod trigger;
 
 pub use best::{Best, Goal};
+pub use budget::{Budget, StepCosts};
 pub use checkpoint::{
     Checkpoint, find_checkpoint, find_checkpoint_until, list_checkpoints, set_aside_broken,
 };

@@ -101,7 +101,8 @@ pub trait Objective<M: Module> {
     /// Writes what the objective needs to go on. Nothing by default.
     fn save(&self, _state: &mut TrainState) {}
 
-    /// Reads it back. Nothing by default.
+    /// Reads it back, also into an objective that went on from there: a time budget is probed by real
+    /// steps, which are undone so. Nothing by default.
     ///
     /// # Errors
     /// Where the state does not fit the objective.

@@ -1,6 +1,7 @@
 //! A run: its directory, whether new or resumed. What it starts with, how it is trained, what watches
 //! it and how it ends is in the files beside this one.
 
+mod budget;
 mod finish;
 mod start;
 mod train;

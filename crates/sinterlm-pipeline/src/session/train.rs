@@ -1,7 +1,7 @@
 //! The one way from parts to a trained run, whatever the pipeline.
 
 use burn::module::Module;
-use sinterlm_trainer::{Objective, TrainSettings, Trainer};
+use sinterlm_trainer::{Hooks, Objective, TrainSettings, Trainer};
 
 use super::Session;
 use crate::error::PipelineError;
@@ -36,12 +36,20 @@ impl<C: RunConfig> Session<C> {
             seed: tables.seed,
         };
         let device = self.host.device.clone().autodiff();
+        let mut beside = Hooks {
+            evaluate: parts.evaluate,
+            sample: parts.sample,
+            ..Hooks::default()
+        };
         let mut trainer = Trainer::new(parts.model, parts.objective, &settings, &device)
             .map_err(PipelineError::Selection)?;
         if let Some(checkpoint) = self.checkpoint.take() {
             trainer
                 .resume(checkpoint)
                 .map_err(PipelineError::Checkpoint)?;
+        } else {
+            let rows = parts.preview.scored_rows;
+            self.fit_budget(&mut trainer, &mut beside, &parts.store, rows)?;
         }
         match self.host.mode {
             Mode::Run => {}
@@ -57,8 +65,7 @@ impl<C: RunConfig> Session<C> {
         }
         self.begin(&parts.tokenizer)?;
         let mut hooks = self.hooks(&parts.store)?;
-        hooks.evaluate = parts.evaluate;
-        hooks.sample = parts.sample;
+        (hooks.evaluate, hooks.sample) = (beside.evaluate, beside.sample);
         let outcome = trainer.run(&mut hooks).map_err(PipelineError::from);
         drop(hooks);
         let ended = outcome.and_then(|outcome| {

@@ -37,6 +37,11 @@ pub struct TrainerConfig {
     /// Optimizer steps of the whole run.
     #[schemars(range(min = 1))]
     pub max_steps: u64,
+    /// Minutes that the run may take, in place of `max_steps`: a probe of real steps before the first
+    /// one turns them into steps, with evaluations, samples and checkpoints counted. The run keeps the
+    /// steps and looks at no clock; on another machine it has another length.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_minutes: Option<f64>,
     /// Rows of one forward and backward pass; `"auto"` fits the memory and needs `rows_per_step`.
     pub micro_batch_size: MicroBatch,
     /// Micro-batches of one optimizer step; exact by tokens. With `"auto"` it follows.
@@ -84,6 +89,7 @@ impl Default for TrainerConfig {
     fn default() -> Self {
         Self {
             max_steps: 1000,
+            budget_minutes: None,
             micro_batch_size: MicroBatch::Rows(4),
             grad_accum_steps: 1,
             rows_per_step: 0,
@@ -104,6 +110,12 @@ impl Default for TrainerConfig {
 
 impl Validate for TrainerConfig {
     fn validate(&self, check: &mut Check) {
+        let minutes = self.budget_minutes.unwrap_or(1.0);
+        check.require(
+            minutes > 0.0 && minutes.is_finite(),
+            "budget_minutes",
+            || format!("{minutes} is no time to train in; give minutes above 0, or leave it out"),
+        );
         match self.micro_batch_size {
             MicroBatch::Rows(rows) => {
                 check.require(rows > 0, "micro_batch_size", || {

@@ -1,6 +1,7 @@
 //! The trainer: what it is made of. A step is in `step`, what is done about a broken one in `judge` and
-//! `examine`, the loop around the steps in `run`, its state in `resume`.
+//! `examine`, the loop around the steps in `run`, its length in time in `budget`, its state in `resume`.
 
+mod budget;
 mod examine;
 mod judge;
 mod resume;

@@ -258,7 +258,7 @@ impl<M: Module + 'static, O: Objective<M>> Trainer<M, O> {
         Ok(())
     }
 
-    fn evaluate(
+    pub(super) fn evaluate(
         &mut self,
         hooks: &mut Hooks<'_, M>,
         scope: Scope,
@@ -284,7 +284,7 @@ impl<M: Module + 'static, O: Objective<M>> Trainer<M, O> {
         Ok(Some(record))
     }
 
-    fn sample(&self, hooks: &mut Hooks<'_, M>) -> Result<Vec<SampleText>, TrainError> {
+    pub(super) fn sample(&self, hooks: &mut Hooks<'_, M>) -> Result<Vec<SampleText>, TrainError> {
         let Some(sample) = &mut hooks.sample else {
             return Ok(Vec::new());
         };
@@ -300,7 +300,11 @@ impl<M: Module + 'static, O: Objective<M>> Trainer<M, O> {
     }
 
     /// Copies the state and has it written, in the background where that is asked for.
-    fn save(&mut self, hooks: &mut Hooks<'_, M>, saver: &mut Saver) -> Result<(), TrainError> {
+    pub(super) fn save(
+        &mut self,
+        hooks: &mut Hooks<'_, M>,
+        saver: &mut Saver,
+    ) -> Result<(), TrainError> {
         // Before the state is copied, so that it is held twice and not three times.
         finish_save(hooks, saver)?;
         let Some(to) = hooks.checkpoints.clone() else {
