@@ -7,8 +7,8 @@ use std::path::{Component, Path, PathBuf};
 use serde_json::Value;
 use sinterlm_data::TEXT_FILES;
 
-use crate::exporting::RECEIPT;
-
+/// Name of the receipt in a folder; beside a file it is the file's name with this behind a dot.
+pub(crate) const RECEIPT: &str = "receipt.json";
 /// The files of an exported folder beside those for text.
 const MODEL_FILES: [&str; 3] = ["config.json", "model.safetensors", RECEIPT];
 /// The first bytes of a GGUF file.

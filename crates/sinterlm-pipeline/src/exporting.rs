@@ -14,10 +14,8 @@ use sinterlm_model::{ModelError, SaveOptions, read_end_ids, save_gguf, save_mode
 use sinterlm_text::{OpenOptions, TextError, TextModel};
 
 use crate::error::PipelineError;
-use crate::export_place::{Taken, resolved};
+use crate::export_place::{RECEIPT, Taken, resolved};
 
-/// Name of the receipt in a folder; beside a file it is the file's name with this behind a dot.
-pub(crate) const RECEIPT: &str = "receipt.json";
 /// Tokens that each prompt is continued by.
 const GREEDY_TOKENS: usize = 32;
 
