@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use indicatif::{ProgressBar, ProgressStyle};
 use sinterlm::data::{Progress, Stage};
 use sinterlm::pipeline::{Host, RowStyle, Told};
+use sinterlm::run::shell_word;
 
 use crate::device::choose_device;
 use crate::exit::{Failure, OrFailure, say};
@@ -34,7 +35,7 @@ pub fn host_on(name: &str, shows_bars: bool) -> Result<Host, Failure> {
         }
         _ => {}
     });
-    host.program = Some(std::env::args().next().unwrap_or_default());
+    host.program = Some(shell_word(std::env::args_os().next().unwrap_or_default()));
     host.cache_dir = cache_dir();
     host.row_style = row_style();
     Ok(host)

@@ -9,8 +9,8 @@ use sinterlm_formats::write_file_atomic;
 use crate::{ChatTemplate, DataError, TextMarks, Tokenizer};
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-/// All that Hugging Face's programs write for text.
-const FILES: [&str; 11] = [
+/// Names of all files that Hugging Face's programs write for text.
+pub const TEXT_FILES: [&str; 11] = [
     "tokenizer.json",
     TOKENIZER_CONFIG,
     "special_tokens_map.json",
@@ -34,7 +34,7 @@ pub fn has_text_files(folder: &Path) -> bool {
 /// # Errors
 /// [`DataError::Io`] where a file cannot be copied.
 pub fn copy_text_files(from: &Path, to: &Path) -> Result<(), DataError> {
-    for name in FILES {
+    for name in TEXT_FILES {
         let path = from.join(name);
         if path.is_file() {
             std::fs::copy(&path, to.join(name)).map_err(|source| DataError::Io {

@@ -6,7 +6,9 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
-use sinterlm_data::{DataError, InvalidUtf8, TextSource, fingerprint, read_documents};
+use sinterlm_data::{
+    ChatTemplate, DataError, InvalidUtf8, TextSource, Tokenizer, fingerprint, read_documents,
+};
 use tempfile::TempDir;
 
 const STORIES: &str = "Once a cat.\n<|endoftext|>\n\n Then a dog.<|endoftext|>End é.\n";
@@ -50,6 +52,42 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 fn zstd(bytes: &[u8]) -> Vec<u8> {
     ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
+}
+
+#[test]
+fn a_git_lfs_pointer_is_not_taken_for_text() {
+    let pointer: &[u8] =
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 540000000\n";
+    for name in ["x.txt", "x.jsonl", "x.txt.gz", "x.jsonl.zst", "x"] {
+        let (said, _) = fault(name, pointer);
+        assert!(
+            said.contains("is a Git LFS pointer and not the file itself; run git lfs pull"),
+            "{said}"
+        );
+    }
+    let about = [pointer, "A text about pointers. ".repeat(60).as_bytes()].concat();
+    assert_eq!(read_file("x.txt", &about).unwrap().len(), 1);
+}
+
+#[test]
+fn a_tokenizer_or_template_that_is_a_git_lfs_pointer_is_called_that() {
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 9\n";
+    for name in ["tokenizer.json", "tokenizer.bin", "x.gguf"] {
+        let folder = folder(&[(name, pointer)]);
+        let error = Tokenizer::from_file(&folder.path().join(name)).unwrap_err();
+        assert!(
+            error.to_string().contains("is a Git LFS pointer"),
+            "{error}"
+        );
+    }
+    for name in ["chat_template.jinja", "tokenizer_config.json"] {
+        let folder = folder(&[(name, pointer)]);
+        let error = ChatTemplate::from_folder(folder.path()).unwrap_err();
+        assert!(
+            error.to_string().contains("is a Git LFS pointer"),
+            "{error}"
+        );
+    }
 }
 
 /// Text that does not compress to nothing.

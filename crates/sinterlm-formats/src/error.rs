@@ -173,12 +173,18 @@ pub enum FormatError {
     },
     /// The path is none of the containers that [`WeightFile`](crate::WeightFile) opens.
     #[error(
-        "{path}: holds no weights that can be read; give a .safetensors, .gguf, .bin or .pt file, \
-         an .index.json, or a folder with one such file",
+        "{path}: holds no weights of a known kind; give a file of safetensors, GGUF, PyTorch or \
+         llama2.c, an .index.json, or a folder with one of them",
         path = .path.display()
     )]
     UnknownContainer {
         /// The file or folder given.
+        path: PathBuf,
+    },
+    /// The file is what Git LFS leaves in place of a large file that was not fetched.
+    #[error("{path}: is a Git LFS pointer and not the file itself; run git lfs pull in its folder", path = .path.display())]
+    LfsPointer {
+        /// The pointer.
         path: PathBuf,
     },
     /// An index names a shard outside its own folder, or another index.

@@ -17,6 +17,9 @@ pub(crate) const MAGIC: [u8; 4] = *b"24ka";
 const VERSIONED_HEADER_BYTES: u64 = 256;
 /// More layers than this count as damage; it bounds what a header can make us allocate.
 const MAX_LAYERS: u64 = 10_000;
+/// Largest size that tells a legacy header from other bytes: four letters are far above, and no model
+/// has a vocabulary, width or context beyond.
+const MAX_LEGACY_SIZE: u64 = 1 << 24;
 /// Bytes of an F32.
 const F32_BYTES: u64 = 4;
 
@@ -106,6 +109,43 @@ impl TensorSource for Llama2cFile {
     fn stored(&self, name: &str) -> Result<StoredTensor, FormatError> {
         self.places.stored(name)
     }
+}
+
+/// Whether a file begins as a legacy one can: seven sizes that a model may have. Other files of this
+/// extension hold letters, floats or another program's mark there.
+pub(crate) fn is_legacy_header(start: &[u8]) -> bool {
+    let (sizes, _) = start.as_chunks::<4>();
+    let Some(sizes) = sizes.first_chunk::<7>() else {
+        return false;
+    };
+    let [
+        d_model,
+        d_ff,
+        n_layers,
+        n_heads,
+        n_kv_heads,
+        vocab_size,
+        max_seq_len,
+    ] = sizes.map(|size| u64::from(i32::from_le_bytes(size).unsigned_abs()));
+    let negative = |size: &[u8; 4]| i32::from_le_bytes(*size) < 0;
+    let signs = sizes
+        .iter()
+        .enumerate()
+        .all(|(at, size)| at == 5 || !negative(size));
+    let all = [
+        d_model,
+        d_ff,
+        n_layers,
+        n_heads,
+        n_kv_heads,
+        vocab_size,
+        max_seq_len,
+    ];
+    signs
+        && all.iter().all(|size| (1..=MAX_LEGACY_SIZE).contains(size))
+        && n_layers <= MAX_LAYERS
+        && d_model.is_multiple_of(n_heads)
+        && n_heads.is_multiple_of(n_kv_heads)
 }
 
 /// Returns the sizes, where the tensors begin, and whether the file is a legacy one.

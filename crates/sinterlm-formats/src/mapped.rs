@@ -10,7 +10,7 @@ use std::{
 
 use memmap2::Mmap;
 
-use crate::FormatError;
+use crate::{FormatError, lfs::refuse_lfs_pointer};
 
 /// A whole file mapped read-only into memory; dereferences to its bytes.
 ///
@@ -31,7 +31,8 @@ impl MappedFile {
     /// Maps the file at `path`. An empty file gives an empty slice.
     ///
     /// # Errors
-    /// [`FormatError::Io`] if it cannot be opened or mapped, or is a folder.
+    /// [`FormatError::Io`] if it cannot be opened or mapped, or is a folder;
+    /// [`FormatError::LfsPointer`] for what Git LFS leaves in place of a file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, FormatError> {
         let path = path.as_ref();
         let file = File::open(path).map_err(|e| FormatError::io(path, "open", e))?;
@@ -48,8 +49,10 @@ impl MappedFile {
         // What other programs do to the file is the documented risk of the type.
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) };
+        let map = map.map_err(|e| FormatError::io(path, "map", e))?;
+        refuse_lfs_pointer(path, &map)?;
         Ok(Self {
-            content: Content::Mapped(map.map_err(|e| FormatError::io(path, "map", e))?),
+            content: Content::Mapped(map),
         })
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::{FormatError, SingleFile, StoredTensor, TensorSource};
+use crate::{FormatError, SingleFile, StoredTensor, TensorSource, lfs::refuse_lfs_pointer};
 
 /// Longest index that is read, in bytes; that of a model with 100,000 tensors has about 10 MB.
 const MAX_INDEX_BYTES: u64 = 100_000_000;
@@ -39,7 +39,7 @@ impl ShardedFile {
     /// # Errors
     /// [`FormatError::Header`] for an index that is no such JSON, [`FormatError::HeaderTooLarge`]
     /// for one that is too long, [`FormatError::ShardName`] for a shard that is no plain file name
-    /// or an index itself, [`FormatError::MissingShard`], [`FormatError::ShardLacksTensor`],
+    /// or an index itself, [`FormatError::LfsPointer`], [`FormatError::MissingShard`], [`FormatError::ShardLacksTensor`],
     /// [`FormatError::DuplicateTensor`] for a tensor that is in two shards and not in the index,
     /// otherwise what the shards' own reader finds.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, FormatError> {
@@ -119,6 +119,7 @@ fn read_index(path: &Path) -> Result<Index, FormatError> {
         });
     }
     let text = fs::read(path).map_err(|e| FormatError::io(path, "read", e))?;
+    refuse_lfs_pointer(path, &text)?;
     serde_json::from_slice(&text).map_err(|e| FormatError::header(path, e.to_string()))
 }
 

@@ -4,8 +4,11 @@ use std::{fs::File, io::Read, path::Path};
 
 use crate::{
     FormatError, GgufFile, Llama2cFile, PytorchFile, SafetensorsFile, StoredTensor, TensorSource,
-    gguf, llama2c, pytorch,
+    gguf, lfs::refuse_lfs_pointer, llama2c, pytorch,
 };
+
+/// Bytes that tell what a file is.
+const START_BYTES: usize = 1024;
 
 /// An opened container of weights that is one file.
 #[derive(Debug)]
@@ -24,26 +27,32 @@ pub enum SingleFile {
 impl SingleFile {
     /// Opens the file at `path`, whose first bytes tell its format.
     ///
-    /// Legacy llama2.c files have no mark; they are known by their extension `.bin`.
+    /// Legacy llama2.c files have no mark; they are known by their extension `.bin` and by a header
+    /// whose sizes can be a model's.
     ///
     /// # Errors
-    /// [`FormatError::Io`] if it cannot be read, [`FormatError::UnknownContainer`] if it is none of
-    /// these, otherwise what the container's own reader finds.
+    /// [`FormatError::Io`] if it cannot be read, [`FormatError::LfsPointer`] for what Git LFS leaves
+    /// in place of a file, [`FormatError::UnknownContainer`] if it is none of these, otherwise what
+    /// the container's own reader finds.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, FormatError> {
         let path = path.as_ref();
         let start = first_bytes(path)?;
+        refuse_lfs_pointer(path, &start)?;
         let has_extension = |wanted: &str| path.extension().is_some_and(|e| e == wanted);
-        // The length of the header, below 2^40, then the first byte of a JSON object.
-        let is_safetensors = matches!(start, [.., 0, 0, 0, b'{']);
+        // The length of the header, below 2^40, then the first byte of a JSON object. It comes before
+        // the pickle, with whose first two bytes a length may begin.
+        let is_safetensors = matches!(start[..], [_, _, _, _, _, 0, 0, 0, b'{', ..]);
         if start.starts_with(&gguf::MAGIC) {
             open_gguf(path)
-        } else if start.starts_with(&pytorch::ZIP_MAGIC)
-            || start.starts_with(&pytorch::PICKLE_MAGIC)
-        {
-            PytorchFile::open(path).map(Self::Pytorch)
-        } else if is_safetensors || has_extension("safetensors") {
+        } else if is_safetensors {
             SafetensorsFile::open(path).map(Self::Safetensors)
-        } else if start.starts_with(&llama2c::MAGIC) || has_extension("bin") {
+        } else if start.starts_with(&pytorch::ZIP_MAGIC) || pytorch::is_bare_pickle(&start) {
+            PytorchFile::open(path).map(Self::Pytorch)
+        } else if has_extension("safetensors") {
+            SafetensorsFile::open(path).map(Self::Safetensors) // whose error says what is wrong
+        } else if start.starts_with(&llama2c::MAGIC)
+            || (has_extension("bin") && llama2c::is_legacy_header(&start))
+        {
             Llama2cFile::open(path).map(Self::Llama2c)
         } else if has_extension("gguf") {
             GgufFile::open(path).map(Self::Gguf) // whose error says what is wrong
@@ -95,18 +104,12 @@ fn open_gguf(path: &Path) -> Result<SingleFile, FormatError> {
     }
 }
 
-/// The first nine bytes, zeros where the file is shorter.
-fn first_bytes(path: &Path) -> Result<[u8; 9], FormatError> {
-    let mut start = [0; 9];
-    let mut file = File::open(path).map_err(|e| FormatError::io(path, "open", e))?;
-    let mut filled = 0;
-    while filled < start.len() {
-        match file.read(&mut start[filled..]) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(FormatError::io(path, "read", e)),
-        }
-    }
+/// The first 1,024 bytes, or all of a shorter file.
+fn first_bytes(path: &Path) -> Result<Vec<u8>, FormatError> {
+    let mut start = Vec::with_capacity(START_BYTES);
+    let file = File::open(path).map_err(|e| FormatError::io(path, "open", e))?;
+    file.take(START_BYTES as u64)
+        .read_to_end(&mut start)
+        .map_err(|e| FormatError::io(path, "read", e))?;
     Ok(start)
 }

@@ -43,11 +43,13 @@ impl WeightFile {
     /// (`*.index.json`), or a folder with one of `model.safetensors`, `pytorch_model.bin` and their
     /// indices, or with a single GGUF file.
     ///
-    /// Legacy llama2.c files have no mark; they are known by their extension `.bin`.
+    /// Legacy llama2.c files have no mark; they are known by their extension `.bin` and by a header
+    /// whose sizes can be a model's.
     ///
     /// # Errors
-    /// [`FormatError::Io`] if nothing can be read at `path`, [`FormatError::UnknownContainer`] if
-    /// it is none of these, otherwise what the container's own reader finds.
+    /// [`FormatError::Io`] if nothing can be read at `path`, [`FormatError::LfsPointer`] for what Git
+    /// LFS leaves in place of a file, [`FormatError::UnknownContainer`] if it is none of these,
+    /// otherwise what the container's own reader finds.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, FormatError> {
         let path = path.as_ref();
         if path.is_dir() {

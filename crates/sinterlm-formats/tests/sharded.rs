@@ -84,7 +84,7 @@ fn what_holds_no_weights_is_named() {
     for (name, fault) in [
         ("x.gguf", "are not GGUF"),
         ("x.safetensors", "the header cannot be read"),
-        ("x.bin", "read as llama2.c weights"),
+        ("x.bin", "holds no weights of a known kind"),
     ] {
         let path = dir.path().join(name);
         fs::write(&path, [0; 40]).unwrap();
@@ -97,6 +97,87 @@ fn what_holds_no_weights_is_named() {
     assert!(matches!(error, FormatError::UnknownContainer { .. }));
     let error = WeightFile::open(dir.path().join("absent")).unwrap_err();
     assert!(matches!(error, FormatError::Io { .. }));
+}
+
+#[test]
+fn a_bin_file_of_another_kind_is_not_taken_for_llama2c() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.bin");
+    let sizes = |sizes: [i32; 7]| {
+        sizes
+            .iter()
+            .flat_map(|n| n.to_le_bytes())
+            .collect::<Vec<_>>()
+    };
+    for bytes in [
+        b"Once upon a time there was a little girl.".to_vec(),
+        sizes([20_240_326, 3, 1024, 50_257, 12, 12, 768]), // llm.c
+        sizes([8, 12, 2, 3, 2, 5, 3]),
+        [0x3f80_0000; 7]
+            .iter()
+            .flat_map(|n: &u32| n.to_le_bytes())
+            .collect(),
+        b"abc".to_vec(),
+    ] {
+        fs::write(&path, &bytes).unwrap();
+        let error = WeightFile::open(&path).unwrap_err();
+        assert!(
+            matches!(error, FormatError::UnknownContainer { .. }),
+            "{error}"
+        );
+    }
+    // A header that can be llama2.c's is, and the file's length is told.
+    fs::write(&path, sizes([8, 12, 2, 4, 2, 5, 3])).unwrap();
+    let cut = WeightFile::open(&path).unwrap_err();
+    assert!(matches!(cut, FormatError::Truncated { .. }), "{cut}");
+}
+
+#[test]
+fn a_git_lfs_pointer_is_called_that_whatever_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 540000000\n";
+    for name in [
+        "model.safetensors",
+        "x.gguf",
+        "pytorch_model.bin",
+        "x.pt",
+        "model.safetensors.index.json",
+        "tokenizer.bin",
+    ] {
+        let path = dir.path().join(name);
+        fs::write(&path, pointer).unwrap();
+        let errors = [
+            WeightFile::open(&path).unwrap_err(),
+            sinterlm_formats::MappedFile::open(&path).unwrap_err(),
+        ];
+        for error in errors {
+            assert!(matches!(error, FormatError::LfsPointer { .. }), "{error}");
+            assert!(error.to_string().contains("run git lfs pull"), "{error}");
+        }
+    }
+    let found = WeightFile::open(dir.path()).unwrap_err();
+    assert!(
+        found
+            .to_string()
+            .contains("model.safetensors: is a Git LFS pointer"),
+        "{found}"
+    );
+}
+
+/// A header of 640 bytes begins with the two bytes of a pickle.
+#[test]
+fn a_length_that_looks_like_a_pickle_is_that_of_a_safetensors_header() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut header = r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#.to_owned();
+    while header.len() < 0x280 {
+        header.push(' ');
+    }
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.extend(1f32.to_le_bytes());
+    let path = dir.path().join("model.safetensors");
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(WeightFile::open(&path).unwrap().tensor_names(), ["w"]);
 }
 
 #[test]

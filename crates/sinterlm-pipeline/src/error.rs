@@ -7,7 +7,7 @@ use sinterlm_data::DataError;
 use sinterlm_eval::LoadProbe;
 use sinterlm_formats::FormatError;
 use sinterlm_model::ModelError;
-use sinterlm_run::{ExitStatus, RunError};
+use sinterlm_run::{ExitStatus, RunError, shell_path};
 use sinterlm_text::TextError;
 use sinterlm_trainer::TrainError;
 
@@ -141,6 +141,15 @@ pub enum PipelineError {
     ChangedText {
         /// What is different, a file a line.
         changes: Vec<String>,
+    },
+    /// A path that the run's config cannot hold.
+    #[error(
+        "{}: is not UTF-8, and config.toml, which repeats the run, can hold no such path; rename it, or link to it under another name",
+        shell_path(path)
+    )]
+    PathNotText {
+        /// The path, from the root of the file system.
+        path: PathBuf,
     },
     /// An export cannot be made as it was asked for.
     #[error("{what}: {fault}")]

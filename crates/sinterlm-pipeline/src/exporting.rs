@@ -14,9 +14,8 @@ use sinterlm_model::{ModelError, SaveOptions, read_end_ids, save_gguf, save_mode
 use sinterlm_text::{OpenOptions, TextError, TextModel};
 
 use crate::error::PipelineError;
+use crate::export_place::{RECEIPT, Taken, resolved};
 
-/// Name of the receipt in a folder; beside a file it is the file's name with this behind a dot.
-const RECEIPT: &str = "receipt.json";
 /// Tokens that each prompt is continued by.
 const GREEDY_TOKENS: usize = 32;
 
@@ -95,23 +94,33 @@ impl Destination {
                 fault: "names no file".to_owned(),
             });
         }
-        if fs::symlink_metadata(&self.to).is_err() {
-            return Ok(());
-        }
-        if !self.force {
-            let fault = "is there already; give another --to, or --force to replace an export";
-            return Err(self.refused(fault));
-        }
-        let is_export = match self.format() {
-            ExportFormat::Hf => self.to.join(RECEIPT).is_file(),
-            ExportFormat::Gguf => self.to.is_file(),
+        self.refuse_taken()
+    }
+
+    /// Refuses a place where anything is that an earlier export did not leave, and an earlier export
+    /// that is not to be replaced.
+    fn refuse_taken(&self) -> Result<(), PipelineError> {
+        let taken = match self.format() {
+            ExportFormat::Hf => Taken::by_folder(&self.to),
+            ExportFormat::Gguf => Taken::by_file(&self.to, &receipt_beside(&self.to)),
         };
-        if !is_export {
-            let fault =
-                "is no earlier export, and --force replaces nothing else; give another --to";
-            return Err(self.refused(fault));
+        match taken.map_err(self.file_error("cannot be looked at"))? {
+            Taken::No => Ok(()),
+            Taken::ByExport if self.force => Ok(()),
+            _ if !self.force => {
+                let fault = "is there already; give another --to, or --force to replace an export";
+                Err(self.refused(fault))
+            }
+            Taken::ByExport | Taken::ByOther => Err(self.refused(
+                "is no earlier export, and --force replaces nothing else; give another --to",
+            )),
+            Taken::BesideStranger(path) => Err(PipelineError::Destination {
+                what: path.display().to_string(),
+                fault: "is none of the files that an export writes, and --force would remove it; \
+                        move it away, or give another --to"
+                    .to_owned(),
+            }),
         }
-        Ok(())
     }
 
     fn refused(&self, fault: &str) -> PipelineError {
@@ -130,17 +139,18 @@ impl Destination {
         }
     }
 
-    /// A model that is being read can't be replaced.
+    /// A model that is being read can't be replaced, and nothing is put into its folder or its run's.
     fn refuse_source(&self, source: &Path) -> Result<(), PipelineError> {
-        // Of a place that is not there yet, the nearest folder that is.
-        let place = std::path::absolute(&self.to).unwrap_or_else(|_| self.to.clone());
-        let there = place.ancestors().find_map(|at| fs::canonicalize(at).ok());
-        let (Some(to), Ok(source)) = (there, fs::canonicalize(source)) else {
-            return Ok(());
-        };
-        let replaces = fs::symlink_metadata(&self.to).is_ok() && source.starts_with(&to);
-        if replaces || to.starts_with(&source) {
-            return Err(self.refused("is the model that is read; give another --to"));
+        let (to, source) = (resolved(&self.to), resolved(source));
+        let is_there = fs::symlink_metadata(&self.to).is_ok();
+        // Weights of a run lie in `model` or in `checkpoints/step-N`.
+        let run = source.ancestors().skip(1).take(2);
+        let run = run.filter(|folder| source.is_dir() && folder.join("run.json").is_file());
+        let read = std::iter::once(source.as_path())
+            .chain(run)
+            .any(|read| to.starts_with(read));
+        if read || (is_there && source.starts_with(&to)) {
+            return Err(self.refused("is the model that is read, or lies in it; give another --to"));
         }
         Ok(())
     }
@@ -201,7 +211,7 @@ impl Destination {
             "schema": 1,
             "kind": "export",
             "sinterlm": env!("CARGO_PKG_VERSION"),
-            "source": source.path,
+            "source": source.path.to_string_lossy(),
             "format": self.format().name(),
             "dtype": self.dtype.to_string(),
             "size_bytes": size_bytes,
@@ -216,6 +226,8 @@ impl Destination {
 
     /// Moves what was written into place.
     fn publish(&self, staged: StagedDir, written: &Path) -> Result<(), PipelineError> {
+        // Files may have come there in the meantime.
+        self.refuse_taken()?;
         let to = &self.to;
         let unmoved = self.file_error("cannot be moved into place");
         if self.format() == ExportFormat::Gguf {
@@ -228,12 +240,7 @@ impl Destination {
             }
             return Ok(());
         }
-        let new = to.with_file_name(format!(
-            "{}.new",
-            to.file_name()
-                .expect("`check` refuses a path without a name")
-                .display()
-        ));
+        let new = beside(to, ".new");
         staged.commit()?;
         if to.exists() {
             fs::remove_dir_all(to).map_err(self.file_error("the earlier export stays"))?;
@@ -279,8 +286,7 @@ pub fn export(
         .file_name()
         .expect("`check` refuses a path without a name");
     // A folder beside the place: renaming within one file system is one step.
-    let staged = StagedDir::create(to.with_file_name(format!("{}.new", name.display())))
-        .map_err(PipelineError::Unwritable)?;
+    let staged = StagedDir::create(beside(to, ".new")).map_err(PipelineError::Unwritable)?;
     let written = match destination.format() {
         ExportFormat::Hf => staged.path().to_owned(),
         ExportFormat::Gguf => staged.path().join(name),
@@ -357,8 +363,14 @@ fn marks(source: &TextModel, other_tokenizer: Option<&Path>) -> Result<TextMarks
 
 /// `FILE.receipt.json`.
 fn receipt_beside(file: &Path) -> PathBuf {
-    let name = file.file_name().unwrap_or_default().display();
-    file.with_file_name(format!("{name}.{RECEIPT}"))
+    beside(file, &format!(".{RECEIPT}"))
+}
+
+/// A path whose name goes on with `ending`, whatever bytes it has.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(ending);
+    path.with_file_name(name)
 }
 
 /// The built-in prompts by both tokenizers, and a conversation by both templates.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::Device;
 use sinterlm_data::Progress;
-use sinterlm_run::{Event, Observer, Observers, ProgressLines, RunError, StopFlag};
+use sinterlm_run::{Event, Observer, Observers, ProgressLines, RunError, StopFlag, shell_path};
 
 use crate::rows::RowStyle;
 
@@ -89,7 +89,8 @@ pub struct Host {
     pub row_style: RowStyle,
     /// Where tokenised text is kept if the config names no folder.
     pub cache_dir: Option<PathBuf>,
-    /// What a person types before `--resume DIR` to resume a run; absent where no program does that.
+    /// What a person types in a shell before `--resume DIR` to resume a run; absent where no program
+    /// does that. [`shell_word`](sinterlm_run::shell_word) quotes a program's path.
     pub program: Option<String>,
     observers: Vec<Shared>,
     tell: Arc<dyn Fn(Told<'_>) + Send + Sync>,
@@ -143,7 +144,7 @@ impl Host {
     /// The command that resumes a run.
     pub(crate) fn resume_command(&self, dir: &Path) -> Option<String> {
         let program = self.program.as_ref()?;
-        Some(format!("{program} --resume {}", dir.display()))
+        Some(format!("{program} --resume {}", shell_path(dir)))
     }
 
     /// What shows where the run is.

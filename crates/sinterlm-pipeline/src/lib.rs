@@ -3,6 +3,7 @@
 
 mod data_files;
 mod error;
+mod export_place;
 mod exporting;
 mod gates;
 mod hooks;

@@ -1,11 +1,11 @@
 //! The run configs of the pipelines, as plain data composed of the crates' own tables.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinterlm_config::{Check, Seed, Validate};
-use sinterlm_data::{DataConfig, TokenizerConfig};
+use sinterlm_data::{DataConfig, SourceConfig, TokenizerConfig};
 use sinterlm_model::{GptConfig, SampleConfig, read_config};
 use sinterlm_trainer::{
     CheckpointConfig, EvalConfig, LogConfig, LossConfig, OptimizerConfig, ScheduleConfig,
@@ -115,6 +115,19 @@ impl RunConfig for PretrainConfig {
 
     fn trainer_mut(&mut self) -> &mut TrainerConfig {
         &mut self.trainer
+    }
+
+    fn paths(&self) -> Vec<&Path> {
+        let mut paths: Vec<&Path> = Vec::new();
+        paths.extend(self.weights.as_deref());
+        paths.extend(self.data.cache_dir.as_deref());
+        if let SourceConfig::Files { train, valid } = &self.data.source {
+            paths.extend(train.iter().chain(valid).map(PathBuf::as_path));
+        }
+        if let TokenizerConfig::File { path } = &self.tokenizer {
+            paths.push(path);
+        }
+        paths
     }
 
     /// Puts the weights that the config names in place of its own model and tokenizer: ids mean

@@ -1,6 +1,6 @@
 //! What the config of every run has, and where a run begins.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -30,6 +30,11 @@ pub trait RunConfig: Clone + Serialize + DeserializeOwned + JsonSchema + Validat
 
     /// The step loop's settings, of which some are resolved by the machine.
     fn trainer_mut(&mut self) -> &mut TrainerConfig;
+
+    /// The paths that the config names; none by default.
+    fn paths(&self) -> Vec<&Path> {
+        Vec::new()
+    }
 
     /// Makes definite what is fetched or found, before the directory of a new run is made. Nothing by
     /// default.

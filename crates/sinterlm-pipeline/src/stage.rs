@@ -108,7 +108,9 @@ impl ModelRef {
         let mut hasher = Sha256::new();
         for name in names {
             let hash = sha256_file(path.join(&name))?;
-            hasher.update(format!("{hash} {}\n", name.display()));
+            hasher.update(format!("{hash} "));
+            hasher.update(name.as_encoded_bytes());
+            hasher.update("\n");
         }
         Ok(Self {
             path: path.to_owned(),

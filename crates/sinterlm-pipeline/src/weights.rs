@@ -53,6 +53,15 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf, PipelineError> {
     })
 }
 
+/// Refuses a path that no config can hold once it is written from the root of the file system.
+pub(crate) fn refuse_unless_text(path: &Path) -> Result<(), PipelineError> {
+    // One that cannot be made absolute, as an empty one, has a fault that is told elsewhere.
+    match absolute(path) {
+        Ok(path) if path.to_str().is_none() => Err(PipelineError::PathNotText { path }),
+        _ => Ok(()),
+    }
+}
+
 /// The model of the Hub that a path names. A path into a folder that is here never does.
 fn on_hub(path: &Path) -> Result<Option<HubModel>, DataError> {
     let Some(text) = path.to_str().filter(|_| !path.exists()) else {

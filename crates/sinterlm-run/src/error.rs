@@ -7,7 +7,7 @@ use std::{
 
 use sinterlm_formats::FormatError;
 
-use crate::ExitStatus;
+use crate::{ExitStatus, shell::shell_path};
 
 /// What can go wrong around a run.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +45,8 @@ pub enum RunError {
     /// The folder for a new run holds a run already.
     #[error(
         "{path}: already holds a run, nothing was changed; \
-         go on with it by --resume {path} or start a new one in another --out",
-        path = .path.display()
+         go on with it by --resume {word} or start a new one in another --out",
+        path = .path.display(), word = shell_path(path)
     )]
     HoldsRun {
         /// The folder given.

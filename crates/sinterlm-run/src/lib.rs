@@ -25,6 +25,7 @@ mod readable;
 mod report;
 mod run_dir;
 mod samples;
+mod shell;
 mod stop;
 mod summary;
 #[cfg(feature = "tensorboard")]
@@ -49,6 +50,7 @@ pub use provenance::{Provenance, RunEnd};
 pub use report::write_report;
 pub use run_dir::{RunDir, default_out};
 pub use samples::SampleFile;
+pub use shell::{shell_path, shell_word};
 pub use stop::{StopFlag, StopReason};
 pub use summary::{Gate, Summary, ValidFigures};
 #[cfg(feature = "tensorboard")]

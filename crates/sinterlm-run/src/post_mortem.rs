@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use sinterlm_formats::write_file_atomic;
 
@@ -31,6 +31,7 @@ pub struct PostMortem {
     /// it.
     pub loss_scale: f64,
     /// The newest checkpoint on the disk; it is from before the step.
+    #[serde(serialize_with = "as_text")]
     pub last_checkpoint: Option<PathBuf>,
     /// The command that computes the step again.
     pub replay: Option<String>,
@@ -42,6 +43,14 @@ pub struct PostMortem {
     pub gradients: Vec<TensorFacts>,
     /// Rows of the micro-batch.
     pub rows: Vec<RowFacts>,
+}
+
+/// A path as JSON can hold it: bytes that are no text become marks.
+#[allow(clippy::ref_option, reason = "serde hands it so")]
+fn as_text<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_ref()
+        .map(|path| path.to_string_lossy())
+        .serialize(serializer)
 }
 
 /// A tensor in a few figures.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use sinterlm_data::{ChatMessage, DataError};
+use sinterlm_formats::refuse_lfs_pointer;
 
 use crate::error::TextError;
 
@@ -63,7 +64,8 @@ impl PromptRecords {
     ///
     /// # Errors
     /// [`TextError::Data`] for a file that cannot be read or holds no record, [`TextError::Record`]
-    /// for the first line that has none of the forms.
+    /// for the first line that has none of the forms, [`TextError::Format`] for what Git LFS leaves in
+    /// place of a file.
     pub fn read(path: &Path) -> Result<Self, TextError> {
         let bytes = fs::read(path).map_err(|source| match source.kind() {
             ErrorKind::NotFound => DataError::SourceMissing {
@@ -74,6 +76,7 @@ impl PromptRecords {
                 source,
             },
         })?;
+        refuse_lfs_pointer(path, &bytes)?;
         let mut records = Vec::new();
         for (line, bytes) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
             let form = read_line(bytes).map_err(|(field, fault)| TextError::Record {

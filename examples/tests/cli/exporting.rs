@@ -152,6 +152,65 @@ fn a_place_that_is_taken_is_replaced_only_if_it_holds_an_export_and_is_told_to()
     assert!(content(folder.path()) == before, "nothing was touched");
 }
 
+/// Symbolic links, `..` and paths relative to the working directory lead where they lead.
+#[cfg(unix)]
+#[test]
+fn nothing_is_written_into_the_model_that_is_read_or_its_run() {
+    let (folder, run) = copy_of_finished();
+    let at = |name: &str| folder.path().join(name);
+    copy_tree(&run.join("model"), &at("M"));
+    std::os::unix::fs::symlink("M", at("link")).unwrap();
+    std::os::unix::fs::symlink("M/new", at("to_new")).unwrap();
+    let name = run.file_name().unwrap().to_str().unwrap();
+    let all = || [content(&at("M")), content(&run)];
+    let before = all();
+    for (model, to) in [
+        ("M", "M/sub"),
+        ("M", "M/sub.gguf"),
+        ("M", "link/sub"),
+        ("link", "M/deep/sub"),
+        ("M", "none/../M/sub"),
+        ("M", "to_new"),
+        (name, &format!("{name}/sub")),
+        (name, &format!("{name}/checkpoints/x.gguf")),
+        (&format!("{name}/model"), &format!("{name}/sub")),
+    ] {
+        let mut command = program("export");
+        command.current_dir(folder.path());
+        command.args(["--model", model, "--to", to, "--quiet", "--device", "flex"]);
+        let ended = end(&mut command);
+        let said = if to == "to_new" {
+            "is there already"
+        } else {
+            "is the model that is read"
+        };
+        ended.refused(2, &[said]);
+    }
+    assert!(all() == before, "nothing was touched");
+}
+
+#[test]
+fn force_removes_no_file_that_an_export_did_not_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let run = &finished().0;
+    export(run, &at("a"), &[]).done();
+    fs::write(at("a").join("notes.txt"), "mine").unwrap();
+    fs::write(at("thesis.gguf"), "mine, too").unwrap();
+    fs::write(at("b.gguf.receipt.json"), "{\"bread\": 3}").unwrap();
+    let before = content(folder.path());
+    export(run, &at("a"), &["--force"]).refused(2, &["notes.txt", "move it away"]);
+    let thesis = export(run, &at("thesis.gguf"), &["--force"]);
+    thesis.refused(2, &["thesis.gguf", "is no earlier export"]);
+    for further in [&[][..], &["--force"]] {
+        let ended = export(run, &at("b.gguf"), further);
+        ended.refused(2, &["b.gguf"]);
+    }
+    assert!(content(folder.path()) == before, "nothing was touched");
+    fs::remove_file(at("a").join("notes.txt")).unwrap();
+    export(run, &at("a"), &["--force"]).done();
+}
+
 #[test]
 fn a_tokenizer_of_another_model_is_refused_and_a_missing_one_can_be_named() {
     let (folder, run) = copy_of_finished();

@@ -11,6 +11,8 @@ mod faults;
 mod generation;
 mod harness;
 mod other_files;
+#[cfg(unix)]
+mod paths;
 mod poison;
 mod runs;
 mod watching;

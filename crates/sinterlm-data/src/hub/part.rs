@@ -30,7 +30,9 @@ impl Part {
     /// Opens `BLOB.incomplete` (Python's name for it), waiting for any other process to finish,
     /// and hashes the bytes that an earlier attempt left.
     pub(super) fn open(blob: &Path, announced: &Announced) -> Result<Self, DataError> {
-        let path = PathBuf::from(format!("{}.incomplete", blob.display()));
+        let mut path = blob.as_os_str().to_owned();
+        path.push(".incomplete");
+        let path = PathBuf::from(path);
         let failed = |source| DataError::Io {
             path: path.clone(),
             action: "write",

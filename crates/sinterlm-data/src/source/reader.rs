@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
+use sinterlm_formats::refuse_lfs_pointer;
+
 use super::json_line;
 use super::text_source::TextSource;
 use super::zstd::ZstdReader;
@@ -82,6 +84,7 @@ impl FileDocuments {
         let file = File::open(&path).map_err(unreadable)?;
         let mut stored = BufReader::with_capacity(BUFFER_BYTES, file);
         let start = stored.fill_buf().map_err(unreadable)?;
+        refuse_lfs_pointer(&path, start)?;
         let (compression, bytes): (_, Box<dyn BufRead + Send>) = if start.starts_with(GZIP_MAGIC) {
             let text = flate2::bufread::MultiGzDecoder::new(stored);
             (

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use minijinja::{Environment, Value};
 use serde::{Deserialize, Serialize};
-use sinterlm_formats::{GgufFile, GgufMetadata, TensorSource};
+use sinterlm_formats::{GgufFile, GgufMetadata, TensorSource, refuse_lfs_pointer};
 
 use crate::{DataError, TextMarks, Tokenizer};
 
@@ -359,7 +359,10 @@ fn default_template(entry: &serde_json::Value) -> Option<&str> {
 /// A file's text, none where there is no such file.
 fn read(path: &Path) -> Result<Option<String>, DataError> {
     match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+        Ok(text) => {
+            refuse_lfs_pointer(path, text.as_bytes())?;
+            Ok(Some(text))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(DataError::Io {
             path: path.to_owned(),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sinterlm_formats::{GgufFile, GgufMetadata, TensorSource};
+use sinterlm_formats::{GgufFile, GgufMetadata, TensorSource, refuse_lfs_pointer};
 
 use super::pre::Cut;
 use super::{Tokenizer, fault};
@@ -60,6 +60,7 @@ impl TextMarks {
             action: "read the tokenizer's marks",
             source,
         })?;
+        refuse_lfs_pointer(&path, text.as_bytes())?;
         let config: serde_json::Value =
             serde_json::from_str(&text).map_err(|e| fault(&path, format!("is no JSON ({e})")))?;
         let named = |name: &str| {

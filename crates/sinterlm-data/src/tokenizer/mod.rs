@@ -22,7 +22,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, OnceLock};
 
-use sinterlm_formats::{GgufFile, GgufMetadata};
+use sinterlm_formats::{GgufFile, GgufMetadata, refuse_lfs_pointer};
 
 use crate::DataError;
 use crate::digest::sha256_hex;
@@ -92,6 +92,7 @@ impl Tokenizer {
             return sentencepiece::from_llama2c(path);
         }
         let json = std::fs::read_to_string(path).map_err(unreadable)?;
+        refuse_lfs_pointer(path, json.as_bytes())?;
         Self::from_json(&json, path)
     }
 

@@ -11,5 +11,9 @@ pub use reader::PytorchFile;
 
 /// The first bytes of a zip archive.
 pub(crate) const ZIP_MAGIC: [u8; 4] = *b"PK\x03\x04";
-/// The first bytes of a bare pickle, as PyTorch wrote before 1.6.
-pub(crate) const PICKLE_MAGIC: [u8; 2] = [0x80, 2];
+
+/// Whether a file begins as a bare pickle, as PyTorch wrote before 1.6 by protocol 2 where nothing
+/// else was asked for.
+pub(crate) fn is_bare_pickle(start: &[u8]) -> bool {
+    matches!(start, [0x80, 2..=5, ..])
+}

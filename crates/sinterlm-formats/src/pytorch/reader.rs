@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    PICKLE_MAGIC,
+    is_bare_pickle,
     pickle::{TensorRecord, read_tensors},
     zip,
 };
@@ -65,8 +65,11 @@ impl PytorchFile {
     pub fn from_map(path: impl AsRef<Path>, map: Arc<MappedFile>) -> Result<Self, FormatError> {
         let path = path.as_ref();
         let fault = |text: &str| Err(FormatError::header(path, text));
-        if map.starts_with(&PICKLE_MAGIC) {
-            return fault("it was saved before PyTorch 1.6, load and save it with a newer one");
+        if is_bare_pickle(&map) {
+            return fault(
+                "it is a bare pickle, saved before PyTorch 1.6 or without torch.save; \
+                 load it in PyTorch and save it anew, best as safetensors",
+            );
         }
         let entries = zip::entries(path, &map)?;
         let pickle = entries.iter().find(|(name, _)| {

@@ -1,16 +1,19 @@
 //! What a path describes: the decoder and the layout of its weights, from a folder's `config.json` or
 //! a file's own header.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
-use sinterlm_formats::WeightFile;
+use sinterlm_formats::{FormatError, TensorSource, WeightFile, refuse_lfs_pointer};
 
 use super::family::Family;
 use super::gguf::{self, Architecture};
+use super::gguf_keys::Fault;
 use super::llama2c;
 use super::names::CONFIG;
 use super::place::Place;
+use super::spare::{InPlace, same_numbers};
 use crate::error::ModelError;
 use crate::gpt::GptConfig;
 
@@ -41,8 +44,8 @@ impl Description {
         match WeightFile::open(path)? {
             WeightFile::Gguf(file) => {
                 let (architecture, config) = gguf::read(&file).map_err(|error| match error {
-                    gguf::Fault::Format(error) => ModelError::Format(error),
-                    gguf::Fault::Text(text) => fault(text),
+                    Fault::Format(error) => ModelError::Format(error),
+                    Fault::Text(text) => fault(text),
                 })?;
                 super::family::checked(&config).map_err(fault)?;
                 Ok(Self {
@@ -95,13 +98,39 @@ impl Description {
         }
     }
 
-    /// Whether a tensor that no parameter takes does no harm.
-    pub(super) fn is_spare(&self, name: &str) -> bool {
+    /// What the model has in place of a tensor that no parameter takes; none where it has nothing.
+    pub(super) fn in_place_of(&self, name: &str) -> Option<InPlace> {
         match self.layout {
-            Layout::Folder(family) => family.is_spare(name, &self.config),
-            Layout::Gguf(_) => gguf::is_spare(name, &self.config),
-            Layout::Llama2c => false,
+            Layout::Folder(family) => family.in_place_of(name, &self.config),
+            Layout::Gguf(_) => gguf::in_place_of(name, &self.config),
+            Layout::Llama2c => None,
         }
+    }
+
+    /// The name in a file of the tensor called `name` in whole models: files of the base model leave
+    /// the front of it out.
+    pub(super) fn find<'a>(&self, name: &str, names: &BTreeSet<&'a str>) -> Option<&'a str> {
+        let base = name.strip_prefix(self.prefix());
+        let known = |name: &str| names.get(name).copied();
+        known(name).or_else(|| base.and_then(known))
+    }
+
+    /// Makes a tied head one of its own where the weights hold it with other values than the
+    /// embedding's, as `transformers` 5 does, and tells whether it did.
+    pub(super) fn untie_unequal(&mut self, source: &dyn TensorSource) -> Result<bool, FormatError> {
+        if !self.config.tied_head
+            || !matches!(self.layout, Layout::Folder(Family::Gpt2 | Family::Llama(_)))
+        {
+            return Ok(false);
+        }
+        let names = source.tensor_names().into_iter().collect();
+        let find = |path: &str| self.find(&self.place(path).name, &names);
+        let (Some(table), Some(head)) = (find("wte.weight"), find("head.weight")) else {
+            return Ok(false);
+        };
+        let is_tied = same_numbers(&source.stored(table)?, &source.stored(head)?);
+        self.config.tied_head = is_tied;
+        Ok(!is_tied)
     }
 }
 
@@ -112,5 +141,6 @@ pub(super) fn read_json(path: &Path) -> Result<Value, ModelError> {
         fault,
     };
     let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
+    refuse_lfs_pointer(path, text.as_bytes())?;
     serde_json::from_str(&text).map_err(|error| fault(error.to_string()))
 }

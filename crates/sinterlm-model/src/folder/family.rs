@@ -7,6 +7,7 @@ use super::gpt2;
 use super::json::Keys;
 use super::llama::{self, Member};
 use super::place::Place;
+use super::spare::InPlace;
 use crate::gpt::{GptConfig, Positions};
 
 /// Most blocks that a file may name, so that a damaged one cannot ask for endless memory.
@@ -39,9 +40,9 @@ impl Family {
 
     /// The family and the decoder that a `config.json` describes.
     pub(super) fn read(json: &Value) -> Result<(Self, GptConfig), String> {
-        let family = Self::named(Keys(json).text("model_type"))?;
+        let family = Self::named(Keys(json).text("model_type")?)?;
         if let Some(quantization) = Keys(json).get("quantization_config") {
-            let method = Keys(quantization).text("quant_method").unwrap_or("unknown");
+            let method = quantization["quant_method"].as_str().unwrap_or("unknown");
             return Err(format!(
                 "quantization_config: weights quantised by {method} cannot be read; \
                  take the original ones, or a GGUF"
@@ -74,8 +75,8 @@ impl Family {
             Self::Gpt2 => gpt2::from_json(&Keys(json)),
             Self::Llama(member) => llama::from_json(member, &Keys(json)),
             Self::Own => {
-                let decoder = json.get("decoder").cloned().unwrap_or_default();
-                serde_json::from_value(decoder).map_err(|error| format!("decoder: {error}"))
+                let decoder = json.get("decoder").ok_or("decoder is missing")?;
+                serde_json::from_value(decoder.clone()).map_err(|error| format!("decoder: {error}"))
             }
         }
     }
@@ -116,13 +117,14 @@ impl Family {
         }
     }
 
-    /// Whether a tensor that no parameter takes does no harm.
-    pub(super) fn is_spare(self, name: &str, config: &GptConfig) -> bool {
+    /// What the model has in place of a tensor that no parameter takes; none where it has nothing.
+    pub(super) fn in_place_of(self, name: &str, config: &GptConfig) -> Option<InPlace> {
         let tied = config.tied_head && name == "lm_head.weight";
         match self {
-            Self::Gpt2 => tied || gpt2::is_spare(name, config),
-            Self::Llama(_) => tied || llama::is_spare(name),
-            Self::Own => false,
+            Self::Own => None,
+            _ if tied => Some(InPlace::Compared),
+            Self::Gpt2 => gpt2::in_place_of(name, config),
+            Self::Llama(_) => llama::in_place_of(name),
         }
     }
 }

@@ -3,16 +3,14 @@
 //! Keys: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>; names: `tensor_mapping.py` of
 //! gguf-py.
 
-use sinterlm_formats::{FormatError, GgufField, GgufFile, TensorSource};
+use sinterlm_formats::{FormatError, GgufFile, TensorSource};
 
+use super::gguf_keys::{Fault, Keys, refuse_unread};
+use super::gguf_rope::{DIVISORS, scaling};
 use super::place::{Form, Place, in_block};
-use crate::gpt::{Activation, GptConfig, Positions, RopeScaling, rope_divisors, yarn_factor};
+use super::spare::InPlace;
+use crate::gpt::{Activation, GptConfig, Positions};
 use crate::linear::NormKind;
-
-/// Largest size that the metadata may name, as in a `config.json`.
-const MAX_SIZE: u64 = 1 << 31;
-/// Divisors of the rotation's frequencies, where Llama 3 has its scaling.
-pub(super) const DIVISORS: &str = "rope_freqs.weight";
 
 /// The families of GGUF files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,10 +90,12 @@ fn neighbours(heads: usize) -> Form {
     Form::Neighbours { heads }
 }
 
-/// Whether a tensor that no parameter takes does no harm: the scaling, which was read, and a copy of
-/// the embedding as the head.
-pub(super) fn is_spare(name: &str, config: &GptConfig) -> bool {
-    name == DIVISORS || (name == "output.weight" && config.tied_head)
+/// What the model has in place of a tensor that no parameter takes: the scaling, which was read, and
+/// the embedding, with which a copy as the head was compared.
+pub(super) fn in_place_of(name: &str, config: &GptConfig) -> Option<InPlace> {
+    let is_scaling = name == DIVISORS && config.positions == Positions::Rope;
+    let is_copy = name == "output.weight" && config.tied_head;
+    (is_scaling || is_copy).then_some(InPlace::Compared)
 }
 
 /// The architecture and the decoder of a file.
@@ -134,19 +134,46 @@ pub(super) fn read(file: &GgufFile) -> Result<(Architecture, GptConfig), Fault> 
             .is_none_or(|head| head.dtype == embedding.dtype && *head.bytes == *embedding.bytes),
         ..GptConfig::default()
     };
-    if architecture == Architecture::Gpt2 {
-        let norm_eps = keys.number("attention.layer_norm_epsilon", base.norm_eps)?;
-        return Ok((architecture, GptConfig { norm_eps, ..base }));
+    let config = if architecture == Architecture::Gpt2 {
+        gpt2(&keys, base)?
+    } else {
+        rotating(&keys, base, has("blk.0.attn_q_norm.weight"))?
+    };
+    Ok((architecture, config))
+}
+
+/// GPT-2, which has no rotation: what the file says of one is without effect.
+fn gpt2(keys: &Keys<'_>, base: GptConfig) -> Result<GptConfig, Fault> {
+    let norm_eps = keys.required_number("attention.layer_norm_epsilon")?;
+    let config = GptConfig { norm_eps, ..base };
+    super::family::checked(&config).map_err(Fault::Text)?;
+    let expected = [
+        ("attention.head_count_kv", config.n_heads),
+        ("attention.key_length", config.head_dim()),
+        ("attention.value_length", config.head_dim()),
+        ("attention.sliding_window", 0),
+    ];
+    for (key, expected) in expected {
+        if let Some(found) = keys.size(key)?.filter(|found| *found != expected) {
+            return Err(Fault::Text(format!(
+                "gpt2.{key} is {found}, only {expected} is supported"
+            )));
+        }
     }
-    let head_dim = keys.size("attention.key_length")?.unwrap_or(0);
+    refuse_unread(keys, &config)?;
+    Ok(config)
+}
+
+/// Llama and its relatives.
+fn rotating(keys: &Keys<'_>, base: GptConfig, qk_norm: bool) -> Result<GptConfig, Fault> {
     let config = GptConfig {
-        n_kv_heads: keys.size("attention.head_count_kv")?.unwrap_or(0),
-        head_dim,
+        n_kv_heads: keys.positive("attention.head_count_kv")?.unwrap_or(0),
+        head_dim: keys.positive("attention.key_length")?.unwrap_or(0),
         positions: Positions::Rope,
         rope_theta: keys.number("rope.freq_base", 10_000.0)?,
         norm: NormKind::RmsNorm,
-        norm_eps: keys.number("attention.layer_norm_rms_epsilon", 1e-5)?,
-        qk_norm: has("blk.0.attn_q_norm.weight"),
+        norm_eps: keys.required_number("attention.layer_norm_rms_epsilon")?,
+        qk_norm,
         activation: Activation::Swiglu,
         window: keys.size("attention.sliding_window")?.unwrap_or(0),
         ..base
@@ -164,14 +191,12 @@ pub(super) fn read(file: &GgufFile) -> Result<(Architecture, GptConfig), Fault> 
             config.head_dim()
         )));
     }
-    let rope_scaling = scaling(&keys, &config)?;
-    Ok((
-        architecture,
-        GptConfig {
-            rope_scaling,
-            ..config
-        },
-    ))
+    refuse_unread(keys, &config)?;
+    let rope_scaling = scaling(keys, &config)?;
+    Ok(GptConfig {
+        rope_scaling,
+        ..config
+    })
 }
 
 /// The ids of the tokens that end a text or a turn.
@@ -184,105 +209,4 @@ pub(super) fn end_ids(file: &GgufFile) -> Result<Vec<u32>, FormatError> {
     }
     ids.dedup();
     Ok(ids)
-}
-
-/// What keeps a file from being a decoder.
-#[derive(Debug)]
-pub(super) enum Fault {
-    Format(FormatError),
-    Text(String),
-}
-
-impl From<FormatError> for Fault {
-    fn from(error: FormatError) -> Self {
-        Self::Format(error)
-    }
-}
-
-/// The keys of the file's architecture.
-struct Keys<'a> {
-    file: &'a GgufFile,
-    name: &'a str,
-}
-
-impl<'a> Keys<'a> {
-    fn field(&self, key: &str) -> Option<GgufField<'a>> {
-        self.file.field(&format!("{}.{key}", self.name))
-    }
-
-    fn size(&self, key: &str) -> Result<Option<usize>, Fault> {
-        let Some(size) = self.field(key).map(|field| field.uint()).transpose()? else {
-            return Ok(None);
-        };
-        if size > MAX_SIZE {
-            let name = self.name;
-            return Err(Fault::Text(format!(
-                "{name}.{key} is {size}, above {MAX_SIZE}"
-            )));
-        }
-        Ok(Some(size as usize))
-    }
-
-    /// A size above 0, which must be there.
-    fn required(&self, key: &str) -> Result<usize, Fault> {
-        let missing = || Fault::Text(format!("{}.{key} is missing or 0", self.name));
-        self.size(key)?.filter(|size| *size > 0).ok_or_else(missing)
-    }
-
-    fn number(&self, key: &str, default: f64) -> Result<f64, Fault> {
-        let number = self.field(key).map(|field| field.float()).transpose()?;
-        // Written as f32; the shortest decimal is what was meant, 1e-5 and not 9.99999975e-6.
-        let meant = |number: f64| (number as f32).to_string().parse().unwrap_or(number);
-        Ok(number.map_or(default, meant))
-    }
-}
-
-/// The scaling of the rotation by metadata, or by the divisors of Llama 3.
-fn scaling(keys: &Keys<'_>, config: &GptConfig) -> Result<RopeScaling, Fault> {
-    let kind = keys
-        .field("rope.scaling.type")
-        .map(|field| field.text())
-        .transpose()?;
-    let factor = keys.number("rope.scaling.factor", 1.0)?;
-    match kind {
-        None | Some("none") => {}
-        Some("linear") => return Ok(RopeScaling::Linear { factor }),
-        Some("yarn") => {
-            let original = keys.required("rope.scaling.original_context_length")?;
-            return Ok(RopeScaling::Yarn {
-                factor,
-                original_max_seq_len: original,
-                beta_fast: 32.0,
-                beta_slow: 1.0,
-                attention_factor: yarn_factor(factor),
-                truncate: true,
-            });
-        }
-        Some(other) => {
-            return Err(Fault::Text(format!(
-                "rope.scaling.type {other:?} is not supported"
-            )));
-        }
-    }
-    let Ok(divisors) = keys.file.to_f32(DIVISORS) else {
-        return Ok(RopeScaling::None);
-    };
-    // The file holds the result of the formula, not its constants: those of the published models.
-    let published = [8.0, 16.0, 32.0].map(|factor| RopeScaling::Llama3 {
-        factor,
-        low_freq_factor: 1.0,
-        high_freq_factor: 4.0,
-        original_max_seq_len: 8192,
-    });
-    let matches = |scaling: &RopeScaling| {
-        let expected = rope_divisors(config, scaling);
-        let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-3 * b.abs();
-        expected.len() == divisors.len() && divisors.iter().zip(&expected).all(near)
-    };
-    let unknown = || {
-        Fault::Text(format!(
-            "`{DIVISORS}` is not the scaling of a known Llama 3"
-        ))
-    };
-    published.into_iter().find(matches).ok_or_else(unknown)
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use sinterlm_formats::{BlockType, Dtype, GgufMetadata, GgufValue, TensorType, write_gguf};
 
 use super::file_tensors::{FileTensors, refuse_deltas};
-use super::gguf::{Architecture, DIVISORS, place};
+use super::gguf::{Architecture, place};
+use super::gguf_rope::DIVISORS;
 use crate::error::ModelError;
 use crate::gpt::{Activation, Gpt, GptConfig, Positions, RopeScaling, rope_divisors, yarn_factor};
 use crate::linear::NormKind;
@@ -108,12 +109,9 @@ fn architecture(config: &GptConfig) -> Result<Architecture, String> {
             truncate,
             ..
         } => {
-            let usual = [
-                beta_fast - 32.0,
-                beta_slow - 1.0,
-                attention_factor - yarn_factor(factor),
-            ];
-            if !truncate || usual.iter().any(|difference| difference.abs() > 1e-6) {
+            let usual = [beta_fast - 32.0, beta_slow - 1.0];
+            let is_usual = truncate && usual.iter().all(|difference| difference.abs() < 1e-6);
+            if !is_usual || attn_factor(factor, attention_factor).is_none() {
                 return lacking("these constants of YaRN");
             }
         }
@@ -126,12 +124,26 @@ fn architecture(config: &GptConfig) -> Result<Architecture, String> {
         mlp_bias,
         ..
     } = *config;
+    let has_divisors = matches!(config.rope_scaling, RopeScaling::Llama3 { .. });
     match (qk_norm, qkv_bias, attn_out_bias || mlp_bias) {
-        (false, true, false) => Ok(Architecture::Qwen2),
+        // It reads divisors of the rotation in its Llama alone, which may have these biases, too.
+        (false, true, false) if !has_divisors => Ok(Architecture::Qwen2),
         (false, _, _) => Ok(Architecture::Llama),
+        (true, false, false) if has_divisors => {
+            lacking("normalised queries and Llama 3's scaling of the rotation")
+        }
         (true, false, false) => Ok(Architecture::Qwen3),
         (true, _, _) => lacking("normalised queries and biases"),
     }
+}
+
+/// What llama.cpp is to multiply YaRN's usual factor on queries and keys by, as a file holds it; none
+/// where the product is another number.
+fn attn_factor(factor: f64, attention_factor: f64) -> Option<f32> {
+    let usual = yarn_factor(factor);
+    let ratio = (attention_factor / usual) as f32;
+    let read: f64 = ratio.to_string().parse().ok()?;
+    ((usual * read - attention_factor).abs() < f64::EPSILON).then_some(ratio)
 }
 
 /// The metadata that describes the decoder.
@@ -182,10 +194,15 @@ fn description(architecture: Architecture, config: &GptConfig, dtype: TensorType
         RopeScaling::Yarn {
             factor,
             original_max_seq_len,
+            attention_factor,
             ..
         } => {
             put("rope.scaling.type", "yarn".into());
             put("rope.scaling.factor", (factor as f32).into());
+            let ratio = attn_factor(factor, attention_factor).unwrap_or(1.0);
+            if (ratio - 1.0).abs() > f32::EPSILON {
+                put("rope.scaling.attn_factor", ratio.into());
+            }
             let original = GgufValue::from(original_max_seq_len as u32);
             put("rope.scaling.original_context_length", original);
         }

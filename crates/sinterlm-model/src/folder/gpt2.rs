@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::json::{Keys, one_of};
 use super::place::{Form, Place, in_block};
+use super::spare::InPlace;
 use crate::gpt::{Activation, GptConfig};
 
 /// In front of every name but the head's.
@@ -53,12 +54,16 @@ pub(super) fn place(path: &str) -> Option<Place> {
     })
 }
 
-/// Whether a tensor that no parameter takes does no harm: buffers that `transformers` saves beside
-/// the weights, and zero biases where we have none.
-pub(super) fn is_spare(name: &str, config: &GptConfig) -> bool {
-    name.ends_with(".attn.bias")
-        || name.ends_with(".attn.masked_bias")
-        || (name.ends_with(".attn.c_attn.bias") && !config.qkv_bias)
+/// What the model has in place of a tensor that no parameter takes: of buffers that `transformers`
+/// saved beside the weights, and of zero biases where we have none.
+pub(super) fn in_place_of(name: &str, config: &GptConfig) -> Option<InPlace> {
+    if name.ends_with(".attn.bias") {
+        Some(InPlace::CausalMask)
+    } else if name.ends_with(".attn.masked_bias") {
+        Some(InPlace::MaskedScore)
+    } else {
+        (name.ends_with(".attn.c_attn.bias") && !config.qkv_bias).then_some(InPlace::Zeros)
+    }
 }
 
 /// The `config.json` of a decoder. Options that GPT-2 lacks are lost: whoever writes it holds
@@ -86,6 +91,16 @@ pub(super) fn to_json(config: &GptConfig) -> Value {
     })
 }
 
+/// Keys that other classes have for the same, which `transformers` takes before GPT-2's own.
+const OTHER_NAMES: [(&str, &str); 4] = [
+    ("n_embd", "hidden_size"),
+    ("n_positions", "max_position_embeddings"),
+    ("n_head", "num_attention_heads"),
+    ("n_layer", "num_hidden_layers"),
+];
+
+/// The decoder of a `config.json`; absent keys have the defaults of `GPT2Config`. Of its three
+/// probabilities of dropout the one before residual sums is taken for all.
 pub(super) fn from_json(keys: &Keys<'_>) -> Result<GptConfig, String> {
     for (key, plain) in [
         ("scale_attn_weights", true),
@@ -94,20 +109,27 @@ pub(super) fn from_json(keys: &Keys<'_>) -> Result<GptConfig, String> {
     ] {
         keys.only(key, plain)?;
     }
-    let activation = match keys.text("activation_function") {
+    let activation = match keys.text("activation_function")? {
         None => Activation::GeluTanh,
         Some(name) => one_of("activation_function", name, &ACTIVATIONS)?,
     };
+    let size = |key: &str, default: usize| {
+        let known = OTHER_NAMES.iter().find(|(own, _)| *own == key);
+        let other = known
+            .map(|(_, other)| *other)
+            .filter(|other| keys.0.get(other).is_some());
+        keys.size(other.unwrap_or(key), default)
+    };
     Ok(GptConfig {
-        vocab_size: keys.size("vocab_size")?,
-        max_seq_len: keys.size("n_positions")?,
-        d_model: keys.size("n_embd")?,
-        n_layers: keys.size("n_layer")?,
-        n_heads: keys.size("n_head")?,
+        vocab_size: size("vocab_size", 50_257)?,
+        max_seq_len: size("n_positions", 1024)?,
+        d_model: size("n_embd", 768)?,
+        n_layers: size("n_layer", 12)?,
+        n_heads: size("n_head", 12)?,
         d_ff: keys.optional_size("n_inner")?.unwrap_or(0),
         qkv_bias: keys.flag("qkv_bias", true)?,
         activation,
-        dropout: keys.number("resid_pdrop", 0.0)?,
+        dropout: keys.number("resid_pdrop", 0.1)?,
         tied_head: keys.flag("tie_word_embeddings", true)?,
         norm_eps: keys.number("layer_norm_epsilon", 1e-5)?,
         ..GptConfig::default()

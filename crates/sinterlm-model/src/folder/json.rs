@@ -6,49 +6,65 @@ use serde_json::Value;
 /// sizes do not overflow.
 const MAX_SIZE: u64 = 1 << 31;
 
-/// The keys of a config; `null` counts as absent.
+/// The keys of a config. What a class of `transformers` has a default for may be absent, and may be
+/// `null` only where the class takes it.
 pub(super) struct Keys<'a>(pub(super) &'a Value);
 
 impl<'a> Keys<'a> {
+    /// A value that is there and is not `null`.
     pub(super) fn get(&self, key: &str) -> Option<&'a Value> {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
-    /// A size, which must be there.
-    pub(super) fn size(&self, key: &str) -> Result<usize, String> {
-        self.optional_size(key)?
-            .filter(|size| *size > 0)
-            .ok_or_else(|| format!("{key} is not a positive number"))
+    /// A size above 0; `default` where the file does not name it.
+    pub(super) fn size(&self, key: &str, default: usize) -> Result<usize, String> {
+        let size = self.count(key, default)?;
+        if size == 0 {
+            return Err(format!("{key} is 0"));
+        }
+        Ok(size)
     }
 
+    /// A size that may be 0; `default` where the file does not name it.
+    pub(super) fn count(&self, key: &str, default: usize) -> Result<usize, String> {
+        self.0
+            .get(key)
+            .map_or(Ok(default), |value| size(key, value))
+    }
+
+    /// A size above 0, none where the file does not name it or says `null`.
     pub(super) fn optional_size(&self, key: &str) -> Result<Option<usize>, String> {
-        let Some(value) = self.get(key) else {
-            return Ok(None);
-        };
-        let size = value.as_u64().filter(|size| *size <= MAX_SIZE);
-        let size = size.ok_or_else(|| format!("{key} is {value}, not a size up to {MAX_SIZE}"))?;
-        Ok(Some(size as usize))
+        self.get(key).map(|_| self.size(key, 1)).transpose()
     }
 
+    /// A number; `default` where the file does not name it.
     pub(super) fn number(&self, key: &str, default: f64) -> Result<f64, String> {
-        let number = |value: &Value| {
-            value
-                .as_f64()
-                .ok_or_else(|| format!("{key} is {value}, not a number"))
-        };
-        self.get(key).map_or(Ok(default), number)
+        self.0.get(key).map_or(Ok(default), |value| {
+            let wrong = || format!("{key} is {value}, not a number");
+            value.as_f64().ok_or_else(wrong)
+        })
     }
 
+    /// A number, none where the file does not name it or says `null`.
+    pub(super) fn optional_number(&self, key: &str) -> Result<Option<f64>, String> {
+        self.get(key).map(|_| self.number(key, 0.0)).transpose()
+    }
+
+    /// A switch; `default` where the file does not name it.
     pub(super) fn flag(&self, key: &str, default: bool) -> Result<bool, String> {
-        let flag = |value: &Value| {
+        self.0.get(key).map_or(Ok(default), |value| {
             let wrong = || format!("{key} is {value}, not true or false");
             value.as_bool().ok_or_else(wrong)
-        };
-        self.get(key).map_or(Ok(default), flag)
+        })
     }
 
-    pub(super) fn text(&self, key: &str) -> Option<&'a str> {
-        self.get(key)?.as_str()
+    /// A text, none where the file does not name it.
+    pub(super) fn text(&self, key: &str) -> Result<Option<&'a str>, String> {
+        let text = |value: &'a Value| {
+            let wrong = || format!("{key} is {value}, not a text");
+            value.as_str().ok_or_else(wrong)
+        };
+        self.0.get(key).map(text).transpose()
     }
 
     /// Refuses a switch that changes the numbers and is not built.
@@ -59,6 +75,12 @@ impl<'a> Keys<'a> {
             Err(format!("{key} = {} is not supported", !plain))
         }
     }
+}
+
+fn size(key: &str, value: &Value) -> Result<usize, String> {
+    let size = value.as_u64().filter(|size| *size <= MAX_SIZE);
+    let size = size.ok_or_else(|| format!("{key} is {value}, not a size up to {MAX_SIZE}"))?;
+    Ok(size as usize)
 }
 
 /// What `name`, the value of `key`, means in a table.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::json::{Keys, one_of};
 use super::place::{Place, in_block};
 use super::rope;
+use super::spare::InPlace;
 use crate::gpt::{Activation, GptConfig, Positions};
 use crate::linear::NormKind;
 
@@ -36,10 +37,18 @@ const MODULES: [(&str, &str); 11] = [
     ("mlp.down", "mlp.down_proj"),
 ];
 
-/// The window that Mistral's class gives a config without the key.
-const MISTRAL_WINDOW: usize = 4096;
+/// The window that the classes of Mistral and Qwen give a config without the key.
+const DEFAULT_WINDOW: usize = 4096;
 /// The head width that Qwen3's class gives a config without the key.
 const QWEN3_HEAD_DIM: usize = 128;
+
+/// What a member's class gives a config without the key, where they differ.
+struct Defaults {
+    vocabulary: usize,
+    inner: usize,
+    context: usize,
+    kv_heads: usize,
+}
 
 impl Member {
     pub(super) const ALL: [Self; 4] = [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3];
@@ -59,6 +68,20 @@ impl Member {
             Self::Mistral => "MistralForCausalLM",
             Self::Qwen2 => "Qwen2ForCausalLM",
             Self::Qwen3 => "Qwen3ForCausalLM",
+        }
+    }
+
+    fn defaults(self) -> Defaults {
+        let (vocabulary, inner, context, kv_heads) = match self {
+            Self::Llama => (32_000, 11_008, 2048, 32),
+            Self::Mistral => (32_000, 14_336, 131_072, 8),
+            Self::Qwen2 | Self::Qwen3 => (151_936, 22_016, 32_768, 32),
+        };
+        Defaults {
+            vocabulary,
+            inner,
+            context,
+            kv_heads,
         }
     }
 
@@ -82,43 +105,52 @@ pub(super) fn place(path: &str) -> Option<Place> {
     Some(Place::plain(name))
 }
 
-/// Whether a tensor that no parameter takes does no harm: tables of the rotation in old files.
-pub(super) fn is_spare(name: &str) -> bool {
+/// What the model has in place of a tensor that no parameter takes: of tables of the rotation in old
+/// files.
+pub(super) fn in_place_of(name: &str) -> Option<InPlace> {
     name.ends_with(".rotary_emb.inv_freq")
+        .then_some(InPlace::Frequencies)
 }
 
+/// The decoder of a `config.json`; absent keys have the defaults of the member's class.
 pub(super) fn from_json(member: Member, keys: &Keys<'_>) -> Result<GptConfig, String> {
-    let act = keys.text("hidden_act").unwrap_or("silu");
+    let act = keys.text("hidden_act")?.unwrap_or("silu");
     let activations = [("silu", Activation::Swiglu), ("swish", Activation::Swiglu)];
     let activation = one_of("hidden_act", act, &activations)?;
-    let (d_model, n_heads) = (keys.size("hidden_size")?, keys.size("num_attention_heads")?);
+    let defaults = member.defaults();
+    let d_model = keys.size("hidden_size", 4096)?;
+    let n_heads = keys.size("num_attention_heads", 32)?;
     if member == Member::Llama && !d_model.is_multiple_of(n_heads) {
         return Err(format!(
             "num_attention_heads {n_heads} does not divide hidden_size {d_model}"
         ));
     }
-    let head_dim = match (keys.optional_size("head_dim")?, member) {
-        (Some(width), _) => width,
-        (None, Member::Qwen3) => QWEN3_HEAD_DIM,
-        (None, _) => 0,
+    let n_kv_heads = match (member, keys.0.get("num_key_value_heads")) {
+        (Member::Llama, None)
+        | (Member::Llama | Member::Qwen2 | Member::Qwen3, Some(Value::Null)) => n_heads,
+        _ => keys.size("num_key_value_heads", defaults.kv_heads)?,
+    };
+    let head_dim = match member {
+        Member::Qwen3 => keys.size("head_dim", QWEN3_HEAD_DIM)?,
+        _ => keys.optional_size("head_dim")?.unwrap_or(0),
     };
     let attention_bias = match member {
         Member::Llama | Member::Qwen3 => keys.flag("attention_bias", false)?,
         Member::Mistral | Member::Qwen2 => false,
     };
-    let n_layers = keys.size("num_hidden_layers")?;
+    let n_layers = keys.size("num_hidden_layers", 32)?;
     let (window, global_layers) = window(member, keys, n_layers)?;
-    let longest = keys.size("max_position_embeddings")?;
+    let longest = keys.size("max_position_embeddings", defaults.context)?;
     let (rope_theta, rope_scaling) = rope::from_json(keys, longest)?;
     Ok(GptConfig {
-        vocab_size: keys.size("vocab_size")?,
+        vocab_size: keys.size("vocab_size", defaults.vocabulary)?,
         max_seq_len: rope::reach(&rope_scaling, longest),
         d_model,
         n_layers,
         n_heads,
-        n_kv_heads: keys.optional_size("num_key_value_heads")?.unwrap_or(0),
+        n_kv_heads,
         head_dim,
-        d_ff: keys.size("intermediate_size")?,
+        d_ff: keys.size("intermediate_size", defaults.inner)?,
         positions: Positions::Rope,
         rope_theta,
         rope_scaling,
@@ -131,7 +163,7 @@ pub(super) fn from_json(member: Member, keys: &Keys<'_>) -> Result<GptConfig, St
         activation,
         window,
         global_layers,
-        dropout: keys.number("attention_dropout", 0.0)?,
+        dropout: keys.optional_number("attention_dropout")?.unwrap_or(0.0),
         tied_head: keys.flag("tie_word_embeddings", false)?,
         ..GptConfig::default()
     })
@@ -139,23 +171,36 @@ pub(super) fn from_json(member: Member, keys: &Keys<'_>) -> Result<GptConfig, St
 
 /// Width of the window, 0 for none, and the blocks without it.
 fn window(member: Member, keys: &Keys<'_>, n_layers: usize) -> Result<(usize, Vec<usize>), String> {
+    // `null` is none, an absent key the class's default.
+    let written = match keys.0.get("sliding_window") {
+        None => DEFAULT_WINDOW,
+        Some(_) => keys.optional_size("sliding_window")?.unwrap_or(0),
+    };
     if member == Member::Mistral {
-        let written = keys.optional_size("sliding_window")?;
-        let absent = keys.0.get("sliding_window").is_none();
-        let default = if absent { MISTRAL_WINDOW } else { 0 };
-        return Ok((written.unwrap_or(default), Vec::new()));
+        return Ok((written, Vec::new()));
     }
-    if !member.is_qwen() || !keys.flag("use_sliding_window", false)? {
+    if !member.is_qwen() {
         return Ok((0, Vec::new()));
     }
-    let window = keys
-        .optional_size("sliding_window")?
-        .unwrap_or(MISTRAL_WINDOW);
+    let in_use = keys.flag("use_sliding_window", false)?;
+    let window = if in_use { written } else { 0 };
     if window == 0 {
+        let mut types = keys
+            .get("layer_types")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        if types.any(|name| name == "sliding_attention") {
+            return Err(
+                "layer_types names sliding_attention, and there is no window: \
+                        use_sliding_window or sliding_window is missing"
+                    .to_owned(),
+            );
+        }
         return Ok((0, Vec::new()));
     }
     let Some(types) = keys.get("layer_types") else {
-        let first = keys.optional_size("max_window_layers")?.unwrap_or(28);
+        let first = keys.count("max_window_layers", 28)?;
         return Ok((window, (0..first.min(n_layers)).collect()));
     };
     let types: Vec<&str> = types

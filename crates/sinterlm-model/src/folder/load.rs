@@ -50,19 +50,31 @@ pub fn load_model_with(
     device: &Device,
     options: &LoadOptions,
 ) -> Result<(Gpt, LoadReport), ModelError> {
-    let description = Description::read(path)?;
+    let mut description = Description::read(path)?;
     let source = WeightFile::open(path)?;
+    if description.untie_unequal(&source)? {
+        tracing::warn!(
+            path = %source.path().display(),
+            "the config ties the head to the embedding, but the file holds both with different values: \
+             they stay two; set tie_word_embeddings to false to silence this"
+        );
+    }
     let specs = description.config.param_specs(device);
     let mut match_up = MatchUp::new(&description, &source);
     for spec in &specs {
         match_up.add(spec)?;
     }
-    let (found, faults) = match_up.finish();
+    let (found, faults) = match_up.finish()?;
+    let mut unfit = faults.unfit;
+    let differing = unless(options.allow_unused, &faults.differing);
+    unfit.extend(differing.iter().map(|name| {
+        format!("`{name}` is taken by no parameter, and is not what the model has in its place")
+    }));
     let refused = WeightFaults {
         path: source.path().to_owned(),
         missing: unless(options.fill_missing.is_some(), &faults.missing),
         unused: unless(options.allow_unused, &faults.unused),
-        unfit: faults.unfit,
+        unfit,
         names: source
             .tensor_names()
             .into_iter()
@@ -79,7 +91,7 @@ pub fn load_model_with(
         copied_bytes: 0,
         packed_bytes: 0,
         missing: faults.missing,
-        unused: faults.unused,
+        unused: [faults.unused, faults.differing].concat(),
     };
     let model = description
         .config
@@ -101,11 +113,16 @@ fn unless(allowed: bool, faults: &[String]) -> Vec<String> {
     if allowed { Vec::new() } else { faults.to_vec() }
 }
 
+/// Tensor and form of each parameter, by path.
+type Found = BTreeMap<String, (String, Form)>;
+
 /// What does not fit, by names in the file's layout.
 #[derive(Default)]
 struct Faults {
     missing: Vec<String>,
     unused: Vec<String>,
+    /// Tensors that would be passed over if they held what the model has in their place.
+    differing: Vec<String>,
     unfit: Vec<String>,
 }
 
@@ -115,8 +132,7 @@ struct MatchUp<'a> {
     source: &'a dyn TensorSource,
     names: BTreeSet<&'a str>,
     used: BTreeSet<&'a str>,
-    /// Tensor and form of each parameter, by path.
-    found: BTreeMap<String, (String, Form)>,
+    found: Found,
     faults: Faults,
 }
 
@@ -135,10 +151,11 @@ impl<'a> MatchUp<'a> {
     /// Looks for a parameter's tensor and holds its shape and type against what is needed.
     fn add(&mut self, spec: &ParamSpec) -> Result<(), FormatError> {
         let place = self.description.place(&spec.path);
-        let mut name = self.find(&place.name);
+        let find = |name: &str| self.description.find(name, &self.names);
+        let mut name = find(&place.name);
         if name.is_none() && spec.path == "wte.weight" && self.description.config.tied_head {
             // Of two names for one tensor, some writers keep the head's.
-            name = self.find(&self.description.place("head.weight").name);
+            name = find(&self.description.place("head.weight").name);
         }
         let Some(name) = name else {
             self.faults.missing.push(place.name);
@@ -160,18 +177,17 @@ impl<'a> MatchUp<'a> {
         Ok(())
     }
 
-    /// The file's name of a tensor: as the family writes it, or without what a file of the base
-    /// model leaves out.
-    fn find(&self, name: &str) -> Option<&'a str> {
-        let base = name.strip_prefix(self.description.prefix());
-        let known = |name: &str| self.names.get(name).copied();
-        known(name).or_else(|| base.and_then(known))
-    }
-
-    fn finish(mut self) -> (BTreeMap<String, (String, Form)>, Faults) {
-        let unused = self.names.difference(&self.used);
-        let unused = unused.filter(|name| !self.description.is_spare(name));
-        self.faults.unused = unused.map(|name| (*name).to_owned()).collect();
-        (self.found, self.faults)
+    fn finish(mut self) -> Result<(Found, Faults), FormatError> {
+        for name in self.names.difference(&self.used) {
+            let Some(in_place) = self.description.in_place_of(name) else {
+                self.faults.unused.push((*name).to_owned());
+                continue;
+            };
+            let stored = self.source.stored(name)?;
+            if !in_place.equals(&stored, &self.description.config) {
+                self.faults.differing.push((*name).to_owned());
+            }
+        }
+        Ok((self.found, self.faults))
     }
 }

@@ -6,6 +6,8 @@ mod description;
 mod family;
 mod file_tensors;
 mod gguf;
+mod gguf_keys;
+mod gguf_rope;
 mod gguf_write;
 mod gpt2;
 mod json;
@@ -17,6 +19,7 @@ mod place;
 mod report;
 mod rope;
 mod save;
+mod spare;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -55,10 +58,19 @@ pub fn find_model(path: &Path) -> Result<PathBuf, ModelError> {
 
 /// The decoder that a folder or file describes.
 ///
+/// A head that is to be the embedding and stands in the weights with other values is one of its own,
+/// as `transformers` 5 takes it.
+///
 /// # Errors
 /// [`ModelError::Folder`] where it is unreadable or describes another architecture.
 pub fn read_config(path: &Path) -> Result<GptConfig, ModelError> {
-    Ok(Description::read(path)?.config)
+    let mut description = Description::read(path)?;
+    if description.config.tied_head
+        && let Ok(weights) = WeightFile::open(path)
+    {
+        description.untie_unequal(&weights)?;
+    }
+    Ok(description.config)
 }
 
 /// The ids that end a text, by `generation_config.json` or else `config.json`, or by the metadata of

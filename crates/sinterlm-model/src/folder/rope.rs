@@ -9,18 +9,37 @@ use crate::gpt::{GptConfig, RopeScaling, yarn_factor};
 /// Base where the file names none.
 const DEFAULT_THETA: f64 = 10_000.0;
 
+/// Numbers that a scaling may have, with the types that read them.
+const NUMBERS: [(&str, &[&str]); 14] = [
+    ("factor", &["linear", "dynamic", "yarn", "llama3"]),
+    ("low_freq_factor", &["llama3"]),
+    ("high_freq_factor", &["llama3"]),
+    ("attention_factor", &["yarn"]),
+    ("beta_fast", &["yarn"]),
+    ("beta_slow", &["yarn"]),
+    ("mscale", &["yarn"]),
+    ("mscale_all_dim", &["yarn"]),
+    ("attn_factor", &[]),
+    ("extrapolation_factor", &[]),
+    ("alpha", &[]),
+    ("long_factor", &[]),
+    ("short_factor", &[]),
+    ("mrope_section", &[]),
+];
+
 /// Base and scaling; `longest` is `max_position_embeddings`.
 pub(super) fn from_json(keys: &Keys<'_>, longest: usize) -> Result<(f64, RopeScaling), String> {
     let empty = json!({});
+    // Of two the older name counts, unless it holds nothing, as in `transformers`.
     let parameters = keys
-        .get("rope_parameters")
-        .or_else(|| keys.get("rope_scaling"));
+        .get("rope_scaling")
+        .filter(|older| **older != empty)
+        .or_else(|| keys.get("rope_parameters"));
     let rope = Keys(parameters.unwrap_or(&empty));
-    if rope
-        .0
-        .as_object()
-        .is_none_or(|rope| rope.values().any(Value::is_object))
-    {
+    let Some(entries) = rope.0.as_object() else {
+        return Err(format!("the rope parameters are {}, not an object", rope.0));
+    };
+    if entries.values().any(Value::is_object) {
         return Err(format!(
             "rope parameters {} per layer type are not supported",
             rope.0
@@ -28,7 +47,9 @@ pub(super) fn from_json(keys: &Keys<'_>, longest: usize) -> Result<(f64, RopeSca
     }
     let theta = rope.number("rope_theta", keys.number("rope_theta", DEFAULT_THETA)?)?;
     for keys in [keys, &rope] {
-        let partial = keys.number("partial_rotary_factor", 1.0)?;
+        let partial = keys
+            .optional_number("partial_rotary_factor")?
+            .unwrap_or(1.0);
         if (partial - 1.0).abs() > f64::EPSILON {
             return Err(format!(
                 "partial_rotary_factor {partial} is not supported, only 1"
@@ -45,8 +66,11 @@ pub(super) fn from_json(keys: &Keys<'_>, longest: usize) -> Result<(f64, RopeSca
         let inner = rope.optional_size("original_max_position_embeddings")?;
         Ok(outer.or(inner).unwrap_or(longest))
     };
-    let kind = rope.text("rope_type").or_else(|| rope.text("type"));
-    let scaling = match kind.unwrap_or("default") {
+    let kind = match rope.text("rope_type")? {
+        Some(kind) => kind,
+        None => rope.text("type")?.unwrap_or("default"),
+    };
+    let scaling = match kind {
         "default" => RopeScaling::None,
         "linear" => RopeScaling::Linear {
             factor: required("factor")?,
@@ -68,15 +92,29 @@ pub(super) fn from_json(keys: &Keys<'_>, longest: usize) -> Result<(f64, RopeSca
             ));
         }
     };
-    Ok((theta, scaling))
+    let unread = NUMBERS.iter().find(|(key, kinds)| {
+        let stretches = rope
+            .get(key)
+            .is_some_and(|value| *value != json!(1.0) && *value != json!(1));
+        stretches && !kinds.contains(&kind)
+    });
+    match unread {
+        None => Ok((theta, scaling)),
+        Some((key, _)) => Err(format!(
+            "{key} of rotary positions is nothing that rope_type {kind:?} reads; \
+             name the type that it belongs to, or remove it"
+        )),
+    }
 }
 
 fn yarn(rope: &Keys<'_>, original: usize, longest: usize) -> Result<RopeScaling, String> {
-    let factor = rope.number("factor", longest as f64 / original as f64)?;
-    let [mscale, mscale_all_dim] = [
-        rope.number("mscale", 0.0)?,
-        rope.number("mscale_all_dim", 0.0)?,
-    ];
+    if rope.0.get("factor").is_none() {
+        return Err("the scaling of rotary positions lacks factor".to_owned());
+    }
+    let ratio = longest as f64 / original as f64;
+    let factor = rope.optional_number("factor")?.unwrap_or(ratio);
+    let mscale = rope.optional_number("mscale")?.unwrap_or(0.0);
+    let mscale_all_dim = rope.optional_number("mscale_all_dim")?.unwrap_or(0.0);
     let scaled = |mscale: f64| mscale * (yarn_factor(factor) - 1.0) + 1.0;
     let usual = if mscale > 0.0 && mscale_all_dim > 0.0 {
         scaled(mscale) / scaled(mscale_all_dim)
@@ -86,9 +124,9 @@ fn yarn(rope: &Keys<'_>, original: usize, longest: usize) -> Result<RopeScaling,
     Ok(RopeScaling::Yarn {
         factor,
         original_max_seq_len: original,
-        beta_fast: rope.number("beta_fast", 32.0)?,
-        beta_slow: rope.number("beta_slow", 1.0)?,
-        attention_factor: rope.number("attention_factor", usual)?,
+        beta_fast: rope.optional_number("beta_fast")?.unwrap_or(32.0),
+        beta_slow: rope.optional_number("beta_slow")?.unwrap_or(1.0),
+        attention_factor: rope.optional_number("attention_factor")?.unwrap_or(usual),
         truncate: rope.flag("truncate", true)?,
     })
 }

@@ -113,7 +113,7 @@ fn mapped(file: &bytes::Bytes, part: &[u8]) -> Bytes {
 }
 
 /// All numbers of a tensor of floats.
-fn decoded(stored: &StoredTensor) -> Vec<f32> {
+pub(super) fn decoded(stored: &StoredTensor) -> Vec<f32> {
     let dtype = stored.dtype;
     let task_bytes = TASK_NUMBERS / dtype.block_len() * dtype.block_bytes();
     let mut numbers = vec![0.0; stored.len()];

@@ -19,7 +19,7 @@ use sinterlm_config::Seed;
 
 pub use config::{Activation, GptConfig, Positions};
 pub use presets::Preset;
-pub(crate) use rope::{rope_divisors, yarn_factor};
+pub(crate) use rope::{rope_divisors, rope_frequencies, yarn_factor};
 pub use rope_scaling::RopeScaling;
 pub use size::Parameters;
 

@@ -49,16 +49,19 @@ pub(crate) fn yarn_factor(factor: f64) -> f64 {
     0.1 * factor.max(1.0).ln() + 1.0
 }
 
+/// Each pair's frequency under another scaling than the config's, in radians per token.
+pub(crate) fn rope_frequencies(config: &GptConfig, scaling: &RopeScaling) -> Vec<f32> {
+    let config = GptConfig {
+        rope_scaling: scaling.clone(),
+        ..config.clone()
+    };
+    frequencies(&config, 0).0
+}
+
 /// What each pair's frequency is divided by under another scaling than the config's.
 pub(crate) fn rope_divisors(config: &GptConfig, scaling: &RopeScaling) -> Vec<f32> {
-    let of = |rope_scaling: &RopeScaling| {
-        let config = GptConfig {
-            rope_scaling: rope_scaling.clone(),
-            ..config.clone()
-        };
-        frequencies(&config, 0).0
-    };
-    let (plain, scaled) = (of(&RopeScaling::None), of(scaling));
+    let plain = rope_frequencies(config, &RopeScaling::None);
+    let scaled = rope_frequencies(config, scaling);
     plain
         .iter()
         .zip(&scaled)

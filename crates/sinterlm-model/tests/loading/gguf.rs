@@ -142,6 +142,204 @@ fn a_gguf_of_another_kind_is_refused_by_name() {
     assert!(scaled.contains("\"longrope\" is not supported"), "{scaled}");
 }
 
+/// The scaling of a file with these keys.
+fn scaling(folder: &Path, extra: &[(&str, GgufValue)]) -> Result<RopeScaling, String> {
+    let path = folder.join("model.gguf");
+    gguf(&path, folder, &llama(), extra);
+    let read = read_config(&path).map_err(|error| error.to_string());
+    Ok(read?.rope_scaling)
+}
+
+/// The keys have the meaning that `llama_model::load_hparams` of llama.cpp gives them.
+#[test]
+fn keys_of_the_rotation_mean_what_llama_cpp_takes_them_for() {
+    let (folder, _) = saved(&llama());
+    let linear = RopeScaling::Linear { factor: 4.0 };
+    let yarn = |original: usize, by: f64| RopeScaling::Yarn {
+        factor: 4.0,
+        original_max_seq_len: original,
+        beta_fast: 32.0,
+        beta_slow: 1.0,
+        attention_factor: (0.1 * 4f64.ln() + 1.0) * by,
+        truncate: true,
+    };
+    let factor = || ("llama.rope.scaling.factor", 4f32.into());
+    let kind = |name: &str| ("llama.rope.scaling.type", GgufValue::from(name));
+    let old = || ("llama.rope.scale_linear", 4f32.into());
+    let attn = |by: f32| ("llama.rope.scaling.attn_factor", by.into());
+    let original = ("llama.rope.scaling.original_context_length", 16u32.into());
+    for (keys, expected) in [
+        (vec![], RopeScaling::None),
+        (vec![factor()], linear.clone()),
+        (vec![factor(), kind("linear")], linear.clone()),
+        (vec![old()], linear.clone()),
+        (vec![old(), kind("linear")], linear.clone()),
+        (
+            vec![old(), ("llama.rope.scaling.factor", 1f32.into())],
+            RopeScaling::None,
+        ),
+        (
+            vec![("llama.rope.scaling.factor", 0f32.into())],
+            RopeScaling::None,
+        ),
+        (vec![factor(), kind("none")], RopeScaling::None),
+        (vec![factor(), kind("yarn")], yarn(32, 1.0)),
+        (vec![old(), kind("yarn")], yarn(32, 1.0)),
+        (
+            vec![factor(), kind("yarn"), original.clone()],
+            yarn(16, 1.0),
+        ),
+        (
+            vec![factor(), kind("yarn"), original, attn(0.75)],
+            yarn(16, 0.75),
+        ),
+        (vec![attn(1.0)], RopeScaling::None),
+    ] {
+        assert_eq!(scaling(folder.path(), &keys), Ok(expected), "{keys:?}");
+    }
+    for keys in [
+        vec![attn(0.5)],
+        vec![attn(0.5), factor()],
+        vec![attn(f32::NAN)],
+    ] {
+        let refused = scaling(folder.path(), &keys).unwrap_err();
+        assert!(
+            refused.contains("llama.rope.scaling.attn_factor"),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn keys_that_would_change_the_numbers_are_refused_by_name() {
+    let (folder, _) = saved(&llama());
+    let yarn = ("llama.rope.scaling.type", GgufValue::from("yarn"));
+    let read = |key: &str, value: &GgufValue, extra: &[(&str, GgufValue)]| {
+        let all = [&[(key, value.clone())], extra].concat();
+        scaling(folder.path(), &all)
+    };
+    for (key, neutral, other) in [
+        (
+            "llama.rope.scaling.yarn_log_multiplier",
+            0f32.into(),
+            GgufValue::from(0.1f32),
+        ),
+        (
+            "llama.rope.scaling.yarn_ext_factor",
+            1f32.into(),
+            0.5f32.into(),
+        ),
+        (
+            "llama.rope.scaling.yarn_attn_factor",
+            1f32.into(),
+            0.9f32.into(),
+        ),
+        (
+            "llama.rope.scaling.yarn_beta_fast",
+            32f32.into(),
+            8f32.into(),
+        ),
+        (
+            "llama.rope.scaling.yarn_beta_slow",
+            1f32.into(),
+            2f32.into(),
+        ),
+        ("llama.rope.scaling.alpha", 1f32.into(), 1000f32.into()),
+        (
+            "llama.rope.dimension_sections",
+            vec![0u32, 0].into(),
+            vec![16u32, 24].into(),
+        ),
+        ("llama.rope.of_tomorrow", 0u32.into(), 1u32.into()),
+        ("llama.attention.scale", 0.5f32.into(), 0.25f32.into()),
+        ("llama.attention.causal", true.into(), false.into()),
+        ("llama.attention.max_alibi_bias", 0f32.into(), 8f32.into()),
+        ("llama.attention.clamp_kqv", 0f32.into(), 8f32.into()),
+        (
+            "llama.attention.temperature_scale",
+            0f32.into(),
+            0.1f32.into(),
+        ),
+        ("llama.attention.q_lora_rank", 0u32.into(), 8u32.into()),
+        ("llama.attention.of_tomorrow", false.into(), "yes".into()),
+        (
+            "llama.attention.head_count",
+            vec![4u32, 4].into(),
+            vec![4u32, 2].into(),
+        ),
+        (
+            "llama.attention.head_count_kv",
+            vec![2u32, 2].into(),
+            0u32.into(),
+        ),
+        (
+            "llama.feed_forward_length",
+            vec![24u32, 24].into(),
+            vec![24u32, 12].into(),
+        ),
+        ("llama.logit_scale", 1f32.into(), 0.5f32.into()),
+        ("llama.final_logit_softcapping", 0f32.into(), 30f32.into()),
+        ("llama.use_parallel_residual", false.into(), true.into()),
+        ("llama.hidden_activation", "silu".into(), "gelu".into()),
+    ] {
+        let extra = std::slice::from_ref(&yarn);
+        let found = read(key, &neutral, extra);
+        assert!(found.is_ok(), "{key}: {found:?}");
+        let refused = read(key, &other, extra).unwrap_err();
+        assert!(refused.contains(key), "{refused}");
+    }
+    // Without YaRN they say nothing, and a pattern needs a window.
+    let free = [
+        ("llama.rope.scaling.yarn_beta_fast", GgufValue::from(8f32)),
+        ("llama.rope.scaling.finetuned", true.into()),
+        ("llama.attention.sliding_window_pattern", 2u32.into()),
+        ("llama.rope.freq_base_swa", 5f32.into()),
+    ];
+    for (key, value) in &free {
+        assert_eq!(read(key, value, &[]), Ok(RopeScaling::None), "{key}");
+    }
+    let window = [("llama.attention.sliding_window", 8u32.into())];
+    for (key, value) in &free[2..] {
+        let refused = read(key, value, &window).unwrap_err();
+        assert!(refused.contains(key), "{refused}");
+    }
+}
+
+#[test]
+fn a_key_that_llama_cpp_needs_is_called_missing() {
+    let (folder, model) = saved(&llama());
+    let path = folder.path().join("model.gguf");
+    save_gguf(&path, &model, Dtype::F32.into(), GgufMetadata::new()).unwrap();
+    let file = GgufFile::open(&path).unwrap();
+    let headers: Vec<TensorHeader> = file
+        .tensor_names()
+        .into_iter()
+        .map(|name| {
+            let stored = file.stored(name).unwrap();
+            TensorHeader {
+                name: name.to_owned(),
+                dtype: stored.dtype,
+                shape: stored.shape,
+            }
+        })
+        .collect();
+    for key in [
+        "llama.attention.layer_norm_rms_epsilon",
+        "llama.attention.head_count",
+        "llama.context_length",
+    ] {
+        let mut metadata = file.metadata().clone();
+        metadata.remove(key).unwrap();
+        let without = folder.path().join("without.gguf");
+        write_gguf(&without, &metadata, &headers, |tensor| {
+            TensorContent::Values(file.to_f32(&tensor.name).unwrap().into())
+        })
+        .unwrap();
+        let said = read_config(&without).unwrap_err().to_string();
+        assert!(said.contains(&format!("{key} is missing")), "{said}");
+    }
+}
+
 /// A decoder of each architecture that is written.
 fn written() -> Vec<(&'static str, GptConfig)> {
     let scaled = GptConfig {
@@ -172,6 +370,34 @@ fn written() -> Vec<(&'static str, GptConfig)> {
             "qwen2",
             GptConfig {
                 qkv_bias: true,
+                ..llama()
+            },
+        ),
+        (
+            "llama",
+            GptConfig {
+                qkv_bias: true,
+                rope_scaling: RopeScaling::Llama3 {
+                    factor: 8.0,
+                    low_freq_factor: 1.0,
+                    high_freq_factor: 4.0,
+                    original_max_seq_len: 8192,
+                },
+                head_dim: 32,
+                ..llama()
+            },
+        ),
+        (
+            "llama",
+            GptConfig {
+                rope_scaling: RopeScaling::Yarn {
+                    factor: 4.0,
+                    original_max_seq_len: 16,
+                    beta_fast: 32.0,
+                    beta_slow: 1.0,
+                    attention_factor: (0.1 * 4f64.ln() + 1.0) * 0.75,
+                    truncate: true,
+                },
                 ..llama()
             },
         ),

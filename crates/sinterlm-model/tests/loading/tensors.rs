@@ -8,10 +8,10 @@ use burn::tensor::{Device, Tensor};
 use sinterlm_config::Seed;
 use sinterlm_formats::Dtype;
 use sinterlm_model::{
-    GptConfig, LoadOptions, ModelError, load_model, load_model_with, named_values,
+    GptConfig, LoadOptions, ModelError, load_model, load_model_with, named_values, read_config,
 };
 
-use super::{changed, llama, rename, saved, tensors, write};
+use super::{Stored, changed, llama, rename, saved, tensors, write};
 
 /// Adds one to every parameter.
 struct Move;
@@ -47,9 +47,8 @@ fn everything_that_does_not_match_is_told_in_one_report() {
             vec![1],
             vec![0; 4],
         ));
-        // Known to do no harm.
         let table = "model.layers.0.self_attn.rotary_emb.inv_freq";
-        tensors.push((table.into(), Dtype::F32, vec![1], vec![0; 4]));
+        tensors.push(floats(table, &[2], &[1.0, 0.01]));
     });
     let error = load_model(folder.path(), &Device::flex()).unwrap_err();
     let report = error.to_string();
@@ -155,6 +154,132 @@ fn shards_base_names_and_either_name_of_a_tied_table_are_understood() {
         tensors.push(head);
     });
     same(with_copy.path());
+}
+
+fn floats(name: &str, shape: &[usize], values: &[f32]) -> Stored {
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+    (name.into(), Dtype::F32, shape.to_vec(), bytes.collect())
+}
+
+/// As `transformers` 5 takes it: the config says tied, the file holds two tables that differ.
+#[test]
+fn a_head_that_differs_from_the_embedding_is_not_tied_to_it() {
+    let device = Device::flex();
+    let config = GptConfig {
+        tied_head: true,
+        ..llama()
+    };
+    let (_, plain) = saved(&config);
+    let head: Vec<f32> = (0..50 * 16).map(|i| (i % 7) as f32 / 8.0).collect();
+    for name in ["lm_head.weight", "copy"] {
+        let folder = changed(&config, |tensors| {
+            let table = tensors
+                .iter()
+                .find(|(name, ..)| name.contains("embed"))
+                .unwrap();
+            let mut table = table.clone();
+            table.0 = "lm_head.weight".into();
+            let own = floats("lm_head.weight", &[50, 16], &head);
+            tensors.push(if name == "copy" { table } else { own });
+        });
+        let loaded = load_model(folder.path(), &device).unwrap();
+        let is_tied = name == "copy";
+        assert_eq!(loaded.config().tied_head, is_tied, "{name}");
+        assert_eq!(
+            read_config(folder.path()).unwrap().tied_head,
+            is_tied,
+            "{name}"
+        );
+        let found = named_values(&loaded);
+        if is_tied {
+            assert_eq!(found, named_values(&plain));
+        } else {
+            let found = found
+                .iter()
+                .find(|values| values.path == "head.weight")
+                .unwrap();
+            assert_eq!(found.values, head);
+        }
+    }
+    let short = changed(&config, |tensors| {
+        tensors.push(floats("lm_head.weight", &[49, 16], &head[..49 * 16]));
+    });
+    let said = load_model(short.path(), &device).unwrap_err().to_string();
+    assert!(
+        said.contains("`lm_head.weight` is [49, 16], the model needs [50, 16]"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_tensor_is_passed_over_only_if_it_is_what_the_model_has_in_its_place() {
+    let device = Device::flex();
+    let gpt2 = GptConfig {
+        vocab_size: 50,
+        max_seq_len: 3,
+        d_model: 16,
+        n_layers: 1,
+        n_heads: 4,
+        ..GptConfig::default()
+    };
+    let without_bias = GptConfig {
+        qkv_bias: false,
+        ..gpt2.clone()
+    };
+    let mask = "transformer.h.0.attn.bias";
+    let causal = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0];
+    let table = "model.layers.0.self_attn.rotary_emb.inv_freq";
+    let bias = "transformer.h.0.attn.c_attn.bias";
+    for (config, tensor, is_equal) in [
+        (&gpt2, floats(mask, &[1, 1, 3, 3], &causal), true),
+        (&gpt2, floats(mask, &[1, 1, 3, 3], &[1.0; 9]), false),
+        (
+            &gpt2,
+            (
+                mask.into(),
+                Dtype::U8,
+                vec![3, 3],
+                causal.map(|x| x as u8).to_vec(),
+            ),
+            true,
+        ),
+        (
+            &gpt2,
+            floats("transformer.h.0.attn.masked_bias", &[], &[-1e4]),
+            true,
+        ),
+        (
+            &gpt2,
+            floats("transformer.h.0.attn.masked_bias", &[], &[0.0]),
+            false,
+        ),
+        (&without_bias, floats(bias, &[48], &[0.0; 48]), true),
+        (&without_bias, floats(bias, &[48], &[0.5; 48]), false),
+        (&llama(), floats(table, &[2], &[1.0, 0.01]), true),
+        (&llama(), floats(table, &[2], &[1.0, 0.1]), false),
+        (&llama(), floats(table, &[1], &[1.0]), false),
+    ] {
+        let folder = changed(config, |tensors| {
+            tensors.retain(|(name, ..)| *name != tensor.0);
+            tensors.push(tensor.clone());
+        });
+        match load_model(folder.path(), &device) {
+            Ok(_) => assert!(is_equal, "{tensor:?}"),
+            Err(error) => {
+                let said = error.to_string();
+                assert!(
+                    !is_equal && said.contains("is not what the model has in its place"),
+                    "{said}"
+                );
+            }
+        }
+        let allowed = LoadOptions {
+            allow_unused: true,
+            ..LoadOptions::default()
+        };
+        let (_, report) = load_model_with(folder.path(), &device, &allowed).unwrap();
+        assert_eq!(report.unused.len(), usize::from(!is_equal));
+    }
 }
 
 #[test]

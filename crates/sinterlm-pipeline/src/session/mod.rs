@@ -22,6 +22,7 @@ use crate::host::{Host, Mode};
 use crate::resume::check_changes;
 use crate::run_config::{RunAt, RunConfig};
 use crate::stage::Stage;
+use crate::weights::refuse_unless_text;
 
 /// Where a run is resumed, for what has to be undone before.
 #[derive(Debug)]
@@ -63,9 +64,15 @@ impl<C: RunConfig> Session<C> {
     }
 
     fn start(mut config: C, out: &Path, host: &Host) -> Result<Self, PipelineError> {
+        if let Some(cache) = &host.cache_dir {
+            refuse_unless_text(cache)?; // the config in force names it
+        }
+        let check = |config: &C| config.paths().into_iter().try_for_each(refuse_unless_text);
+        check(&config)?;
         // The ranges of keys are known to the loader alone.
         sinterlm_config::parse::<C>(&to_toml(&config)?, "config", &[])?;
         config.resolve(host)?;
+        check(&config)?;
         Ok(Self {
             config,
             host: host.clone(),

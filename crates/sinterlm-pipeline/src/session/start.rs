@@ -16,7 +16,7 @@ use crate::error::PipelineError;
 use crate::host::Told;
 use crate::parts::ModelStore;
 use crate::run_config::RunConfig;
-use crate::weights::{absolute, probe_weights};
+use crate::weights::{absolute, probe_weights, refuse_unless_text};
 
 impl<C: RunConfig> Session<C> {
     /// Prepares the text. The config that repeats it, [`Prepared::resolved`] and
@@ -35,6 +35,7 @@ impl<C: RunConfig> Session<C> {
         if self.host.accept_changed_data && own_tokenizer.is_file() {
             data.fingerprint = None;
             // One trained of the changed text would give the ids another meaning.
+            refuse_unless_text(&own_tokenizer)?;
             let path = absolute(&own_tokenizer)?;
             tokenizer = TokenizerConfig::File { path };
         }
