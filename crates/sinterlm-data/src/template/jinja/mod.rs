@@ -1,0 +1,116 @@
+//! Jinja as `transformers` runs it: the language of Jinja 3.1 with the values of Python, in the
+//! sandbox where nothing but a namespace can be changed.
+//!
+//! What Python prints, compares or refuses decides what a model reads, down to the quotes of a list in
+//! a text. So values here are Python's, and what cannot be rendered alike is a [`Fault`].
+
+mod arguments;
+mod ast;
+mod braces;
+mod characters;
+mod checks;
+mod evaluate;
+mod expression;
+mod filters;
+mod functions;
+mod json;
+mod lexer;
+mod literals;
+mod loops;
+mod machine;
+mod methods;
+mod numbers;
+mod operators;
+mod parser;
+mod percent;
+mod pieces;
+mod print;
+mod scope;
+mod sequences;
+mod spec;
+mod strings;
+mod texts;
+mod value;
+
+use std::rc::Rc;
+
+use super::fields::Json;
+use ast::Stmt;
+use machine::Machine;
+use scope::Scope;
+use value::{Dict, Value};
+
+/// What is wrong in a template, or what it refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// The line, from 1; 0 where it is not known yet.
+    pub(super) line: u32,
+    pub(super) text: String,
+}
+
+impl Fault {
+    fn new(text: impl Into<String>) -> Self {
+        Self::at(0, text)
+    }
+
+    fn at(line: u32, text: impl Into<String>) -> Self {
+        Self {
+            line,
+            text: text.into(),
+        }
+    }
+
+    fn in_line(mut self, line: u32) -> Self {
+        if self.line == 0 {
+            self.line = line;
+        }
+        self
+    }
+}
+
+/// A template that was read.
+#[derive(Debug)]
+pub(super) struct Program {
+    body: Vec<Stmt>,
+}
+
+impl Program {
+    pub(super) fn parse(source: &str) -> Result<Self, Fault> {
+        let body = parser::parse(source)?;
+        Ok(Self { body })
+    }
+
+    /// The text with these variables; `unix_seconds` is what `strftime_now` tells.
+    pub(super) fn render<'a>(
+        &self,
+        variables: impl IntoIterator<Item = (&'a str, Json)>,
+        unix_seconds: Option<u64>,
+    ) -> Result<String, Fault> {
+        let root = Rc::new(Scope::default());
+        for (name, json) in variables {
+            root.set(&name.into(), value_of(json)?);
+        }
+        Machine::render(&self.body, &root, unix_seconds)
+    }
+}
+
+fn value_of(json: Json) -> Result<Value, Fault> {
+    Ok(match json {
+        Json::Null => Value::None,
+        Json::Bool(value) => Value::Bool(value),
+        Json::Int(value) => Value::Int(value),
+        Json::Float(value) => Value::Float(value),
+        Json::Text(text) => Value::str(text),
+        Json::List(items) => {
+            let items = items.into_iter().map(value_of).collect::<Result<_, _>>()?;
+            Value::list(items)?
+        }
+        Json::Map(map) => {
+            let mut dict = Dict::default();
+            for (key, value) in map {
+                dict.insert(Value::str(key), value_of(value)?)?;
+            }
+            Value::dict(dict)
+        }
+    })
+}
