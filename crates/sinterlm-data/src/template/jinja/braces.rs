@@ -29,7 +29,7 @@ pub(super) fn format(machine: &mut Machine, format: &str, args: Args) -> Result<
         next: Some(0),
         is_numbered: false,
     };
-    expand(machine, format, &mut source, 2)
+    expand(machine, format, &mut source, 3)
 }
 
 pub(super) fn format_map(
@@ -43,7 +43,7 @@ pub(super) fn format_map(
         next: Some(0),
         is_numbered: false,
     };
-    expand(machine, format, &mut source, 2)
+    expand(machine, format, &mut source, 3)
 }
 
 fn expand(

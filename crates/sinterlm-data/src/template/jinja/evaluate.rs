@@ -19,7 +19,7 @@ impl Machine {
         self.step()?;
         match &*expr.kind {
             ExprKind::Constant(constant) => Ok(constant_value(constant)),
-            ExprKind::Name(name) => Ok(self.name(name, scope)),
+            ExprKind::Name(name) => self.name(name, scope),
             ExprKind::Attr(object, name) => {
                 let object = self.evaluate(object, scope)?;
                 self.line = expr.line;
@@ -92,17 +92,20 @@ impl Machine {
         }
     }
 
-    fn name(&self, name: &Arc<str>, scope: &Rc<Scope>) -> Value {
+    fn name(&self, name: &Arc<str>, scope: &Rc<Scope>) -> Result<Value, Fault> {
         if let Some(value) = scope.get(name) {
-            return value;
+            return Ok(value);
         }
-        match Function::named(name) {
+        Ok(match Function::named(name) {
             Some(Function::StrftimeNow) if self.unix_seconds.is_none() => {
                 Value::undefined("'strftime_now' is undefined: the date is not known")
             }
             Some(function) => Value::Function(function),
+            None if &**name == "self" => {
+                return Err(Fault::new("`self` and blocks are not supported"));
+            }
             None => Value::undefined(format!("'{name}' is undefined")),
-        }
+        })
     }
 
     fn all(&mut self, items: &[Expr], scope: &Rc<Scope>) -> Result<Vec<Value>, Fault> {
@@ -243,14 +246,10 @@ impl Machine {
         if let Some(value) = self.own_attribute(object, name)? {
             return Ok(value);
         }
-        match object {
-            Value::Dict(dict) => {
-                if let Some(value) = dict.get_str(name) {
-                    return Ok(value.clone());
-                }
-            }
-            Value::Namespace(_) | Value::Loop(_) => {}
-            _ => {}
+        if let Value::Dict(dict) = object
+            && let Some(value) = dict.get_str(name)
+        {
+            return Ok(value.clone());
         }
         Ok(no_attribute(object, name))
     }
@@ -317,9 +316,7 @@ impl Machine {
             | Value::Range(_) => object.len().unwrap_or(0),
             other => {
                 let kind = other.type_name();
-                return Ok(Value::undefined(format!(
-                    "{kind} object has no element slice"
-                )));
+                return Err(Fault::new(format!("'{kind}' object cannot be sliced")));
             }
         };
         let places = slice_places(bounds, len as i128)?;

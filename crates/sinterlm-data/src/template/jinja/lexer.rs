@@ -145,6 +145,10 @@ impl<'a> Lexer<'a> {
 
     fn raw(&mut self) -> Result<(), Fault> {
         let rest = self.rest();
+        if rest.is_empty() {
+            // Jinja misses the end only where something is left to read.
+            return Ok(());
+        }
         let mut ends = rest.match_indices("{%").map(|(at, _)| at);
         let end = ends.find_map(|at| raw_tag(&rest[at..], "endraw", true).map(|len| (at, len)));
         let (at, len) = end.ok_or_else(|| self.fault("missing end of raw directive"))?;
@@ -155,6 +159,10 @@ impl<'a> Lexer<'a> {
 
     fn comment(&mut self) -> Result<(), Fault> {
         let rest = self.rest();
+        if rest.is_empty() {
+            // Jinja misses the end only where something is left to read.
+            return Ok(());
+        }
         let end = rest.find("#}");
         let end = end.ok_or_else(|| self.fault("missing end of comment tag"))?;
         let after = &rest[end + 2..];

@@ -439,7 +439,7 @@ impl Parser {
         let reads = self.macros.pop().expect("pushed above");
         let body = parsed?;
         let declared = |name: &str| params.iter().find(|(own, _)| **own == *name);
-        if declared("caller").is_some_and(|(_, default)| default.is_none()) {
+        if reads.caller && declared("caller").is_some_and(|(_, default)| default.is_none()) {
             return Err(
                 self.fault("the special \"caller\" argument must be omitted or be given a default")
             );
