@@ -53,12 +53,11 @@ pub(super) fn format(unix_seconds: u64, format: &str) -> Result<String, String> 
         let piece = date.directive(directive.ok_or_else(unknown)?);
         let (piece, pads) = piece.ok_or_else(unknown)?;
         match (padding, pads) {
-            (None, _) => out.push_str(&piece),
+            (None, _) | (Some('-' | '_' | '0'), None) => out.push_str(&piece),
             (Some('-'), Some(_)) => out.push_str(unpadded(&piece)),
             (Some('_'), Some(_)) => out.push_str(&padded(&piece, ' ')),
             (Some('0'), Some(_)) => out.push_str(&padded(&piece, '0')),
             (Some('^'), None) => out.push_str(&piece.to_uppercase()),
-            (Some('-' | '_' | '0'), None) => out.push_str(&piece),
             _ => return Err(unknown()),
         }
     }
@@ -209,6 +208,6 @@ mod tests {
         );
         assert_eq!(format(951_782_400, "%d %b").unwrap(), "29 Feb");
         assert_eq!(format(0, "%Y-%m-%d").unwrap(), "1970-01-01");
-        assert!(format(0, "%Q").unwrap_err().to_string().contains("%Q"));
+        assert!(format(0, "%Q").unwrap_err().contains("%Q"));
     }
 }

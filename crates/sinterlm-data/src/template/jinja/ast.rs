@@ -110,11 +110,14 @@ pub(super) struct For {
     pub(super) otherwise: Option<Vec<Stmt>>,
 }
 
+/// Names of parameters with their defaults.
+pub(super) type Params = Vec<(Arc<str>, Option<Expr>)>;
+
 /// A macro, or the body of a call block, which has no name.
 #[derive(Debug)]
 pub(super) struct MacroNode {
     pub(super) name: Option<Arc<str>>,
-    pub(super) params: Vec<(Arc<str>, Option<Expr>)>,
+    pub(super) params: Params,
     pub(super) body: Vec<Stmt>,
     pub(super) reads_caller: bool,
     pub(super) reads_kwargs: bool,

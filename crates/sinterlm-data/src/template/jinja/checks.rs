@@ -149,6 +149,7 @@ fn compares(name: &str, value: &Value, other: &Value) -> Result<Option<bool>, Fa
 ///
 /// # Errors
 /// For values of which Python makes one object or two as it likes.
+#[allow(clippy::float_cmp, reason = "Python compares floats exactly")]
 fn same(value: &Value, other: &Value) -> Result<bool, Fault> {
     match (value, other) {
         (Value::None, Value::None) => Ok(true),

@@ -14,18 +14,6 @@ use super::parser::{Parser, describe};
 const MAX_DEPTH: u32 = 400;
 
 impl Parser {
-    /// A node above children of which the deepest has `below` levels.
-    pub(super) fn node(&self, line: u32, kind: ExprKind, below: u32) -> Result<Expr, Fault> {
-        if below >= MAX_DEPTH {
-            return Err(Fault::at(line, "the expression is nested too deeply"));
-        }
-        Ok(Expr {
-            line,
-            depth: below + 1,
-            kind: Box::new(kind),
-        })
-    }
-
     pub(super) fn expression(&mut self) -> Result<Expr, Fault> {
         self.nested(Self::conditional)
     }
@@ -41,7 +29,7 @@ impl Parser {
                 None
             };
             let below = deepest([&value, &test]).max(other.as_ref().map_or(0, |e| e.depth));
-            value = self.node(line, ExprKind::Condition(test, value, other), below)?;
+            value = branch(line, ExprKind::Condition(test, value, other), below)?;
             line = self.line();
             self.unknown.truncate(from);
         }
@@ -53,7 +41,7 @@ impl Parser {
         while self.skip_word("or") {
             let right = self.and()?;
             let below = deepest([&left, &right]);
-            left = self.node(left.line, ExprKind::Or(left, right), below)?;
+            left = branch(left.line, ExprKind::Or(left, right), below)?;
         }
         Ok(left)
     }
@@ -63,7 +51,7 @@ impl Parser {
         while self.skip_word("and") {
             let right = self.not()?;
             let below = deepest([&left, &right]);
-            left = self.node(left.line, ExprKind::And(left, right), below)?;
+            left = branch(left.line, ExprKind::And(left, right), below)?;
         }
         Ok(left)
     }
@@ -73,7 +61,7 @@ impl Parser {
         if self.skip_word("not") {
             let inner = self.nested(Self::not)?;
             let below = inner.depth;
-            return self.node(line, ExprKind::Not(inner), below);
+            return branch(line, ExprKind::Not(inner), below);
         }
         self.compare()
     }
@@ -111,7 +99,7 @@ impl Parser {
             .max()
             .unwrap_or(0)
             .max(first.depth);
-        self.node(first.line, ExprKind::Compare(first, others), below)
+        branch(first.line, ExprKind::Compare(first, others), below)
     }
 
     fn sum(&mut self) -> Result<Expr, Fault> {
@@ -129,7 +117,7 @@ impl Parser {
             parts.push(self.product()?);
         }
         let below = deepest(&parts);
-        self.node(line, ExprKind::Concat(parts), below)
+        branch(line, ExprKind::Concat(parts), below)
     }
 
     fn product(&mut self) -> Result<Expr, Fault> {
@@ -156,7 +144,7 @@ impl Parser {
             self.advance();
             let right = operand(self)?;
             let below = deepest([&left, &right]);
-            left = self.node(left.line, ExprKind::Binary(*op, left, right), below)?;
+            left = branch(left.line, ExprKind::Binary(*op, left, right), below)?;
         }
         Ok(left)
     }
@@ -166,11 +154,11 @@ impl Parser {
         let node = if self.skip_sign("-") {
             let inner = self.nested(|parser| parser.unary(false))?;
             let below = inner.depth;
-            self.node(line, ExprKind::Neg(inner), below)?
+            branch(line, ExprKind::Neg(inner), below)?
         } else if self.skip_sign("+") {
             let inner = self.nested(|parser| parser.unary(false))?;
             let below = inner.depth;
-            self.node(line, ExprKind::Pos(inner), below)?
+            branch(line, ExprKind::Pos(inner), below)?
         } else {
             self.primary()?
         };
@@ -192,7 +180,7 @@ impl Parser {
                 _ => {
                     self.advance();
                     self.note_read(&name);
-                    return self.node(line, ExprKind::Name(name.into()), 0);
+                    return branch(line, ExprKind::Name(name.into()), 0);
                 }
             },
             Token::Str(mut text) => {
@@ -214,7 +202,7 @@ impl Parser {
                 self.advance();
                 let items = self.items("]", Self::expression)?;
                 let below = deepest(&items);
-                return self.node(line, ExprKind::List(items), below);
+                return branch(line, ExprKind::List(items), below);
             }
             Token::Sign("{") => {
                 self.advance();
@@ -228,12 +216,12 @@ impl Parser {
                     .map(|(k, v)| deepest([k, v]))
                     .max()
                     .unwrap_or(0);
-                return self.node(line, ExprKind::Dict(entries), below);
+                return branch(line, ExprKind::Dict(entries), below);
             }
             other => return Err(self.fault(format!("unexpected {}", describe(&other)))),
         };
         self.advance();
-        self.node(line, ExprKind::Constant(constant), 0)
+        branch(line, ExprKind::Constant(constant), 0)
     }
 
     /// Items with commas up to a closing sign, which is consumed.
@@ -258,7 +246,7 @@ impl Parser {
 
     fn parenthesised(&mut self) -> Result<Expr, Fault> {
         if self.is_sign(")") {
-            return self.node(self.line(), ExprKind::Tuple(Vec::new()), 0);
+            return branch(self.line(), ExprKind::Tuple(Vec::new()), 0);
         }
         self.tuple(true, &[])
     }
@@ -295,7 +283,7 @@ impl Parser {
             });
         }
         let below = deepest(&items);
-        self.node(line, ExprKind::Tuple(items), below)
+        branch(line, ExprKind::Tuple(items), below)
     }
 
     fn postfix(&mut self, mut node: Expr) -> Result<Expr, Fault> {
@@ -330,11 +318,11 @@ impl Parser {
             let below = node.depth;
             if let Token::Int(index) = *self.token() {
                 self.advance();
-                let index = self.node(line, ExprKind::Constant(Constant::Int(index)), 0)?;
-                return self.node(line, ExprKind::Item(node, index), below);
+                let index = branch(line, ExprKind::Constant(Constant::Int(index)), 0)?;
+                return branch(line, ExprKind::Item(node, index), below);
             }
             let name = self.expect_name()?;
-            return self.node(line, ExprKind::Attr(node, name), below);
+            return branch(line, ExprKind::Attr(node, name), below);
         }
         self.expect_sign("[")?;
         let mut keys = Vec::new();
@@ -349,10 +337,10 @@ impl Parser {
             keys.remove(0)
         } else {
             let below = deepest(&keys);
-            self.node(line, ExprKind::Tuple(keys), below)?
+            branch(line, ExprKind::Tuple(keys), below)?
         };
         let below = deepest([&node, &key]);
-        self.node(line, ExprKind::Item(node, key), below)
+        branch(line, ExprKind::Item(node, key), below)
     }
 
     /// A key or a slice.
@@ -376,14 +364,14 @@ impl Parser {
             }
         }
         let below = deepest(parts.iter().flatten());
-        self.node(line, ExprKind::Slice(parts), below)
+        branch(line, ExprKind::Slice(parts), below)
     }
 
     fn call(&mut self, callee: Expr) -> Result<Expr, Fault> {
         let line = self.line();
         let (args, below) = self.args()?;
         let below = below.max(callee.depth);
-        self.node(line, ExprKind::Call(callee, args), below)
+        branch(line, ExprKind::Call(callee, args), below)
     }
 
     fn args(&mut self) -> Result<(ArgNodes, u32), Fault> {
@@ -452,7 +440,7 @@ impl Parser {
             }
             let (args, below) = self.optional_args()?;
             let below = below.max(node.as_ref().map_or(0, |n| n.depth));
-            node = Some(self.node(line, ExprKind::Filter(node, name, args), below)?);
+            node = Some(branch(line, ExprKind::Filter(node, name, args), below)?);
         }
         Ok(node)
     }
@@ -505,15 +493,27 @@ impl Parser {
             (ArgNodes::default(), 0)
         };
         let below = below.max(node.depth);
-        let test = self.node(line, ExprKind::Test(node, name, args), below)?;
+        let test = branch(line, ExprKind::Test(node, name, args), below)?;
         if negated {
             let below = test.depth;
-            return self.node(line, ExprKind::Not(test), below);
+            return branch(line, ExprKind::Not(test), below);
         }
         Ok(test)
     }
 }
 
-fn deepest<'a>(nodes: impl IntoIterator<Item = &'a Expr>) -> u32 {
+/// A node above children of which the deepest has `below` levels.
+pub(super) fn branch(line: u32, kind: ExprKind, below: u32) -> Result<Expr, Fault> {
+    if below >= MAX_DEPTH {
+        return Err(Fault::at(line, "the expression is nested too deeply"));
+    }
+    Ok(Expr {
+        line,
+        depth: below + 1,
+        kind: Box::new(kind),
+    })
+}
+
+pub(super) fn deepest<'a>(nodes: impl IntoIterator<Item = &'a Expr>) -> u32 {
     nodes.into_iter().map(|node| node.depth).max().unwrap_or(0)
 }

@@ -1,5 +1,7 @@
 //! Numbers and strings as they stand in a template.
 
+use std::fmt::Write;
+
 use super::lexer::Token;
 
 /// A number at the beginning of `text` and its length.
@@ -144,11 +146,12 @@ fn unescape(text: &str) -> Result<String, String> {
             c if !c.is_ascii() => {
                 out.push('\\');
                 let code = c as u32;
-                out.push_str(&match code {
-                    0..0x100 => format!("x{code:02x}"),
-                    0x100..0x1_0000 => format!("u{code:04x}"),
-                    _ => format!("U{code:08x}"),
-                });
+                let written = match code {
+                    0..0x100 => write!(out, "x{code:02x}"),
+                    0x100..0x1_0000 => write!(out, "u{code:04x}"),
+                    _ => write!(out, "U{code:08x}"),
+                };
+                written.expect("a string takes all");
             }
             c => {
                 out.push('\\');

@@ -154,7 +154,7 @@ impl Machine {
             }
             StmtKind::Set(target, expr) => {
                 let value = self.evaluate(expr, scope)?;
-                self.assign(target, value, scope)?;
+                assign(target, value, scope)?;
             }
             StmtKind::SetBlock(target, filter, body) => {
                 let text = Value::str(self.captured(body, scope)?);
@@ -162,13 +162,13 @@ impl Machine {
                     Some(filter) => self.filter_block(filter, text, scope)?,
                     None => text,
                 };
-                self.assign(target, value, scope)?;
+                assign(target, value, scope)?;
             }
             StmtKind::With(values, body) => {
                 let inner = Scope::inside(scope);
                 for (target, expr) in values {
                     let value = self.evaluate(expr, scope)?;
-                    self.assign(target, value, &inner)?;
+                    assign(target, value, &inner)?;
                 }
                 return self.block(body, &inner, out);
             }
@@ -245,47 +245,6 @@ impl Machine {
         self.call_filter(name, input, args)
     }
 
-    /// Assigns to a name, to several, or to an attribute of a namespace.
-    pub(super) fn assign(
-        &mut self,
-        target: &Target,
-        value: Value,
-        scope: &Rc<Scope>,
-    ) -> Result<(), Fault> {
-        match target {
-            Target::Name(name) => scope.set(name, value),
-            Target::Tuple(targets) => {
-                if value.is_undefined() || value.is_iterable() {
-                    let items = value.items()?;
-                    if items.len() != targets.len() {
-                        return Err(Fault::new(format!(
-                            "{} values to unpack, expected {}",
-                            items.len(),
-                            targets.len()
-                        )));
-                    }
-                    for (target, item) in targets.iter().zip(items) {
-                        self.assign(target, item, scope)?;
-                    }
-                } else {
-                    let kind = value.type_name();
-                    return Err(Fault::new(format!(
-                        "cannot unpack non-iterable {kind} object"
-                    )));
-                }
-            }
-            Target::Attr(name, attribute) => {
-                let Some(Value::Namespace(space)) = scope.get(name) else {
-                    return Err(Fault::new(
-                        "cannot assign attribute on non-namespace object",
-                    ));
-                };
-                set_attribute(&space, attribute, value)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Runs a loop, as a statement or called again as `loop(...)`.
     pub(super) fn run_loop(
         &mut self,
@@ -330,7 +289,7 @@ impl Machine {
             }
             let inner = Scope::inside(scope);
             inner.set(&name, Value::Loop(state.clone()));
-            self.assign(&node.target, item, &inner)?;
+            assign(&node.target, item, &inner)?;
             match self.block(&node.body, &inner, out)? {
                 Flow::Next => is_untouched = false,
                 Flow::Continue => {}
@@ -358,7 +317,7 @@ impl Machine {
                 return Ok(Some(item));
             };
             let inner = Scope::inside(&scope);
-            self.assign(&node.target, item.clone(), &inner)?;
+            assign(&node.target, item.clone(), &inner)?;
             if self.evaluate(test, &inner)?.is_true() {
                 return Ok(Some(item));
             }
@@ -444,4 +403,40 @@ pub(super) fn set_attribute(space: &Namespace, name: &Arc<str>, value: Value) ->
     let inserted = entries.insert(key, value);
     *space.entries.borrow_mut() = entries;
     inserted
+}
+
+/// Assigns to a name, to several, or to an attribute of a namespace.
+fn assign(target: &Target, value: Value, scope: &Rc<Scope>) -> Result<(), Fault> {
+    match target {
+        Target::Name(name) => scope.set(name, value),
+        Target::Tuple(targets) => {
+            if value.is_undefined() || value.is_iterable() {
+                let items = value.items()?;
+                if items.len() != targets.len() {
+                    return Err(Fault::new(format!(
+                        "{} values to unpack, expected {}",
+                        items.len(),
+                        targets.len()
+                    )));
+                }
+                for (target, item) in targets.iter().zip(items) {
+                    assign(target, item, scope)?;
+                }
+            } else {
+                let kind = value.type_name();
+                return Err(Fault::new(format!(
+                    "cannot unpack non-iterable {kind} object"
+                )));
+            }
+        }
+        Target::Attr(name, attribute) => {
+            let Some(Value::Namespace(space)) = scope.get(name) else {
+                return Err(Fault::new(
+                    "cannot assign attribute on non-namespace object",
+                ));
+            };
+            set_attribute(&space, attribute, value)?;
+        }
+    }
+    Ok(())
 }

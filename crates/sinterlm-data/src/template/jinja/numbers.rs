@@ -203,6 +203,7 @@ pub(super) fn round_float(number: f64, precision: i128) -> Result<f64, Fault> {
     Ok(if sign { -rounded } else { rounded })
 }
 
+#[allow(clippy::float_cmp, reason = "Python compares floats exactly")]
 fn file_size(value: &Value, binary: bool) -> Result<Value, Fault> {
     let bytes = to_float(value).ok_or_else(|| {
         Fault::new(format!(

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::Fault;
-use super::ast::{Expr, ExprKind, For, MacroNode, Stmt, StmtKind, Target};
+use super::ast::{ExprKind, For, MacroNode, Params, Stmt, StmtKind, Target};
+use super::expression::{branch, deepest};
 use super::lexer::{Token, tokenize};
 
 /// How deep statements and expressions may lie in each other.
@@ -389,10 +390,11 @@ impl Parser {
             parts.push(self.expression()?);
         }
         // Printed one behind the other, as by `~`.
-        Ok(StmtKind::Print(self.node(
+        let below = deepest(&parts);
+        Ok(StmtKind::Print(branch(
             line,
             ExprKind::Concat(parts),
-            1,
+            below,
         )?))
     }
 
@@ -454,9 +456,9 @@ impl Parser {
         })
     }
 
-    fn params(&mut self) -> Result<Vec<(Arc<str>, Option<Expr>)>, Fault> {
+    fn params(&mut self) -> Result<Params, Fault> {
         self.expect_sign("(")?;
-        let mut params: Vec<(Arc<str>, Option<Expr>)> = Vec::new();
+        let mut params = Params::new();
         while !self.is_sign(")") {
             if !params.is_empty() {
                 self.expect_sign(",")?;

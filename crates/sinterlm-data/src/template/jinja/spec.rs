@@ -163,7 +163,7 @@ impl Spec {
         if self.is_alternate {
             prefix.push_str(mark);
         }
-        self.number(&prefix, &self.grouped(&digits, every)?)
+        Ok(self.number(&prefix, &self.grouped(&digits, every)?))
     }
 
     fn float(&self, number: f64) -> Result<String, Fault> {
@@ -193,7 +193,7 @@ impl Spec {
             Some(_) => digits,
             None => self.grouped(&digits, 3)?,
         };
-        self.number(self.sign_of(is_negative), &digits)
+        Ok(self.number(self.sign_of(is_negative), &digits))
     }
 
     fn sign_of(&self, is_negative: bool) -> &'static str {
@@ -222,8 +222,8 @@ impl Spec {
         Ok(out)
     }
 
-    fn number(&self, prefix: &str, digits: &str) -> Result<String, Fault> {
-        Ok(self.padded(prefix, digits, if self.zero { '=' } else { '>' }))
+    fn number(&self, prefix: &str, digits: &str) -> String {
+        self.padded(prefix, digits, if self.zero { '=' } else { '>' })
     }
 
     fn padded(&self, prefix: &str, text: &str, default: char) -> String {
@@ -296,13 +296,12 @@ pub(super) fn general(number: f64, precision: usize, is_alternate: bool) -> Stri
         digits
     };
     let digits = match (is_alternate, digits.contains('.')) {
-        (true, true) => digits,
         (true, false) => digits + ".",
         (false, true) => digits
             .trim_end_matches('0')
             .trim_end_matches('.')
             .to_owned(),
-        (false, false) => digits,
+        _ => digits,
     };
     if is_plain {
         digits

@@ -340,7 +340,7 @@ fn is_of_kind(text: &str, name: &str) -> Result<Option<bool>, Fault> {
             let begins = |c: char| is_letter(c) || c == '_';
             characters.next().is_some_and(begins) && characters.all(|c| begins(c) || c.is_numeric())
         }
-        "islower" => text.chars().any(is_cased) && !text.chars().any(|c| is_upper(c)),
+        "islower" => text.chars().any(is_cased) && !text.chars().any(is_upper),
         "isupper" => text.chars().any(is_cased) && !text.chars().any(char::is_lowercase),
         "istitle" => is_title(text),
         _ => return Ok(None),

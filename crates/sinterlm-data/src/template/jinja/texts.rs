@@ -1,5 +1,7 @@
 //! Filters of texts.
 
+use std::fmt::Write;
+
 use super::Fault;
 use super::arguments::Args;
 use super::characters::is_space;
@@ -184,7 +186,7 @@ fn quote_url(value: &Value, in_query: bool) -> Result<String, Fault> {
             }
             b'/' if !in_query => out.push('/'),
             b' ' if in_query => out.push('+'),
-            byte => out.push_str(&format!("%{byte:02X}")),
+            byte => write!(out, "%{byte:02X}").expect("a string takes all"),
         }
     }
     Ok(out)

@@ -392,6 +392,7 @@ impl Value {
     }
 
     /// Python's `==`.
+    #[allow(clippy::float_cmp, reason = "Python compares floats exactly")]
     pub(super) fn equals(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Undefined(_), Self::Undefined(_)) | (Self::None, Self::None) => true,
