@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Fault;
+use super::fault::Fault;
 use super::value::Value;
 
 #[derive(Clone, Debug, Default)]

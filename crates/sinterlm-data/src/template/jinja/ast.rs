@@ -2,6 +2,11 @@
 
 use std::sync::Arc;
 
+use super::fault::Fault;
+
+/// Nodes on the longest way down a tree.
+const MAX_DEPTH: u32 = 400;
+
 #[derive(Clone, Debug)]
 pub(super) enum Constant {
     None,
@@ -149,4 +154,21 @@ pub(super) enum StmtKind {
     Block(Vec<Stmt>),
     Break,
     Continue,
+}
+
+/// A node above children of which the deepest has `below` levels.
+pub(super) fn branch(line: u32, kind: ExprKind, below: u32) -> Result<Expr, Fault> {
+    if below >= MAX_DEPTH {
+        return Err(Fault::at(line, "the expression is nested too deeply"));
+    }
+    Ok(Expr {
+        line,
+        depth: below + 1,
+        kind: Box::new(kind),
+    })
+}
+
+/// Levels of the deepest of some nodes.
+pub(super) fn deepest<'a>(nodes: impl IntoIterator<Item = &'a Expr>) -> u32 {
+    nodes.into_iter().map(|node| node.depth).max().unwrap_or(0)
 }

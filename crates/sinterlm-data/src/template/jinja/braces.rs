@@ -1,7 +1,7 @@
 //! Python's `text.format(...)`.
 
-use super::Fault;
 use super::arguments::Args;
+use super::fault::Fault;
 use super::machine::Machine;
 use super::percent::ascii;
 use super::print::{repr, text};

@@ -1,8 +1,8 @@
 //! The tests of Jinja, as in `value is string`.
 
-use super::Fault;
 use super::arguments::Args;
 use super::ast::BinaryOp;
+use super::fault::Fault;
 use super::filters::FILTERS;
 use super::machine::Machine;
 use super::operators;

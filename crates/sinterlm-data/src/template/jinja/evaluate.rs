@@ -3,15 +3,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::Fault;
 use super::arguments::Args;
 use super::ast::{ArgNodes, CompareOp, Constant, Expr, ExprKind};
-use super::functions::Function;
+use super::fault::Fault;
 use super::machine::Machine;
 use super::operators;
 use super::print::{text, write_text};
-use super::scope::Scope;
-use super::value::{Dict, Value};
+use super::value::{Dict, Function, Scope, Value};
 use super::{loops, methods};
 
 impl Machine {

@@ -3,15 +3,12 @@
 
 use std::sync::Arc;
 
-use super::Fault;
-use super::ast::{ArgNodes, BinaryOp, CompareOp, Constant, Expr, ExprKind};
+use super::ast::{ArgNodes, BinaryOp, CompareOp, Constant, Expr, ExprKind, branch, deepest};
 use super::checks::TESTS;
+use super::cursor::Parser;
+use super::fault::Fault;
 use super::filters::FILTERS;
-use super::lexer::Token;
-use super::parser::{Parser, describe};
-
-/// Nodes on the longest way down a tree.
-const MAX_DEPTH: u32 = 400;
+use super::token::{Token, describe};
 
 impl Parser {
     pub(super) fn expression(&mut self) -> Result<Expr, Fault> {
@@ -500,20 +497,4 @@ impl Parser {
         }
         Ok(test)
     }
-}
-
-/// A node above children of which the deepest has `below` levels.
-pub(super) fn branch(line: u32, kind: ExprKind, below: u32) -> Result<Expr, Fault> {
-    if below >= MAX_DEPTH {
-        return Err(Fault::at(line, "the expression is nested too deeply"));
-    }
-    Ok(Expr {
-        line,
-        depth: below + 1,
-        kind: Box::new(kind),
-    })
-}
-
-pub(super) fn deepest<'a>(nodes: impl IntoIterator<Item = &'a Expr>) -> u32 {
-    nodes.into_iter().map(|node| node.depth).max().unwrap_or(0)
 }

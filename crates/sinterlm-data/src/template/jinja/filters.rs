@@ -1,9 +1,9 @@
 //! The filters of Jinja, and `tojson` as `transformers` has it. Those of sequences are in
 //! `sequences`, those of texts in `texts`, those of numbers in `numbers`.
 
-use super::Fault;
 use super::arguments::Args;
 use super::ast::BinaryOp;
+use super::fault::Fault;
 use super::machine::Machine;
 use super::methods;
 use super::operators::{self, escape_html};

@@ -4,65 +4,17 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::Fault;
 use super::arguments::{Args, want_int};
+use super::fault::Fault;
 use super::machine::{Machine, set_attribute};
 use super::print::text;
-use super::value::{Dict, Range, Value};
+use super::value::{Cycler, Dict, Function, Joiner, Range, Value};
 use crate::template::date;
 
 /// Items that a range may have, as in Jinja's sandbox.
 const MAX_RANGE: i128 = 100_000;
 /// Bounds of ranges, far from overflow.
 const MAX_BOUND: i128 = 1 << 100;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Function {
-    Range,
-    Dict,
-    Namespace,
-    Cycler,
-    Joiner,
-    Lipsum,
-    RaiseException,
-    StrftimeNow,
-}
-
-/// Gives its items in turn, without an end.
-#[derive(Debug)]
-pub(super) struct Cycler {
-    pub(super) items: Vec<Value>,
-    pub(super) at: Cell<usize>,
-}
-
-/// Gives nothing the first time, and then what joins.
-#[derive(Debug)]
-pub(super) struct Joiner {
-    pub(super) separator: Value,
-    pub(super) is_used: Cell<bool>,
-}
-
-impl Cycler {
-    pub(super) fn current(&self) -> Value {
-        self.items[self.at.get()].clone()
-    }
-
-    pub(super) fn next(&self) -> Value {
-        let value = self.current();
-        self.at.set((self.at.get() + 1) % self.items.len());
-        value
-    }
-}
-
-impl Joiner {
-    pub(super) fn next(&self) -> Value {
-        if self.is_used.replace(true) {
-            self.separator.clone()
-        } else {
-            Value::str("")
-        }
-    }
-}
 
 impl Function {
     pub(super) fn named(name: &str) -> Option<Self> {

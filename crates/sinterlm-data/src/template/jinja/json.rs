@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::Fault;
 use super::arguments::Bound;
+use super::fault::Fault;
 use super::machine::Budget;
 use super::print;
 use super::value::{Dict, Value};

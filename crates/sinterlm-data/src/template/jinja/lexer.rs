@@ -1,24 +1,10 @@
 //! From a template's source to tokens, with Jinja's rules for white space around tags
 //! (`trim_blocks` and `lstrip_blocks` are on, as `transformers` has them).
 
-use super::Fault;
 use super::characters::is_space;
+use super::fault::Fault;
 use super::literals;
-
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Token {
-    Data(String),
-    VariableBegin,
-    VariableEnd,
-    BlockBegin,
-    BlockEnd,
-    Name(String),
-    Str(String),
-    Int(i128),
-    Float(f64),
-    Sign(&'static str),
-    End,
-}
+use super::token::Token;
 
 /// Longer signs first.
 const SIGNS: [&str; 25] = [

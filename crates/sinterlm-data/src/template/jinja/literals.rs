@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::lexer::Token;
+use super::token::Token;
 
 /// A number at the beginning of `text` and its length.
 pub(super) fn number(text: &str, after_dot: bool) -> Result<(Token, usize), String> {

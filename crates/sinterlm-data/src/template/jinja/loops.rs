@@ -4,11 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::Fault;
 use super::arguments::Args;
+use super::fault::Fault;
 use super::machine::Machine;
-use super::scope::LoopState;
-use super::value::Value;
+use super::value::{LoopState, Value};
 
 type State = Rc<RefCell<LoopState>>;
 

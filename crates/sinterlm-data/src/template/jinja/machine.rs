@@ -5,12 +5,11 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::Fault;
 use super::arguments::Args;
 use super::ast::{Expr, ExprKind, For, MacroNode, Stmt, StmtKind, Target};
+use super::fault::Fault;
 use super::print::write_text;
-use super::scope::{LoopState, Macro, Scope};
-use super::value::{Namespace, Value};
+use super::value::{LoopState, Macro, Namespace, Scope, Value};
 
 /// Steps that a template may take: published ones take thousands for a conversation.
 const FUEL: u64 = 50_000_000;

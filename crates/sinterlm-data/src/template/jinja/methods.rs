@@ -3,11 +3,11 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::Fault;
 use super::arguments::Args;
-use super::functions::{Function, dict_of};
+use super::fault::Fault;
+use super::functions::dict_of;
 use super::machine::Machine;
-use super::value::{Dict, Value, View};
+use super::value::{Dict, Function, Value, View};
 use super::{loops, strings};
 
 const DICT_METHODS: [&str; 6] = ["get", "items", "keys", "values", "copy", "fromkeys"];

@@ -9,8 +9,11 @@ mod ast;
 mod braces;
 mod characters;
 mod checks;
+mod compare;
+mod cursor;
 mod evaluate;
 mod expression;
+mod fault;
 mod filters;
 mod functions;
 mod json;
@@ -25,48 +28,20 @@ mod parser;
 mod percent;
 mod pieces;
 mod print;
-mod scope;
 mod sequences;
 mod spec;
 mod strings;
 mod texts;
+mod token;
 mod value;
 
 use std::rc::Rc;
 
 use super::fields::Json;
 use ast::Stmt;
+pub(super) use fault::Fault;
 use machine::Machine;
-use scope::Scope;
-use value::{Dict, Value};
-
-/// What is wrong in a template, or what it refuses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    /// The line, from 1; 0 where it is not known yet.
-    pub(super) line: u32,
-    pub(super) text: String,
-}
-
-impl Fault {
-    fn new(text: impl Into<String>) -> Self {
-        Self::at(0, text)
-    }
-
-    fn at(line: u32, text: impl Into<String>) -> Self {
-        Self {
-            line,
-            text: text.into(),
-        }
-    }
-
-    fn in_line(mut self, line: u32) -> Self {
-        if self.line == 0 {
-            self.line = line;
-        }
-        self
-    }
-}
+use value::{Dict, Scope, Value};
 
 /// A template that was read.
 #[derive(Debug)]

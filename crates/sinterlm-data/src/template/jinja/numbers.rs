@@ -1,8 +1,8 @@
 //! Filters that make numbers, and how Python reads them.
 
-use super::Fault;
 use super::arguments::{Args, want_int};
 use super::characters::is_space;
+use super::fault::Fault;
 use super::value::Value;
 
 pub(super) fn filter(name: &str, value: Value, args: Args) -> Result<Value, Fault> {

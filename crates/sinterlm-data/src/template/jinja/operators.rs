@@ -1,7 +1,7 @@
 //! Python's arithmetic.
 
-use super::Fault;
 use super::ast::BinaryOp;
+use super::fault::Fault;
 use super::machine::Budget;
 use super::percent;
 use super::value::Value;

@@ -3,47 +3,15 @@
 
 use std::sync::Arc;
 
-use super::Fault;
-use super::ast::{ExprKind, For, MacroNode, Params, Stmt, StmtKind, Target};
-use super::expression::{branch, deepest};
-use super::lexer::{Token, tokenize};
-
-/// How deep statements and expressions may lie in each other.
-const MAX_NESTING: u32 = 150;
-
-/// Names that a macro's body asks for without having assigned them.
-#[derive(Default)]
-struct Reads {
-    caller: bool,
-    kwargs: bool,
-    varargs: bool,
-    assigned: Vec<String>,
-}
-
-pub(super) struct Parser {
-    tokens: Vec<(u32, Token)>,
-    at: usize,
-    pub(super) nesting: u32,
-    /// Whether `break` and `continue` have a loop, function by function.
-    loops: Vec<u32>,
-    macros: Vec<Reads>,
-    /// Filters and tests that Jinja does not have and that are met without a condition.
-    pub(super) unknown: Vec<Fault>,
-    /// Those that no condition around them excuses.
-    missing: Vec<Fault>,
-}
+use super::ast::{ExprKind, For, MacroNode, Params, Stmt, StmtKind, Target, branch, deepest};
+use super::cursor::{Parser, Reads};
+use super::fault::Fault;
+use super::lexer::tokenize;
+use super::token::Token;
 
 /// Parses a template.
 pub(super) fn parse(source: &str) -> Result<Vec<Stmt>, Fault> {
-    let mut parser = Parser {
-        tokens: tokenize(source)?,
-        at: 0,
-        nesting: 0,
-        loops: vec![0],
-        macros: Vec::new(),
-        unknown: Vec::new(),
-        missing: Vec::new(),
-    };
+    let mut parser = Parser::new(tokenize(source)?);
     let body = parser.statements(&[])?;
     parser.missing.append(&mut parser.unknown);
     match parser.missing.into_iter().next() {
@@ -53,114 +21,6 @@ pub(super) fn parse(source: &str) -> Result<Vec<Stmt>, Fault> {
 }
 
 impl Parser {
-    pub(super) fn token(&self) -> &Token {
-        &self.tokens[self.at].1
-    }
-
-    pub(super) fn next_token(&self) -> &Token {
-        let last = self.tokens.len() - 1;
-        &self.tokens[(self.at + 1).min(last)].1
-    }
-
-    pub(super) fn line(&self) -> u32 {
-        self.tokens[self.at].0
-    }
-
-    pub(super) fn fault(&self, text: impl Into<String>) -> Fault {
-        Fault::at(self.line(), text)
-    }
-
-    pub(super) fn advance(&mut self) {
-        self.at = (self.at + 1).min(self.tokens.len() - 1);
-    }
-
-    pub(super) fn is_sign(&self, sign: &str) -> bool {
-        matches!(self.token(), Token::Sign(own) if *own == sign)
-    }
-
-    pub(super) fn is_word(&self, word: &str) -> bool {
-        matches!(self.token(), Token::Name(own) if own == word)
-    }
-
-    pub(super) fn skip_sign(&mut self, sign: &str) -> bool {
-        let is = self.is_sign(sign);
-        if is {
-            self.advance();
-        }
-        is
-    }
-
-    pub(super) fn skip_word(&mut self, word: &str) -> bool {
-        let is = self.is_word(word);
-        if is {
-            self.advance();
-        }
-        is
-    }
-
-    pub(super) fn expect_sign(&mut self, sign: &str) -> Result<(), Fault> {
-        if self.skip_sign(sign) {
-            return Ok(());
-        }
-        Err(self.expected(&format!("'{sign}'")))
-    }
-
-    pub(super) fn expected(&self, what: &str) -> Fault {
-        self.fault(format!("expected {what}, got {}", describe(self.token())))
-    }
-
-    pub(super) fn expect_name(&mut self) -> Result<Arc<str>, Fault> {
-        let Token::Name(name) = self.token() else {
-            return Err(self.expected("a name"));
-        };
-        let name = name.as_str().into();
-        self.advance();
-        Ok(name)
-    }
-
-    /// Goes one level down, up to a limit.
-    pub(super) fn nested<T>(
-        &mut self,
-        parse: impl FnOnce(&mut Self) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        if self.nesting >= MAX_NESTING {
-            return Err(self.fault("the template is nested too deeply"));
-        }
-        self.nesting += 1;
-        let parsed = parse(self);
-        self.nesting -= 1;
-        parsed
-    }
-
-    /// A name that is read.
-    pub(super) fn note_read(&mut self, name: &str) {
-        for reads in &mut self.macros {
-            if reads.assigned.iter().any(|own| own == name) {
-                continue;
-            }
-            match name {
-                "caller" => reads.caller = true,
-                "kwargs" => reads.kwargs = true,
-                "varargs" => reads.varargs = true,
-                _ => {}
-            }
-        }
-    }
-
-    fn note_assigned(&mut self, name: &str) {
-        if matches!(name, "caller" | "kwargs" | "varargs") {
-            for reads in &mut self.macros {
-                reads.assigned.push(name.to_owned());
-            }
-        }
-    }
-
-    /// Unknown filters since `from` are faults whatever conditions are around.
-    fn inner_frame(&mut self, from: usize) {
-        let found = self.unknown.drain(from..);
-        self.missing.extend(found);
-    }
-
     /// Statements up to a tag with one of the words, which is not consumed; without words up to the
     /// end.
     fn statements(&mut self, ends: &[&str]) -> Result<Vec<Stmt>, Fault> {
@@ -540,21 +400,5 @@ fn names_loop(target: &Target) -> bool {
         Target::Name(name) => &**name == "loop",
         Target::Tuple(targets) => targets.iter().any(names_loop),
         Target::Attr(..) => false,
-    }
-}
-
-pub(super) fn describe(token: &Token) -> String {
-    match token {
-        Token::Data(_) => "text".to_owned(),
-        Token::VariableBegin => "begin of print statement".to_owned(),
-        Token::VariableEnd => "end of print statement".to_owned(),
-        Token::BlockBegin => "begin of statement block".to_owned(),
-        Token::BlockEnd => "end of statement block".to_owned(),
-        Token::Name(name) => format!("'{name}'"),
-        Token::Str(text) => format!("the string {text:?}"),
-        Token::Int(value) => format!("'{value}'"),
-        Token::Float(value) => format!("'{value}'"),
-        Token::Sign(sign) => format!("'{sign}'"),
-        Token::End => "end of template".to_owned(),
     }
 }

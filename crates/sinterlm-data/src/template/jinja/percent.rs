@@ -1,6 +1,6 @@
 //! Python's `text % values`.
 
-use super::Fault;
+use super::fault::Fault;
 use super::machine::Budget;
 use super::print::{self, escape};
 use super::spec;

@@ -1,8 +1,8 @@
 //! Methods of strings that cut them into pieces or fill them up.
 
-use super::Fault;
 use super::arguments::{Bound, want_int, want_text};
 use super::characters::{is_line_end, is_space};
+use super::fault::Fault;
 use super::machine::Budget;
 use super::value::Value;
 

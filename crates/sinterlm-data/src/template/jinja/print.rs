@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::Fault;
 use super::characters::is_printable;
+use super::fault::Fault;
 use super::value::{Value, View};
 
 /// Python's `str`.

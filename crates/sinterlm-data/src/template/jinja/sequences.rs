@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::Fault;
 use super::arguments::{Args, Bound};
+use super::fault::Fault;
 use super::filters::{FILTERS, sum};
 use super::machine::Machine;
 use super::print::write_text;

@@ -1,6 +1,6 @@
 //! Numbers and texts by Python's format specifications, as in `'{:>8.3f}'`.
 
-use super::Fault;
+use super::fault::Fault;
 use super::machine::Budget;
 use super::print;
 use super::value::Value;

@@ -1,9 +1,9 @@
 //! The methods of Python's strings. Splitting and padding are in `pieces`.
 
-use super::Fault;
 use super::arguments::{Args, want_int, want_text};
 use super::braces;
 use super::characters::{is_cased, is_printable, is_space, title};
+use super::fault::Fault;
 use super::machine::Machine;
 use super::pieces;
 use super::value::Value;

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::Fault;
 use super::arguments::Args;
 use super::characters::is_space;
+use super::fault::Fault;
 use super::machine::Machine;
 use super::operators::escape_html;
 use super::pieces::lines;

@@ -1,15 +1,14 @@
 //! The values of a running template, which behave as Python's: numbers that compare across types,
-//! tuples beside lists, dicts that keep their order. How they print is in `print`.
+//! tuples beside lists, dicts that keep their order; and
+//! what holds values while a template runs. How they print is in `print`, how they compare in `compare`.
 
-use std::cell::RefCell;
-use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::Fault;
-use super::functions::{Cycler, Function, Joiner};
-use super::scope::{LoopState, Macro};
+use super::ast::{For, MacroNode};
+use super::fault::Fault;
 
 /// How deep lists and dicts may lie in each other; printing and dropping them is recursive.
 const MAX_NESTING: u32 = 200;
@@ -390,107 +389,128 @@ impl Value {
                 | Self::Loop(_)
         )
     }
+}
 
-    /// Python's `==`.
-    #[allow(clippy::float_cmp, reason = "Python compares floats exactly")]
-    pub(super) fn equals(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Undefined(_), Self::Undefined(_)) | (Self::None, Self::None) => true,
-            (Self::List(a), Self::List(b)) | (Self::Tuple(a), Self::Tuple(b)) => {
-                a.items.len() == b.items.len()
-                    && a.items.iter().zip(&b.items).all(|(a, b)| a.equals(b))
+/// What every template can call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Function {
+    Range,
+    Dict,
+    Namespace,
+    Cycler,
+    Joiner,
+    Lipsum,
+    RaiseException,
+    StrftimeNow,
+}
+
+/// Gives its items in turn, without an end.
+#[derive(Debug)]
+pub(super) struct Cycler {
+    pub(super) items: Vec<Value>,
+    pub(super) at: Cell<usize>,
+}
+
+/// Gives nothing the first time, and then what joins.
+#[derive(Debug)]
+pub(super) struct Joiner {
+    pub(super) separator: Value,
+    pub(super) is_used: Cell<bool>,
+}
+
+impl Cycler {
+    pub(super) fn current(&self) -> Value {
+        self.items[self.at.get()].clone()
+    }
+
+    pub(super) fn next(&self) -> Value {
+        let value = self.current();
+        self.at.set((self.at.get() + 1) % self.items.len());
+        value
+    }
+}
+
+impl Joiner {
+    pub(super) fn next(&self) -> Value {
+        if self.is_used.replace(true) {
+            self.separator.clone()
+        } else {
+            Value::str("")
+        }
+    }
+}
+
+/// Names of a block; inner blocks see those of outer ones.
+#[derive(Debug, Default)]
+pub(super) struct Scope {
+    names: RefCell<Vec<(Arc<str>, Value)>>,
+    parent: Option<Rc<Scope>>,
+}
+
+impl Scope {
+    pub(super) fn inside(parent: &Rc<Self>) -> Rc<Self> {
+        Rc::new(Self {
+            names: RefCell::default(),
+            parent: Some(parent.clone()),
+        })
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<Value> {
+        let mut scope = Some(self);
+        while let Some(at) = scope {
+            let names = at.names.borrow();
+            if let Some((_, value)) = names.iter().find(|(own, _)| **own == *name) {
+                return Some(value.clone());
             }
-            (Self::Dict(a), Self::Dict(b)) => {
-                let same = |(key, value): &(Self, Self)| matches!(b.get(key), Ok(Some(found)) if found.equals(value));
-                a.entries.len() == b.entries.len() && a.entries.iter().all(same)
-            }
-            (Self::View(a, View::Keys), Self::View(b, View::Keys)) => {
-                a.entries.len() == b.entries.len()
-                    && a.entries
-                        .iter()
-                        .all(|(key, _)| matches!(b.get(key), Ok(Some(_))))
-            }
-            (Self::Range(a), Self::Range(b)) => {
-                let len = a.len();
-                len == b.len() && (len == 0 || a.start == b.start && (len == 1 || a.step == b.step))
-            }
-            (Self::Float(a), Self::Float(b)) => a == b,
-            (Self::Float(f), whole) | (whole, Self::Float(f)) => whole
-                .as_int()
-                .is_some_and(|i| f.fract() == 0.0 && *f as i128 == i && f.abs() < 1e38),
-            (a, b) => match (a.as_str(), b.as_str()) {
-                (Some(a), Some(b)) => a == b,
-                (None, None) => match (a.as_int(), b.as_int()) {
-                    (Some(a), Some(b)) => a == b,
-                    _ => a.is_same_object(b),
-                },
-                _ => false,
-            },
+            scope = at.parent.as_deref();
+        }
+        None
+    }
+
+    pub(super) fn set(&self, name: &Arc<str>, value: Value) {
+        let mut names = self.names.borrow_mut();
+        match names.iter_mut().find(|(own, _)| own == name) {
+            Some(entry) => entry.1 = value,
+            None => names.push((name.clone(), value)),
         }
     }
 
-    /// Whether both are one object that is no plain value.
-    pub(super) fn is_same_object(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::List(a), Self::List(b)) | (Self::Tuple(a), Self::Tuple(b)) => Rc::ptr_eq(a, b),
-            (Self::Dict(a), Self::Dict(b)) => Rc::ptr_eq(a, b),
-            (Self::Iter(a), Self::Iter(b)) => Rc::ptr_eq(a, b),
-            (Self::Namespace(a), Self::Namespace(b)) => Rc::ptr_eq(a, b),
-            (Self::Macro(a), Self::Macro(b)) => Rc::ptr_eq(a, b),
-            (Self::Loop(a), Self::Loop(b)) => Rc::ptr_eq(a, b),
-            (Self::Cycler(a), Self::Cycler(b)) => Rc::ptr_eq(a, b),
-            (Self::Joiner(a), Self::Joiner(b)) => Rc::ptr_eq(a, b),
-            (Self::Function(a), Self::Function(b)) => a == b,
-            _ => false,
-        }
+    /// Forgets all names: a macro holds its scope, and the scope the macro.
+    pub(super) fn clear(&self) {
+        let names = std::mem::take(&mut *self.names.borrow_mut());
+        drop(names);
     }
+}
 
-    /// Python's order; `sign` is the operator that an error names. None where numbers are unordered.
-    pub(super) fn compare(&self, other: &Self, sign: &str) -> Result<Option<Ordering>, Fault> {
-        if let (Some(a), Some(b)) = (self.as_str(), other.as_str()) {
-            return Ok(Some(a.cmp(b)));
-        }
-        if let (Some(a), Some(b)) = (self.as_int(), other.as_int()) {
-            return Ok(Some(a.cmp(&b)));
-        }
-        if let (Some(a), Some(b)) = (self.as_number(), other.as_number()) {
-            return Ok(a.partial_cmp(&b));
-        }
-        match (self, other) {
-            (Self::List(a), Self::List(b)) | (Self::Tuple(a), Self::Tuple(b)) => {
-                for (a, b) in a.items.iter().zip(&b.items) {
-                    if !a.equals(b) {
-                        return a.compare(b, sign);
-                    }
-                }
-                Ok(Some(a.items.len().cmp(&b.items.len())))
-            }
-            (Self::Undefined(says), _) | (_, Self::Undefined(says)) => Err(Fault::new(&**says)),
-            _ => Err(Fault::new(format!(
-                "'{sign}' not supported between instances of '{}' and '{}'",
-                self.type_name(),
-                other.type_name()
-            ))),
-        }
-    }
+/// A macro, or the body of a call block.
+#[derive(Debug)]
+pub(super) struct Macro {
+    pub(super) node: Arc<MacroNode>,
+    pub(super) scope: Rc<Scope>,
+}
 
-    /// Python's `item in self`.
-    pub(super) fn contains(&self, item: &Self) -> Result<bool, Fault> {
-        match self {
-            Self::Str(text) | Self::Markup(text) => match item.as_str() {
-                Some(part) => Ok(text.contains(part)),
-                None => Err(Fault::new(format!(
-                    "'in <string>' requires string as left operand, not {}",
-                    item.type_name()
-                ))),
-            },
-            Self::Dict(dict) | Self::View(dict, View::Keys) => Ok(dict.get(item)?.is_some()),
-            Self::Undefined(_) => Ok(false),
-            other if other.is_iterable() => Ok(other.items()?.iter().any(|own| own.equals(item))),
-            other => Err(Fault::new(format!(
-                "argument of type '{}' is not iterable",
-                other.type_name()
-            ))),
-        }
+/// What `loop` stands for.
+#[derive(Debug)]
+pub(super) struct LoopState {
+    pub(super) node: Arc<For>,
+    /// Where the loop stands, for its filter and for calls of `loop`.
+    pub(super) scope: Rc<Scope>,
+    pub(super) source: std::vec::IntoIter<Value>,
+    /// Items that were looked at ahead.
+    pub(super) ahead: VecDeque<Value>,
+    /// The number of items where it is known.
+    pub(super) length: Option<usize>,
+    /// 0 in the first turn.
+    pub(super) index0: i128,
+    pub(super) before: Option<Value>,
+    pub(super) current: Option<Value>,
+    pub(super) changed: Option<Vec<Value>>,
+    pub(super) depth0: u32,
+}
+
+impl LoopState {
+    /// A bound of how deep values lie in it.
+    pub(super) fn depth(&self) -> u32 {
+        self.depth0
     }
 }
