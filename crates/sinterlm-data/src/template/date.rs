@@ -52,6 +52,10 @@ pub(super) fn format(unix_seconds: u64, format: &str) -> Result<String, String> 
         };
         let piece = date.directive(directive.ok_or_else(unknown)?);
         let (piece, pads) = piece.ok_or_else(unknown)?;
+        // The fraction of a second is Python's own, which takes no padding.
+        if padding.is_some() && directive == Some('f') {
+            return Err(unknown());
+        }
         match (padding, pads) {
             (None, _) | (Some('-' | '_' | '0'), None) => out.push_str(&piece),
             (Some('-'), Some(_)) => out.push_str(unpadded(&piece)),

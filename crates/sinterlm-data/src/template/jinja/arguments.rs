@@ -109,6 +109,11 @@ impl Bound {
         self.values[at].1.as_ref().map_or(default, Value::is_true)
     }
 
+    /// A flag that Python wants as a whole number.
+    pub(super) fn int_flag(&self, at: usize) -> Result<bool, Fault> {
+        self.int(at, 0).map(|value| value != 0)
+    }
+
     pub(super) fn int(&self, at: usize, default: i128) -> Result<i128, Fault> {
         match &self.values[at].1 {
             None => Ok(default),

@@ -144,6 +144,11 @@ fn field(
 fn value_of(machine: &mut Machine, path: &str, source: &mut Source) -> Result<Value, Fault> {
     let end = path.find(['.', '[']).unwrap_or(path.len());
     let (first, mut rest) = path.split_at(end);
+    if first.is_empty() && !rest.is_empty() {
+        return Err(Fault::new(
+            "key error: '' (fields count themselves only without attributes)",
+        ));
+    }
     let is_index = first.bytes().all(|b| b.is_ascii_digit());
     let mut value = if is_index {
         let at = if first.is_empty() {

@@ -352,13 +352,12 @@ impl Parser {
             parts[0] = Some(key);
         }
         self.expect_sign(":")?;
-        for part in &mut parts[1..] {
-            if !self.is_sign(":") && !self.is_sign("]") && !self.is_sign(",") {
-                *part = Some(self.expression()?);
-            }
-            if !self.skip_sign(":") {
-                break;
-            }
+        let is_end = |parser: &Self| parser.is_sign("]") || parser.is_sign(",");
+        if !self.is_sign(":") && !is_end(self) {
+            parts[1] = Some(self.expression()?);
+        }
+        if self.skip_sign(":") && !is_end(self) {
+            parts[2] = Some(self.expression()?);
         }
         let below = deepest(parts.iter().flatten());
         branch(line, ExprKind::Slice(parts), below)

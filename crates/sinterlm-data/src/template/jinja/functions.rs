@@ -110,6 +110,7 @@ pub(super) fn dict_of(args: Args) -> Result<Dict, Fault> {
     }
     match positional.into_iter().next() {
         None => {}
+        Some(Value::Undefined(says)) => return Err(Fault::new(&*says)),
         Some(Value::Dict(other)) => dict = (*other).clone(),
         Some(pairs) => {
             for pair in pairs.items()? {

@@ -69,6 +69,10 @@ pub(super) fn format(text: &str, values: &Value, budget: &mut Budget) -> Result<
 }
 
 fn directive(rest: &mut &str, values: &mut Values<'_>) -> Result<String, Fault> {
+    if let Some(after) = rest.strip_prefix('%') {
+        *rest = after;
+        return Ok("%".to_owned());
+    }
     let mut named = None;
     if let Some(inner) = rest.strip_prefix('(') {
         let end = closing(inner).ok_or_else(|| Fault::new("incomplete format key"))?;
@@ -108,7 +112,9 @@ fn directive(rest: &mut &str, values: &mut Values<'_>) -> Result<String, Fault> 
         .ok_or_else(|| Fault::new("incomplete format"))?;
     *rest = &rest[kind.len_utf8()..];
     if kind == '%' {
-        return Ok("%".to_owned());
+        return Err(Fault::new(
+            "unsupported format character '%' behind a flag or width",
+        ));
     }
     let value = match named {
         Some(value) => {

@@ -116,7 +116,7 @@ impl Machine {
                     }
                     keyed.push((Value::list(keys)?, item));
                 }
-                let sorted = self.sorted(keyed, args.flag(0, false))?;
+                let sorted = self.sorted(keyed, args.int_flag(0)?)?;
                 Value::list(sorted.into_iter().map(|(_, item)| item).collect())
             }
             "dictsort" => {
@@ -153,7 +153,7 @@ impl Machine {
                 let keys: Vec<Value> = dict.entries().iter().map(key_of).collect();
                 let items = Value::View(dict.clone(), View::Items).items()?;
                 let keyed = keys.into_iter().zip(items).collect();
-                let sorted = self.sorted(keyed, args.flag(2, false))?;
+                let sorted = self.sorted(keyed, args.int_flag(2)?)?;
                 Value::list(sorted.into_iter().map(|(_, item)| item).collect())
             }
             "unique" => {

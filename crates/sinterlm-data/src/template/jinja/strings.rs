@@ -125,7 +125,7 @@ pub(super) fn call(
         }
         "splitlines" => {
             let args = args.bind(name, &["keepends"], 0)?;
-            return pieces::split_lines(text, args.flag(0, false));
+            return pieces::split_lines(text, args.int_flag(0)?);
         }
         "expandtabs" => {
             let args = args.bind(name, &["tabsize"], 0)?;
