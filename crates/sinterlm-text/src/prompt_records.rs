@@ -158,6 +158,12 @@ fn instruction(record: &Map<String, Value>) -> Result<String, Fault> {
     Ok(format!("{text}\n\n{input}"))
 }
 
+/// A record with its fields in order.
+#[derive(serde::Deserialize)]
+struct Record {
+    messages: Vec<ChatMessage>,
+}
+
 /// The messages of a record, which is `text`: their fields keep the order in it, which a template can
 /// print.
 fn messages(value: &Value, text: &str) -> Result<Vec<ChatMessage>, Fault> {
@@ -180,10 +186,6 @@ fn messages(value: &Value, text: &str) -> Result<Vec<ChatMessage>, Fault> {
                 }
             }
         }
-    }
-    #[derive(serde::Deserialize)]
-    struct Record {
-        messages: Vec<ChatMessage>,
     }
     let messages = match serde_json::from_str(text) {
         Ok(Record { messages }) => messages,
