@@ -26,7 +26,7 @@ pub use progress::{Progress, Stage};
 pub use source::{Document, Documents, TextSource, fingerprint, read_documents};
 pub use store::{StoreHeader, TokenStore};
 pub use stories::StoryGenerator;
-pub use template::{ChatMessage, ChatTemplate, EncodedChat, Turn};
+pub use template::{ChatMessage, ChatTemplate, EncodedChat, Json, JsonMap, Turn};
 pub use text_folder::{TEXT_FILES, copy_text_files, has_text_files, save_text_files};
 pub use tokenizer::{END_OF_TEXT, TextMarks, TextStream, Tokenizer};
 pub use windows::{TrainWindows, ValidWindows};

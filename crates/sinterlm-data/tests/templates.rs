@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde::Deserialize;
-use sinterlm_data::{ChatMessage, ChatTemplate, TextStream, Tokenizer};
+use sinterlm_data::{ChatMessage, ChatTemplate, Json, TextStream, Tokenizer};
 
 #[derive(Deserialize)]
 struct Fixture {
     date: u64,
-    variables: BTreeMap<String, serde_json::Value>,
-    tools: serde_json::Value,
+    variables: BTreeMap<String, Json>,
+    tools: Json,
     templates: BTreeMap<String, String>,
     conversations: BTreeMap<String, Vec<ChatMessage>>,
     cases: Vec<Case>,
@@ -109,6 +109,62 @@ fn texts_equal_those_of_transformers() {
         rendered += usize::from(case.text.is_some());
     }
     assert!(rendered > 45, "{rendered}");
+}
+
+#[derive(Deserialize)]
+struct Constructs {
+    date: u64,
+    messages: Vec<ChatMessage>,
+    variables: BTreeMap<String, Json>,
+    cases: Vec<Construct>,
+}
+
+#[derive(Deserialize)]
+struct Construct {
+    name: String,
+    template: String,
+    text: Option<String>,
+    error: Option<String>,
+}
+
+/// What Python refuses is refused, if in other words.
+#[test]
+fn constructs_render_as_in_transformers() {
+    let files = [
+        (include_str!("../fixtures/template_constructs.json"), 55),
+        (include_str!("../fixtures/template_neighbours.json"), 190),
+    ];
+    for (text, count) in files {
+        let constructs: Constructs = serde_json::from_str(text).unwrap();
+        let mut differ = Vec::new();
+        for case in &constructs.cases {
+            let rendered =
+                ChatTemplate::new(&case.name, &case.template).and_then(|mut template| {
+                    template.variables.clone_from(&constructs.variables);
+                    let template = template.with_date(constructs.date);
+                    template.render(&constructs.messages, true)
+                });
+            match (rendered, &case.text) {
+                (Ok(found), Some(expected)) if found == *expected => {}
+                (Err(_), None) => {}
+                (found, expected) => differ.push(format!(
+                    "{}: {}\n  ours {found:?}\n  transformers {expected:?} {:?}",
+                    case.name, case.template, case.error
+                )),
+            }
+        }
+        assert!(
+            constructs.cases.len() >= count,
+            "{}",
+            constructs.cases.len()
+        );
+        assert!(
+            differ.is_empty(),
+            "{} differ:\n{}",
+            differ.len(),
+            differ.join("\n")
+        );
+    }
 }
 
 #[test]

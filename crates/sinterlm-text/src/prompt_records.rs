@@ -127,7 +127,9 @@ fn read_line(bytes: &[u8]) -> Result<Option<PromptForm>, Fault> {
         .collect();
     match given[..] {
         ["instruction"] => instruction(&record).map(|text| Some(PromptForm::Text(text))),
-        ["messages"] => messages(&record["messages"]).map(|all| Some(PromptForm::Messages(all))),
+        ["messages"] => {
+            messages(&record["messages"], text).map(|all| Some(PromptForm::Messages(all)))
+        }
         [] => fault(
             "record",
             "has none of prompt, instruction and messages; add one of them",
@@ -159,12 +161,19 @@ fn instruction(record: &Map<String, Value>) -> Result<String, Fault> {
     Ok(format!("{text}\n\n{input}"))
 }
 
-fn messages(value: &Value) -> Result<Vec<ChatMessage>, Fault> {
+/// A record with its fields in order.
+#[derive(serde::Deserialize)]
+struct Record {
+    messages: Vec<ChatMessage>,
+}
+
+/// The messages of a record, which is `text`: their fields keep the order in it, which a template can
+/// print.
+fn messages(value: &Value, text: &str) -> Result<Vec<ChatMessage>, Fault> {
     let Some(list) = value.as_array() else {
         let what = format!("is {}; write a list of messages", kind_of(value));
         return fault("messages", what);
     };
-    let mut messages = Vec::with_capacity(list.len());
     for (at, entry) in list.iter().enumerate() {
         let Some(entry) = entry.as_object() else {
             let what = format!("is {}; write an object", kind_of(entry));
@@ -180,9 +189,11 @@ fn messages(value: &Value) -> Result<Vec<ChatMessage>, Fault> {
                 }
             }
         }
-        let message = serde_json::from_value(Value::Object(entry.clone()));
-        messages.push(message.expect("role and content are texts, the rest is kept as it is"));
     }
+    let messages = match serde_json::from_str(text) {
+        Ok(Record { messages }) => messages,
+        Err(error) => return fault("messages", format!("cannot be read ({error})")),
+    };
     match messages.last() {
         None => fault("messages", "is empty; write at least one message"),
         Some(ChatMessage { role, .. }) if role == "assistant" => fault(
@@ -220,12 +231,17 @@ mod tests {
         let text = "\u{feff}{\"prompt\": \"Once\", \"id\": 7}\n\n{\"instruction\": \"Add.\", \"input\": \
             \"1 2\", \"output\": \"3\"}\n{\"instruction\": \"Sing.\", \"input\": \"\"}\n{\"messages\": [\
             {\"role\": \"system\", \"content\": \"Be kind.\"}, {\"role\": \"user\", \"content\": \"Hi\", \
-            \"name\": \"a\"}]}\n";
+            \"name\": \"a\", \"id\": 7}]}\n";
         let records = read(text).unwrap().records;
         let texts: Vec<(usize, &str)> = records.iter().map(|r| (r.line, r.form.text())).collect();
         let expected = [(1, "Once"), (3, "Add.\n\n1 2"), (4, "Sing."), (5, "Hi")];
         assert_eq!(texts, expected);
-        assert_eq!(records[3].form.messages()[1].extra["name"], "a");
+        let extra = &records[3].form.messages()[1].extra;
+        let names: Vec<&str> = extra.iter().map(|(name, _)| name).collect();
+        assert_eq!(
+            (names.as_slice(), &extra["name"]),
+            (&["name", "id"][..], &"a".into())
+        );
     }
 
     #[test]

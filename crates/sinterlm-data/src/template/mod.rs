@@ -1,22 +1,21 @@
 //! Chat templates: from messages to the text that a model was trained on, and to tokens with the
-//! span of each turn. Hugging Face's Jinja dialect is set up in `environment`.
+//! span of each turn. Templates are Jinja, which `jinja` runs; where they are found is in `finding`.
 
 mod date;
-mod environment;
-mod json;
+mod fields;
+mod finding;
+mod jinja;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::sync::Arc;
 
-use minijinja::{Environment, Value};
 use serde::{Deserialize, Serialize};
-use sinterlm_formats::{GgufFile, GgufMetadata, TensorSource, refuse_lfs_pointer};
 
-use crate::{DataError, TextMarks, Tokenizer};
+pub use fields::{Json, JsonMap};
+use jinja::Program;
 
-/// The template's key in the metadata of a GGUF file.
-const GGUF_KEY: &str = "tokenizer.chat_template";
+use crate::{DataError, Tokenizer};
 
 /// A model without a template of its own reads this: roles on lines of their own, in plain words.
 const PLAIN: &str = "\
@@ -35,9 +34,9 @@ pub struct ChatMessage {
     pub role: String,
     /// The text.
     pub content: String,
-    /// Further fields that the template reads, such as `tool_calls`.
+    /// Further fields that the template reads, such as `tool_calls`, in their order.
     #[serde(flatten)]
-    pub extra: serde_json::Map<String, serde_json::Value>,
+    pub extra: JsonMap,
 }
 
 impl ChatMessage {
@@ -48,6 +47,30 @@ impl ChatMessage {
             content: content.to_owned(),
             ..Self::default()
         }
+    }
+
+    /// What a template sees of the message. Thoughts are called `reasoning_content` and, for older
+    /// templates, `thinking`, whatever the conversation calls them: so does `transformers`.
+    fn fields(&self) -> Json {
+        let names = ["reasoning_content", "thinking", "reasoning"];
+        let thoughts = names.into_iter().filter_map(|name| self.extra.get(name));
+        let thoughts = thoughts
+            .into_iter()
+            .find(|value| **value != Json::Null)
+            .cloned();
+        let mut fields = JsonMap::default();
+        if let Some(thoughts) = &thoughts {
+            fields.insert("thinking", thoughts.clone());
+        }
+        fields.insert("role", &*self.role);
+        fields.insert("content", &*self.content);
+        for (name, value) in self.extra.iter() {
+            fields.insert(name, value.clone());
+        }
+        if let Some(thoughts) = thoughts {
+            fields.insert("reasoning_content", thoughts);
+        }
+        fields.into()
     }
 }
 
@@ -65,11 +88,13 @@ impl ChatMessage {
 /// ```
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    program: Arc<Program>,
     name: String,
     source: String,
+    unix_seconds: Option<u64>,
     /// What a template reads beside the messages: `bos_token`, `eos_token`, `tools` and the like.
-    pub variables: BTreeMap<String, serde_json::Value>,
+    /// `tools` and `documents` are none where they are not given, as in `transformers`.
+    pub variables: BTreeMap<String, Json>,
 }
 
 /// A conversation as tokens.
@@ -109,11 +134,12 @@ impl ChatTemplate {
     /// # Errors
     /// [`DataError::Template`] where it is no Jinja template.
     pub fn new(name: &str, source: &str) -> Result<Self, DataError> {
-        let environment = environment::with_template(source).map_err(|e| fault(name, &e))?;
+        let program = Program::parse(source).map_err(|e| fault(name, e))?;
         Ok(Self {
-            environment,
+            program: Arc::new(program),
             name: name.to_owned(),
             source: source.to_owned(),
+            unix_seconds: None,
             variables: BTreeMap::new(),
         })
     }
@@ -123,81 +149,10 @@ impl ChatTemplate {
         Self::new("plain", PLAIN).expect("the built-in template is rendered by a test")
     }
 
-    /// The template of a model folder: `chat_template.jinja`, else the entry `chat_template` of
-    /// `tokenizer_config.json` (of several, the one named `default`), with that file's names of the
-    /// marks. None where there is neither.
-    ///
-    /// # Errors
-    /// [`DataError::Io`] and [`DataError::Template`] where a file is there and unusable.
-    pub fn from_folder(folder: &Path) -> Result<Option<Self>, DataError> {
-        let path = folder.join("tokenizer_config.json");
-        let config: serde_json::Value = match read(&path)? {
-            Some(text) => serde_json::from_str(&text).map_err(|e| DataError::Template {
-                name: path.display().to_string(),
-                line: e.line(),
-                fault: e.to_string(),
-            })?,
-            None => serde_json::Value::Null,
-        };
-        let own = folder.join("chat_template.jinja");
-        let (name, source) = match read(&own)? {
-            Some(source) => (own, source),
-            None => match default_template(&config["chat_template"]) {
-                Some(source) => (path, source.to_owned()),
-                None => return Ok(None),
-            },
-        };
-        let mut template = Self::new(&name.display().to_string(), &source)?;
-        for mark in ["bos_token", "eos_token", "pad_token", "unk_token"] {
-            let entry = &config[mark];
-            let entry = entry.get("content").unwrap_or(entry);
-            if let Some(text) = entry.as_str() {
-                template.variables.insert(mark.to_owned(), text.into());
-            }
-        }
-        Ok(Some(template))
-    }
-
-    /// The template in the metadata of a GGUF file, with the names of that file's marks; none where
-    /// it has none.
-    ///
-    /// # Errors
-    /// [`DataError::Format`] for a value of another type, [`DataError::Template`] where it is no
-    /// Jinja template.
-    pub fn from_gguf(file: &GgufFile) -> Result<Option<Self>, DataError> {
-        let Some(field) = file.field(GGUF_KEY) else {
-            return Ok(None);
-        };
-        let mut template = Self::new(&file.path().display().to_string(), field.text()?)?;
-        let Some(tokens) = file.field("tokenizer.ggml.tokens") else {
-            return Ok(Some(template));
-        };
-        let tokens = tokens.texts()?;
-        let marks = TextMarks::from_gguf(file)?;
-        for (mark, id) in [
-            ("bos_token", marks.bos),
-            ("eos_token", marks.eos),
-            ("pad_token", marks.padding),
-            ("unk_token", marks.unknown),
-        ] {
-            if let Some(text) = id.and_then(|id| tokens.get(id as usize)) {
-                let text = text.as_str().into();
-                template.variables.insert(mark.to_owned(), text);
-            }
-        }
-        Ok(Some(template))
-    }
-
-    /// Adds the template to the metadata of a GGUF file.
-    pub fn to_gguf(&self, metadata: &mut GgufMetadata) {
-        metadata.insert(GGUF_KEY.to_owned(), self.source.as_str().into());
-    }
-
     /// Lets the template ask for the date, with `strftime_now`; `unix_seconds` is taken as UTC.
     #[must_use]
     pub fn with_date(mut self, unix_seconds: u64) -> Self {
-        let now = move |format: &str| date::format(unix_seconds, format);
-        self.environment.add_function("strftime_now", now);
+        self.unix_seconds = Some(unix_seconds);
         self
     }
 
@@ -215,13 +170,16 @@ impl ChatTemplate {
         messages: &[ChatMessage],
         generation_prompt: bool,
     ) -> Result<String, DataError> {
-        let mut variables = self.variables.clone();
-        variables.insert("add_generation_prompt".into(), generation_prompt.into());
-        let messages = Value::from_serialize(messages);
-        let context = minijinja::context! { messages, ..Value::from_serialize(&variables) };
-        let template = self.environment.get_template(environment::NAME);
-        let text = template.and_then(|template| template.render(context));
-        text.map_err(|e| fault(&self.name, &e))
+        let messages = Json::List(messages.iter().map(ChatMessage::fields).collect());
+        let absent = [("tools", Json::Null), ("documents", Json::Null)];
+        let own = self.variables.iter();
+        let own = own.map(|(name, value)| (&**name, value.clone()));
+        let variables = absent.into_iter().chain(own).chain([
+            ("messages", messages),
+            ("add_generation_prompt", generation_prompt.into()),
+        ]);
+        let text = self.program.render(variables, self.unix_seconds);
+        text.map_err(|e| fault(&self.name, e))
     }
 
     /// The tokens of a conversation, to be read by a model.
@@ -349,34 +307,10 @@ impl ChatTemplate {
     }
 }
 
-/// The template itself, or of a list of named ones the default.
-fn default_template(entry: &serde_json::Value) -> Option<&str> {
-    let named = |entry: &&serde_json::Value| entry["name"] == "default";
-    let listed = entry.as_array().and_then(|list| list.iter().find(named));
-    listed.map_or(entry, |entry| &entry["template"]).as_str()
-}
-
-/// A file's text, none where there is no such file.
-fn read(path: &Path) -> Result<Option<String>, DataError> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => {
-            refuse_lfs_pointer(path, text.as_bytes())?;
-            Ok(Some(text))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(DataError::Io {
-            path: path.to_owned(),
-            action: "read the chat template",
-            source,
-        }),
-    }
-}
-
-fn fault(name: &str, error: &minijinja::Error) -> DataError {
-    let detail = error.detail().map(str::to_owned);
+fn fault(name: &str, fault: jinja::Fault) -> DataError {
     DataError::Template {
         name: name.to_owned(),
-        line: error.line().unwrap_or_default(),
-        fault: detail.unwrap_or_else(|| error.kind().to_string()),
+        line: fault.line as usize,
+        fault: fault.text,
     }
 }
