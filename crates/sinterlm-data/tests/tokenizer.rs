@@ -187,15 +187,15 @@ fn unusable_files_are_named_with_the_fault() {
     };
     insta::assert_snapshot!(message(&path), @"DIR/tokenizer.json: cannot read the tokenizer; check that the path exists");
     std::fs::write(&path, "{}").unwrap();
-    insta::assert_snapshot!(message(&path), @"DIR/tokenizer.json: is no tokenizer (Model missing. at line 1 column 2); give a Hugging Face tokenizer.json that has an end-of-text token");
+    insta::assert_snapshot!(message(&path), @"DIR/tokenizer.json: is no tokenizer (Model missing. at line 1 column 2); give a tokenizer.json as Hugging Face's `tokenizers` writes it");
     let nameless = Tokenizer::gpt2().to_json().replace(END_OF_TEXT, "[OTHER]");
     std::fs::write(&path, nameless).unwrap();
-    insta::assert_snapshot!(message(&path), @r#"DIR/tokenizer.json: has none of the tokens ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[EOS]", "<｜end▁of▁sentence｜>"]; give a Hugging Face tokenizer.json that has an end-of-text token"#);
+    insta::assert_snapshot!(message(&path), @r#"DIR/tokenizer.json: has none of the tokens ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[EOS]", "<｜end▁of▁sentence｜>"]; name one as `eos_token` in a tokenizer_config.json beside it, or give a tokenizer that has an end-of-text token"#);
     let unknowing = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],
         "normalizer":null,"pre_tokenizer":null,"post_processor":null,"decoder":null,
         "model":{"type":"WordLevel","vocab":{"</s>":0},"unk_token":"<unk>"}}"#;
     std::fs::write(&path, unknowing).unwrap();
-    insta::assert_snapshot!(message(&path), @"DIR/tokenizer.json: cannot encode unknown characters (WordLevel error: Missing [UNK] token from the vocabulary); give a Hugging Face tokenizer.json that has an end-of-text token");
+    insta::assert_snapshot!(message(&path), @"DIR/tokenizer.json: cannot encode unknown characters (WordLevel error: Missing [UNK] token from the vocabulary); give one that has its unknown token in the vocabulary, or one made of bytes");
     let error = Tokenizer::train_bpe(["aaa"], 300).unwrap_err();
     assert!(matches!(error, DataError::VocabularyTooLarge { .. }));
     insta::assert_snapshot!(error, @"tokenizer.vocab_size: the training text yields only 259 tokens, 300 were asked for; lower it to 259 or add text");
