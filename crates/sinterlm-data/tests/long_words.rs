@@ -10,7 +10,7 @@ use sinterlm_data::Tokenizer;
 
 /// Far above the second or so that each of these takes, far below the hours that the square of two
 /// million does.
-const IN_TIME: Duration = Duration::from_secs(60);
+const IN_TIME: Duration = Duration::from_mins(1);
 const BYTES: usize = 2_000_000;
 
 /// Two million bytes of one word, of each kind that a pre-tokenizer knows, and of a random one.

@@ -240,3 +240,73 @@ fn gpt2() -> &'static Tokenizer {
     static GPT2: std::sync::LazyLock<Tokenizer> = std::sync::LazyLock::new(Tokenizer::gpt2);
     &GPT2
 }
+
+/// Byte-level, with a special token `<|stop|>` of id 257 and another of id 258.
+fn with_special_tokens() -> Tokenizer {
+    let mut json: serde_json::Value =
+        serde_json::from_str(&Tokenizer::train_bpe(["a"], 257).unwrap().to_json()).unwrap();
+    let mut token = json["added_tokens"][0].clone();
+    for (id, name) in [(257, "<|stop|>"), (258, "<|tool|>")] {
+        token["id"] = id.into();
+        token["content"] = name.into();
+        json["added_tokens"]
+            .as_array_mut()
+            .unwrap()
+            .push(token.clone());
+    }
+    Tokenizer::from_json(&json.to_string(), "special".as_ref()).unwrap()
+}
+
+#[test]
+fn the_name_of_a_special_token_stops_a_text() {
+    let tokenizer = with_special_tokens();
+    // Text of trusted ids, stop strings, the text that is given, and which of them stopped it.
+    let cases: [(&str, &[&str], &str, Option<&str>); 12] = [
+        ("ab<|stop|>cd", &["<|stop|>"], "ab", Some("<|stop|>")),
+        ("ab<|tool|>cd", &["<|stop|>"], "abcd", None),
+        (
+            "ab<|tool|><|stop|>cd",
+            &["<|stop|>"],
+            "ab",
+            Some("<|stop|>"),
+        ),
+        (
+            "ab\n<|stop|>User:",
+            &["\n<|stop|>User"],
+            "ab",
+            Some("\n<|stop|>User"),
+        ),
+        ("a\nb\n<|stop|>Us", &["\n<|stop|>User"], "a\nb\nUs", None),
+        (
+            "ab<|tool|><|stop|>x",
+            &["<|tool|><|stop|>"],
+            "ab",
+            Some("<|tool|><|stop|>"),
+        ),
+        ("ab<|tool|>x<|stop|>x", &["<|tool|><|stop|>"], "abxx", None),
+        // Other stop strings see neither the tokens nor parts of their names.
+        (
+            "ab\n<|tool|>User:",
+            &["\nUser:", "<|stop|>"],
+            "ab",
+            Some("\nUser:"),
+        ),
+        ("ab<|tool|>c<d", &["<", "<|stop|>"], "abc", Some("<")),
+        ("ab<|tool|>c|>d", &["|>", "<|stop|>"], "abc", Some("|>")),
+        ("a<|stop|>b|>c", &["|>", "x<|stop|>"], "ab", Some("|>")),
+        ("ab<|tool|>", &["b<|stop|>"], "ab", None),
+    ];
+    for (text, stops, expected, stopped) in cases {
+        let mut stream = TextStream::new(&tokenizer).skip_special().with_stops(stops);
+        let ids = tokenizer.encode_with_special(text);
+        let mut given: String = ids.iter().map(|id| stream.push(*id)).collect();
+        assert_eq!(stream.stopped(), stopped, "{text:?}, {stops:?}");
+        given += &stream.finish();
+        assert_eq!(given, expected, "{text:?}, {stops:?}");
+    }
+    // The characters of the name stop it as well.
+    let mut stream = TextStream::new(&tokenizer).with_stops(&["<|stop|>"]);
+    let ids = tokenizer.encode("ab<|stop|>c");
+    let given: String = ids.iter().map(|id| stream.push(*id)).collect();
+    assert_eq!((given.as_str(), stream.stopped()), ("ab", Some("<|stop|>")));
+}

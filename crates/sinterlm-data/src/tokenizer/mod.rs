@@ -5,6 +5,7 @@
 mod added;
 mod gguf;
 mod gpt2;
+mod held;
 mod marks;
 mod open;
 mod pre;
@@ -207,6 +208,12 @@ impl Tokenizer {
     pub fn special(&self, name: &str) -> Option<u32> {
         let found = self.specials.iter().find(|(content, _)| content == name);
         found.map(|(_, id)| *id)
+    }
+
+    /// The name of a special token, by its id.
+    pub(crate) fn special_name(&self, id: u32) -> Option<&str> {
+        let found = self.specials.iter().find(|(_, special)| *special == id);
+        found.map(|(content, _)| content.as_str())
     }
 
     /// Names of the special tokens, the longest first.
