@@ -22,13 +22,15 @@ pub enum DataError {
     /// A file of crate `sinterlm-formats` could not be written or mapped.
     #[error(transparent)]
     Format(#[from] sinterlm_formats::FormatError),
-    /// A `tokenizer.json` could not be used.
-    #[error("{path}: {reason}; give a Hugging Face tokenizer.json that has an end-of-text token", path = path.display())]
+    /// A tokenizer could not be used.
+    #[error("{path}: {reason}; {remedy}", path = path.display())]
     Tokenizer {
-        /// The tokenizer file.
+        /// The file or folder of the tokenizer.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+        /// What to do.
+        remedy: &'static str,
     },
     /// A tokenizer has no form in a GGUF file.
     #[error(

@@ -187,15 +187,15 @@ fn unusable_files_are_named_with_the_fault() {
     };
     insta::assert_snapshot!(message(&path), @"DIR/tokenizer.json: cannot read the tokenizer; check that the path exists");
     std::fs::write(&path, "{}").unwrap();
-    insta::assert_snapshot!(message(&path), @"DIR/tokenizer.json: is no tokenizer (Model missing. at line 1 column 2); give a Hugging Face tokenizer.json that has an end-of-text token");
+    insta::assert_snapshot!(message(&path), @"DIR/tokenizer.json: is no tokenizer (Model missing. at line 1 column 2); give a tokenizer.json as Hugging Face's `tokenizers` writes it");
     let nameless = Tokenizer::gpt2().to_json().replace(END_OF_TEXT, "[OTHER]");
     std::fs::write(&path, nameless).unwrap();
-    insta::assert_snapshot!(message(&path), @r#"DIR/tokenizer.json: has none of the tokens ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[EOS]", "<｜end▁of▁sentence｜>"]; give a Hugging Face tokenizer.json that has an end-of-text token"#);
+    insta::assert_snapshot!(message(&path), @r#"DIR/tokenizer.json: has none of the tokens ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[EOS]", "<｜end▁of▁sentence｜>"]; name one as `eos_token` in a tokenizer_config.json beside it, or give a tokenizer that has an end-of-text token"#);
     let unknowing = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],
         "normalizer":null,"pre_tokenizer":null,"post_processor":null,"decoder":null,
         "model":{"type":"WordLevel","vocab":{"</s>":0},"unk_token":"<unk>"}}"#;
     std::fs::write(&path, unknowing).unwrap();
-    insta::assert_snapshot!(message(&path), @"DIR/tokenizer.json: cannot encode unknown characters (WordLevel error: Missing [UNK] token from the vocabulary); give a Hugging Face tokenizer.json that has an end-of-text token");
+    insta::assert_snapshot!(message(&path), @"DIR/tokenizer.json: cannot encode unknown characters (WordLevel error: Missing [UNK] token from the vocabulary); give one that has its unknown token in the vocabulary, or one made of bytes");
     let error = Tokenizer::train_bpe(["aaa"], 300).unwrap_err();
     assert!(matches!(error, DataError::VocabularyTooLarge { .. }));
     insta::assert_snapshot!(error, @"tokenizer.vocab_size: the training text yields only 259 tokens, 300 were asked for; lower it to 259 or add text");
@@ -239,4 +239,74 @@ proptest! {
 fn gpt2() -> &'static Tokenizer {
     static GPT2: std::sync::LazyLock<Tokenizer> = std::sync::LazyLock::new(Tokenizer::gpt2);
     &GPT2
+}
+
+/// Byte-level, with a special token `<|stop|>` of id 257 and another of id 258.
+fn with_special_tokens() -> Tokenizer {
+    let mut json: serde_json::Value =
+        serde_json::from_str(&Tokenizer::train_bpe(["a"], 257).unwrap().to_json()).unwrap();
+    let mut token = json["added_tokens"][0].clone();
+    for (id, name) in [(257, "<|stop|>"), (258, "<|tool|>")] {
+        token["id"] = id.into();
+        token["content"] = name.into();
+        json["added_tokens"]
+            .as_array_mut()
+            .unwrap()
+            .push(token.clone());
+    }
+    Tokenizer::from_json(&json.to_string(), "special".as_ref()).unwrap()
+}
+
+#[test]
+fn the_name_of_a_special_token_stops_a_text() {
+    let tokenizer = with_special_tokens();
+    // Text of trusted ids, stop strings, the text that is given, and which of them stopped it.
+    let cases: [(&str, &[&str], &str, Option<&str>); 12] = [
+        ("ab<|stop|>cd", &["<|stop|>"], "ab", Some("<|stop|>")),
+        ("ab<|tool|>cd", &["<|stop|>"], "abcd", None),
+        (
+            "ab<|tool|><|stop|>cd",
+            &["<|stop|>"],
+            "ab",
+            Some("<|stop|>"),
+        ),
+        (
+            "ab\n<|stop|>User:",
+            &["\n<|stop|>User"],
+            "ab",
+            Some("\n<|stop|>User"),
+        ),
+        ("a\nb\n<|stop|>Us", &["\n<|stop|>User"], "a\nb\nUs", None),
+        (
+            "ab<|tool|><|stop|>x",
+            &["<|tool|><|stop|>"],
+            "ab",
+            Some("<|tool|><|stop|>"),
+        ),
+        ("ab<|tool|>x<|stop|>x", &["<|tool|><|stop|>"], "abxx", None),
+        // Other stop strings see neither the tokens nor parts of their names.
+        (
+            "ab\n<|tool|>User:",
+            &["\nUser:", "<|stop|>"],
+            "ab",
+            Some("\nUser:"),
+        ),
+        ("ab<|tool|>c<d", &["<", "<|stop|>"], "abc", Some("<")),
+        ("ab<|tool|>c|>d", &["|>", "<|stop|>"], "abc", Some("|>")),
+        ("a<|stop|>b|>c", &["|>", "x<|stop|>"], "ab", Some("|>")),
+        ("ab<|tool|>", &["b<|stop|>"], "ab", None),
+    ];
+    for (text, stops, expected, stopped) in cases {
+        let mut stream = TextStream::new(&tokenizer).skip_special().with_stops(stops);
+        let ids = tokenizer.encode_with_special(text);
+        let mut given: String = ids.iter().map(|id| stream.push(*id)).collect();
+        assert_eq!(stream.stopped(), stopped, "{text:?}, {stops:?}");
+        given += &stream.finish();
+        assert_eq!(given, expected, "{text:?}, {stops:?}");
+    }
+    // The characters of the name stop it as well.
+    let mut stream = TextStream::new(&tokenizer).with_stops(&["<|stop|>"]);
+    let ids = tokenizer.encode("ab<|stop|>c");
+    let given: String = ids.iter().map(|id| stream.push(*id)).collect();
+    assert_eq!((given.as_str(), stream.stopped()), ("ab", Some("<|stop|>")));
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinterlm_config::{Check, Seed, Validate};
-use sinterlm_data::{DataConfig, SourceConfig, TokenizerConfig};
+use sinterlm_data::{DataConfig, SourceConfig, TokenizerConfig, tokenizer_of};
 use sinterlm_model::{GptConfig, SampleConfig, read_config};
 use sinterlm_trainer::{
     CheckpointConfig, EvalConfig, LogConfig, LossConfig, OptimizerConfig, ScheduleConfig,
@@ -140,8 +140,9 @@ impl RunConfig for PretrainConfig {
         let dropout = self.model.dropout;
         self.model = read_config(&folder)?;
         self.model.dropout = dropout;
-        let path = folder.join("tokenizer.json");
-        if path.is_file() && !matches!(self.tokenizer, TokenizerConfig::File { .. }) {
+        if !matches!(self.tokenizer, TokenizerConfig::File { .. })
+            && let Some(path) = tokenizer_of(&folder)?
+        {
             self.tokenizer = TokenizerConfig::File { path };
         }
         self.weights = Some(folder);

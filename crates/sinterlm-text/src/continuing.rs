@@ -54,7 +54,7 @@ impl<'a> Continuing<'a> {
             config: SampleConfig::default(),
             seed: Seed(0),
             first_number: 0,
-            ends: vec![tokenizer.end_of_text()],
+            ends: tokenizer.ends(),
             stops: Vec::new(),
             logit_bias: Vec::new(),
         }

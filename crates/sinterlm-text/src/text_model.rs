@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use sinterlm_config::Seed;
-use sinterlm_data::{ChatTemplate, Tokenizer};
+use sinterlm_data::{ChatTemplate, Tokenizer, tokenizer_of};
 use sinterlm_formats::WeightFile;
 use sinterlm_model::{
     Gpt, LoadOptions, SampleConfig, WeightsAs, find_model, load_model_with, read_end_ids,
@@ -16,7 +16,7 @@ use crate::error::TextError;
 /// How a [`TextModel`] is opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenOptions {
-    /// Another tokenizer than the weights': a file, or a folder that holds `tokenizer.json`.
+    /// Another tokenizer than the weights': a file, or a folder that holds one.
     pub tokenizer: Option<PathBuf>,
     /// How weights are held in memory.
     pub weights: WeightsAs,
@@ -63,7 +63,7 @@ impl TextModel {
         if knows > holds {
             return Err(TextError::OtherTokenizer { path, knows, holds });
         }
-        let mut ends = vec![tokenizer.end_of_text()];
+        let mut ends = tokenizer.ends();
         let marks = ["<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>"];
         ends.extend(marks.iter().filter_map(|mark| tokenizer.special(mark)));
         ends.extend(read_end_ids(&path)?);
@@ -123,23 +123,19 @@ fn text_parts(
     path: &Path,
     other: Option<&Path>,
 ) -> Result<(Tokenizer, Option<ChatTemplate>), TextError> {
-    let other = other.map(|other| {
-        let beside = other.join("tokenizer.json");
-        Tokenizer::from_file(if other.is_dir() { &beside } else { other })
-    });
-    let other = other.transpose()?;
+    let other = other.map(Tokenizer::from_file).transpose()?;
     if path.is_dir() {
         let template = ChatTemplate::from_folder(path)?;
-        let own = || Tokenizer::from_file(&path.join("tokenizer.json"));
+        let own = || Tokenizer::from_file(path);
         return Ok((other.map_or_else(own, Ok)?, template));
     }
-    let (own, template) = match WeightFile::open(path)? {
-        WeightFile::Gguf(file) => {
-            let holds = file.field("tokenizer.ggml.model").is_some();
-            let own = (holds && other.is_none()).then(|| Tokenizer::from_gguf(&file));
-            (own.transpose()?, ChatTemplate::from_gguf(&file)?)
-        }
-        _ => (None, None),
+    let template = match WeightFile::open(path)? {
+        WeightFile::Gguf(file) => ChatTemplate::from_gguf(&file)?,
+        _ => None,
+    };
+    let own = match tokenizer_of(path)? {
+        Some(own) if other.is_none() => Some(Tokenizer::from_file(&own)?),
+        _ => None,
     };
     let tokenizer = other.or(own).ok_or_else(|| TextError::NoTokenizer {
         path: path.to_owned(),

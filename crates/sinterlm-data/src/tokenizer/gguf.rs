@@ -9,12 +9,21 @@ use tokenizers::{DecoderWrapper, ModelWrapper, PreTokenizerWrapper, Tokenizer as
 use super::marks::TextMarks;
 use super::pre::{self, Cut};
 use super::vocabulary::{Kind, Vocabulary};
-use super::{Tokenizer, fault, sentencepiece};
+use super::{Tokenizer, fault, open, sentencepiece};
 use crate::DataError;
+
+/// The remedy for what is not known here.
+pub(super) const OTHER_KIND: &str = "name the model's tokenizer.json as its tokenizer";
+/// The remedy for lists that do not fit together.
+const DAMAGED: &str =
+    "convert the model to GGUF again, or name its tokenizer.json as its tokenizer";
+const NO_END: &str =
+    "set `tokenizer.ggml.eos_token_id` in it, or name the model's tokenizer.json as its tokenizer";
 
 pub(super) fn read(file: &GgufFile) -> Result<Tokenizer, DataError> {
     let path = file.path();
-    let refuse = |reason: String| fault(path, reason);
+    let refuse = |reason: String| fault(path, reason, DAMAGED);
+    let unknown = |reason: String| fault(path, reason, OTHER_KIND);
     let key = |name: &str| file.field(&format!("tokenizer.ggml.{name}"));
     let model = key("model").map(|field| field.text()).transpose()?;
     let marks = TextMarks::from_gguf(file)?;
@@ -24,10 +33,10 @@ pub(super) fn read(file: &GgufFile) -> Result<Tokenizer, DataError> {
             let reason = format!(
                 "has a tokenizer of another kind, `tokenizer.ggml.model` is {other:?}; known are gpt2, llama"
             );
-            return Err(refuse(reason));
+            return Err(unknown(reason));
         }
         None => {
-            return Err(refuse(
+            return Err(unknown(
                 "has no tokenizer, `tokenizer.ggml.model` is missing".to_owned(),
             ));
         }
@@ -37,7 +46,7 @@ pub(super) fn read(file: &GgufFile) -> Result<Tokenizer, DataError> {
         if pre.is_none() {
             tracing::warn!(path = %path.display(), "the file does not say how its tokenizer cuts text; llama.cpp's default is taken");
         }
-        let cut = Cut::named(pre.unwrap_or("default")).map_err(refuse)?;
+        let cut = Cut::named(pre.unwrap_or("default")).map_err(unknown)?;
         let merges = file.require("tokenizer.ggml.merges")?.texts()?;
         byte_level(&vocabulary, merges, cut).map_err(refuse)?
     } else {
@@ -52,7 +61,7 @@ pub(super) fn read(file: &GgufFile) -> Result<Tokenizer, DataError> {
         sentencepiece::tokenizer(&vocabulary, &scores, prefix.unwrap_or(true)).map_err(refuse)?
     };
     vocabulary.finish(&mut inner, &marks);
-    let tokenizer = Tokenizer::wrap(inner, path, marks.eos)?;
+    let tokenizer = open::wrap(inner, None, marks.eos, path, NO_END)?;
     for (id, text, kind) in vocabulary.entries() {
         if kind == Kind::Control && tokenizer.encode(text) == [id] {
             return Err(refuse(format!(
@@ -65,7 +74,7 @@ pub(super) fn read(file: &GgufFile) -> Result<Tokenizer, DataError> {
 
 /// The tokens with their kinds; where the file has none, the marks are control tokens.
 fn vocabulary(file: &GgufFile, marks: &TextMarks) -> Result<Vocabulary, DataError> {
-    let refuse = |reason: String| fault(file.path(), reason);
+    let refuse = |reason: String| fault(file.path(), reason, DAMAGED);
     let texts = file.require("tokenizer.ggml.tokens")?.texts()?.to_vec();
     let all = [
         marks.bos,

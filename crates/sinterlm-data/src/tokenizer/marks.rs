@@ -2,11 +2,21 @@
 
 use std::path::Path;
 
+use serde_json::Value;
 use sinterlm_formats::{GgufFile, GgufMetadata, TensorSource, refuse_lfs_pointer};
+use tokenizers::Tokenizer as Inner;
 
 use super::pre::Cut;
-use super::{Tokenizer, fault};
+use super::{Tokenizer, fault, gguf};
 use crate::DataError;
+
+/// What a folder says about its tokenizer.
+const CONFIG: &str = "tokenizer_config.json";
+/// The names of the marks, in older folders and beside tokenizers of ours.
+pub(super) const MAP: &str = "special_tokens_map.json";
+/// The model's description, which names marks by their ids.
+const MODEL: &str = "config.json";
+const NO_JSON: &str = "mend the file or take it out of the folder";
 
 /// The tokens that mark texts, and which of them are put around a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,11 +48,12 @@ impl TextMarks {
         }
     }
 
-    /// The marks of a model folder: named by `tokenizer_config.json`, put around a text as its
-    /// tokenizer does; [`of_training`](Self::of_training) where there is no such file.
+    /// The marks of a model folder: named by `tokenizer_config.json`, else by
+    /// `special_tokens_map.json`, and put around a text as its tokenizer does;
+    /// [`of_training`](Self::of_training) where there is no `tokenizer_config.json`.
     ///
-    /// `ends` are the ids that end a text by the model's own description, which count where
-    /// `tokenizer_config.json` names none; one more of them than `eos` becomes `eot`.
+    /// `ends` are the ids that end a text by the model's own description, which count where neither
+    /// file names one; one more of them than `eos` becomes `eot`.
     ///
     /// # Errors
     /// [`DataError::Io`] and [`DataError::Tokenizer`] where the file is there and unusable.
@@ -51,25 +62,11 @@ impl TextMarks {
         tokenizer: &Tokenizer,
         ends: &[u32],
     ) -> Result<Self, DataError> {
-        let path = folder.join("tokenizer_config.json");
-        if !path.is_file() {
+        if !folder.join(CONFIG).is_file() {
             return Ok(Self::of_training(tokenizer));
         }
-        let text = std::fs::read_to_string(&path).map_err(|source| DataError::Io {
-            path: path.clone(),
-            action: "read the tokenizer's marks",
-            source,
-        })?;
-        refuse_lfs_pointer(&path, text.as_bytes())?;
-        let config: serde_json::Value =
-            serde_json::from_str(&text).map_err(|e| fault(&path, format!("is no JSON ({e})")))?;
-        let named = |name: &str| {
-            let entry = &config[name];
-            let entry = entry.get("content").unwrap_or(entry);
-            entry
-                .as_str()
-                .and_then(|text| tokenizer.inner.token_to_id(text))
-        };
+        let marks = FolderMarks::read(folder)?;
+        let named = |name: &str| marks.named(name, &tokenizer.inner);
         let eos = named("eos_token").or(ends.first().copied());
         let bos = named("bos_token");
         let (plain, whole) = (tokenizer.encode("a"), tokenizer.encode_with_template("a"));
@@ -107,7 +104,8 @@ impl TextMarks {
         let default = |id: u32| pieces.then_some(id);
         let adds_bos = match text("pre")? {
             Some(name) if !pieces => {
-                let cut = Cut::named(name).map_err(|reason| fault(file.path(), reason));
+                let cut =
+                    Cut::named(name).map_err(|reason| fault(file.path(), reason, gguf::OTHER_KIND));
                 cut?.adds_bos
             }
             _ => pieces,
@@ -143,4 +141,78 @@ impl TextMarks {
             metadata.insert(format!("tokenizer.ggml.add_{name}_token"), added.into());
         }
     }
+}
+
+/// The files of a folder that name marks.
+#[derive(Debug)]
+pub(super) struct FolderMarks {
+    config: Value,
+    map: Value,
+    model: Value,
+}
+
+impl FolderMarks {
+    pub(super) fn read(folder: &Path) -> Result<Self, DataError> {
+        Ok(Self {
+            config: read_json(&folder.join(CONFIG))?,
+            map: read_json(&folder.join(MAP))?,
+            model: read_json(&folder.join(MODEL))?,
+        })
+    }
+
+    /// `tokenizer_config.json`, null where there is none.
+    pub(super) fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// `config.json`, null where there is none.
+    pub(super) fn model(&self) -> &Value {
+        &self.model
+    }
+
+    /// The texts that a mark such as `eos_token` has, that of `tokenizer_config.json` first.
+    pub(super) fn texts(&self, mark: &str) -> impl Iterator<Item = &str> {
+        let entries = [&self.config, &self.map].map(|file| &file[mark]);
+        let texts = entries.map(|entry| entry.get("content").unwrap_or(entry).as_str());
+        texts.into_iter().flatten()
+    }
+
+    /// The texts of `additional_special_tokens`.
+    pub(super) fn additional(&self) -> impl Iterator<Item = &str> {
+        let lists = [&self.config, &self.map].map(|file| &file["additional_special_tokens"]);
+        let entries = lists.into_iter().filter_map(Value::as_array).flatten();
+        entries.filter_map(|entry| entry.get("content").unwrap_or(entry).as_str())
+    }
+
+    /// The token of a mark, the first that the vocabulary holds.
+    fn named(&self, mark: &str, inner: &Inner) -> Option<u32> {
+        self.texts(mark).find_map(|text| inner.token_to_id(text))
+    }
+
+    /// The token that ends a text: by its name, else by the id in the model's description, where that
+    /// is a special token's.
+    pub(super) fn end(&self, inner: &Inner) -> Option<u32> {
+        let id = match &self.model["eos_token_id"] {
+            Value::Array(ids) => ids.first().and_then(Value::as_u64),
+            id => id.as_u64(),
+        };
+        let added = inner.get_added_vocabulary().get_added_tokens_decoder();
+        let is_special = |id: &u32| added.get(id).is_some_and(|token| token.special);
+        let described = id.and_then(|id| u32::try_from(id).ok()).filter(is_special);
+        self.named("eos_token", inner).or(described)
+    }
+}
+
+/// A file's content, null where there is no such file.
+pub(super) fn read_json(path: &Path) -> Result<Value, DataError> {
+    if !path.is_file() {
+        return Ok(Value::Null);
+    }
+    let text = std::fs::read_to_string(path).map_err(|source| DataError::Io {
+        path: path.to_owned(),
+        action: "read the tokenizer's marks",
+        source,
+    })?;
+    refuse_lfs_pointer(path, text.as_bytes())?;
+    serde_json::from_str(&text).map_err(|e| fault(path, format!("is no JSON ({e})"), NO_JSON))
 }

@@ -1,55 +1,48 @@
 //! The tokenizer every other part uses: a thin layer over crate `tokenizers` that keeps user text
-//! apart from special tokens. GPT-2's tables, other programs' formats, training and streaming have
-//! files of their own.
+//! apart from special tokens. Reading files, GPT-2's tables, other programs' formats, training and
+//! streaming have files of their own.
 
+mod added;
 mod gguf;
 mod gpt2;
+mod held;
 mod marks;
+mod open;
 mod pre;
 mod sentencepiece;
 mod stream;
+mod tables;
 mod train;
 mod vocabulary;
 
 pub use marks::TextMarks;
+pub use open::tokenizer_of;
 pub use stream::TextStream;
 
-use std::cmp::Reverse;
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, OnceLock};
 
-use sinterlm_formats::{GgufFile, GgufMetadata, refuse_lfs_pointer};
+use sinterlm_formats::{GgufFile, GgufMetadata};
+use tokenizers::{Encoding, Model, OffsetType, PreTokenizer};
 
+use self::added::{Added, Specials};
 use crate::DataError;
 use crate::digest::sha256_hex;
 
 /// The mark that ends every document, as GPT-2 spells it.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 
-/// Names of the end-of-text token, the first that a vocabulary holds counts.
-const END_NAMES: [&str; 7] = [
-    END_OF_TEXT,
-    "<|end_of_text|>",
-    "</s>",
-    "<eos>",
-    "<|im_end|>",
-    "[EOS]",
-    "<｜end▁of▁sentence｜>",
-];
-
-/// Unusual text that a usable tokenizer encodes and decodes without an error.
-const PROBE: &str = "a\u{0}\t\n  \u{7f}é中\u{1f600}\u{fffd}\u{10ffff}<|endoftext|>";
-
 /// Text to token ids and back. Cheap to clone; safe to share between threads.
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
+    added: Arc<Added>,
     vocab_size: usize,
     end_of_text: u32,
+    /// The token with the first of the usual names that the vocabulary holds.
+    usual_end: Option<u32>,
     /// Special tokens, the longest first.
     specials: Vec<(String, u32)>,
     /// Made when first asked for: it takes as long as reading the tokenizer.
@@ -66,34 +59,20 @@ impl Tokenizer {
         GPT2.clone()
     }
 
-    /// Reads a Hugging Face `tokenizer.json`, the tokenizer of a GGUF file, or llama2.c's
-    /// `tokenizer.bin` (known by its extension).
+    /// Reads a Hugging Face `tokenizer.json`, the tokenizer of a GGUF file, llama2.c's `tokenizer.bin`
+    /// (known by its extension), or that of a folder: `tokenizer.json`, else one made of `vocab.json`
+    /// and `merges.txt`.
     ///
-    /// Truncation and padding saved in a `tokenizer.json` are switched off: they would silently
-    /// lose text.
+    /// The end-of-text token is the one that `tokenizer_config.json`, `special_tokens_map.json` or
+    /// `config.json` beside a `tokenizer.json` name, else the one with a usual name. Truncation and
+    /// padding saved in a `tokenizer.json` are switched off: they would silently lose text.
     ///
     /// # Errors
     /// [`DataError::Io`] where the file cannot be read, [`DataError::Tokenizer`] where it is no
-    /// tokenizer, cannot encode unknown characters or has no end-of-text token; as
-    /// [`from_gguf`](Self::from_gguf).
+    /// tokenizer, gives two tokens one id, cannot encode unknown characters or has no end-of-text
+    /// token; as [`from_gguf`](Self::from_gguf).
     pub fn from_file(path: &Path) -> Result<Self, DataError> {
-        let unreadable = |source| DataError::Io {
-            path: path.to_owned(),
-            action: "read the tokenizer",
-            source,
-        };
-        let mut start = [0; 4];
-        let read = File::open(path).and_then(|mut file| file.read(&mut start));
-        read.map_err(unreadable)?;
-        if start == *b"GGUF" {
-            return Self::from_gguf(&GgufFile::open(path)?);
-        }
-        if path.extension().is_some_and(|extension| extension == "bin") {
-            return sentencepiece::from_llama2c(path);
-        }
-        let json = std::fs::read_to_string(path).map_err(unreadable)?;
-        refuse_lfs_pointer(path, json.as_bytes())?;
-        Self::from_json(&json, path)
+        open::from_file(path)
     }
 
     /// The tokenizer in the metadata of a GGUF file: byte-level BPE (`gpt2`) or SentencePiece's BPE
@@ -147,88 +126,32 @@ impl Tokenizer {
         train::train(documents.into_iter(), vocab_size)
     }
 
-    /// As [`from_file`](Self::from_file), from the file's content; `path` only names it in errors.
+    /// As [`from_file`](Self::from_file), from the content of a `tokenizer.json` alone; `path` only
+    /// names it in errors.
     pub fn from_json(json: &str, path: &Path) -> Result<Self, DataError> {
-        let inner: tokenizers::Tokenizer = json
-            .parse()
-            .map_err(|e| fault(path, format!("is no tokenizer ({e})")))?;
-        Self::wrap(inner, path, None)
-    }
-
-    /// `end` ends a text where none of the usual names is known.
-    fn wrap(
-        mut inner: tokenizers::Tokenizer,
-        path: &Path,
-        end: Option<u32>,
-    ) -> Result<Self, DataError> {
-        inner
-            .with_truncation(None)
-            .map_err(|e| fault(path, format!("has unusable truncation ({e})")))?
-            .with_padding(None)
-            .set_encode_special_tokens(true);
-        let vocab = inner.get_vocab(true);
-        let vocab_size = vocab.values().max().map_or(0, |&id| id as usize + 1);
-        let end_of_text = END_NAMES
-            .iter()
-            .find_map(|name| vocab.get(*name).copied())
-            .or(end)
-            .ok_or_else(|| fault(path, format!("has none of the tokens {END_NAMES:?}")))?;
-        let mut specials: Vec<_> = inner
-            .get_added_tokens_decoder()
-            .into_iter()
-            .filter(|(_, token)| token.special && !token.content.is_empty())
-            .map(|(id, token)| (token.content, id))
-            .collect();
-        specials.sort_by_key(|(content, id)| (Reverse(content.len()), *id));
-        let probed = inner
-            .encode_fast(PROBE, false)
-            .and_then(|e| inner.decode(e.get_ids(), false));
-        match probed {
-            Err(e) => {
-                return Err(fault(
-                    path,
-                    format!("cannot encode unknown characters ({e})"),
-                ));
-            }
-            Ok(text) if text != PROBE => {
-                tracing::warn!(path = %path.display(), "this tokenizer does not give every text back unchanged");
-            }
-            Ok(_) => {}
-        }
-        Ok(Self {
-            inner: Arc::new(inner),
-            vocab_size,
-            end_of_text,
-            specials,
-            fingerprint: Arc::default(),
-        })
+        open::from_json(json, path, |_| None)
     }
 
     /// The ids of ordinary text. No text can produce a special token: `<|endoftext|>` in it is
     /// encoded as the characters it consists of.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        self.inner
-            .encode_fast(text, false)
-            .expect("unknown characters were probed when the tokenizer was made")
-            .get_ids()
-            .to_vec()
+        let encoding = self.encoding(text, Specials::AsText, OffsetType::None, false);
+        encoding.get_ids().to_vec()
     }
 
     /// The ids of ordinary text with the special tokens that the tokenizer's own template puts
     /// around a text, such as a mark of its beginning.
     pub fn encode_with_template(&self, text: &str) -> Vec<u32> {
-        self.inner
-            .encode_fast(text, true)
-            .expect("unknown characters were probed when the tokenizer was made")
-            .get_ids()
-            .to_vec()
+        let encoding = self.encoding(text, Specials::AsText, OffsetType::None, true);
+        encoding.get_ids().to_vec()
     }
 
-    /// The ids of trusted text, in which special tokens are recognised; of two that match at one
-    /// place the longer counts. Never use it on text from users or data sets.
+    /// The ids of trusted text, in which special tokens are recognised, as crate `tokenizers` does:
+    /// of two that match at one place the longer counts, and a token may take the spaces beside it.
+    /// Never use it on text from users or data sets.
     pub fn encode_with_special(&self, text: &str) -> Vec<u32> {
-        let tokens = self.encode_with_special_outside(text, &[]);
-        tokens.into_iter().map(|(id, _)| id).collect()
+        let encoding = self.encoding(text, Specials::Everywhere, OffsetType::None, false);
+        encoding.get_ids().to_vec()
     }
 
     /// As [`encode_with_special`](Self::encode_with_special), but within the `ordinary` byte ranges
@@ -239,40 +162,41 @@ impl Tokenizer {
         text: &str,
         ordinary: &[Range<usize>],
     ) -> Vec<(u32, usize)> {
-        let mut tokens = Vec::new();
-        let (mut done, mut from) = (0, 0); // encoded up to here; searched up to here
-        let next = |from: usize| {
-            let found = self.specials.iter().filter_map(|(content, id)| {
-                text[from..]
-                    .find(content.as_str())
-                    .map(|at| (from + at, Reverse(content.len()), *id))
-            });
-            found.min()
-        };
-        while let Some((at, Reverse(len), id)) = next(from) {
-            let overlaps = |range: &&Range<usize>| range.start < at + len && at < range.end;
-            if let Some(range) = ordinary.iter().find(overlaps) {
-                from = range.end.max(at + 1);
-                while !text.is_char_boundary(from) {
-                    from += 1;
-                }
-                continue;
-            }
-            self.encode_at(&text[done..at], done, &mut tokens);
-            tokens.push((id, at));
-            (done, from) = (at + len, at + len);
-        }
-        self.encode_at(&text[done..], done, &mut tokens);
-        tokens
+        let specials = Specials::Outside(ordinary);
+        let encoding = self.encoding(text, specials, OffsetType::Byte, false);
+        let starts = encoding.get_offsets().iter().scan(0, |last, (start, _)| {
+            *last = (*start).max(*last); // tokens that want the same spaces overlap
+            Some(*last)
+        });
+        encoding.get_ids().iter().copied().zip(starts).collect()
     }
 
-    /// Appends the ids of ordinary text that stands at byte `start` of a larger one.
-    fn encode_at(&self, text: &str, start: usize, tokens: &mut Vec<(u32, usize)>) {
-        let encoding = self.inner.encode(text, false);
-        let encoding =
-            encoding.expect("unknown characters were probed when the tokenizer was made");
-        let starts = encoding.get_offsets().iter().map(|(at, _)| start + at);
-        tokens.extend(encoding.get_ids().iter().copied().zip(starts));
+    /// The tokens of a text as a whole: some pre-tokenizers treat its beginning in another way.
+    fn encoding(
+        &self,
+        text: &str,
+        specials: Specials<'_>,
+        offsets: OffsetType,
+        with_template: bool,
+    ) -> Encoding {
+        self.try_encoding(text, specials, offsets, with_template)
+            .expect("unknown characters were probed when the tokenizer was made")
+    }
+
+    fn try_encoding(
+        &self,
+        text: &str,
+        specials: Specials<'_>,
+        offsets: OffsetType,
+        with_template: bool,
+    ) -> tokenizers::Result<Encoding> {
+        let (inner, normalizer) = (&self.inner, self.inner.get_normalizer());
+        let mut pieces = self.added.extract(text, normalizer, specials)?;
+        if let Some(pre_tokenizer) = inner.get_pre_tokenizer() {
+            pre_tokenizer.pre_tokenize(&mut pieces)?;
+        }
+        pieces.tokenize(|piece| inner.get_model().tokenize(piece.get()))?;
+        inner.post_process(pieces.into_encoding(None, 0, offsets)?, None, with_template)
     }
 
     /// Whether `id` is a special token: a mark such as the end of a text, and no part of it.
@@ -284,6 +208,12 @@ impl Tokenizer {
     pub fn special(&self, name: &str) -> Option<u32> {
         let found = self.specials.iter().find(|(content, _)| content == name);
         found.map(|(_, id)| *id)
+    }
+
+    /// The name of a special token, by its id.
+    pub(crate) fn special_name(&self, id: u32) -> Option<&str> {
+        let found = self.specials.iter().find(|(_, special)| *special == id);
+        found.map(|(content, _)| content.as_str())
     }
 
     /// Names of the special tokens, the longest first.
@@ -309,10 +239,25 @@ impl Tokenizer {
         self.end_of_text
     }
 
-    /// SHA-256, in hex, of [`to_json`](Self::to_json): equal for tokenizers that behave alike.
+    /// The tokens at which a text ends: [`end_of_text`](Self::end_of_text), and the one that has a
+    /// usual name for it, where that is another one.
+    pub fn ends(&self) -> Vec<u32> {
+        let other = |id: &u32| *id != self.end_of_text && self.is_special(*id);
+        let usual = self.usual_end.filter(other);
+        std::iter::once(self.end_of_text).chain(usual).collect()
+    }
+
+    /// SHA-256, in hex, of [`to_json`](Self::to_json), and of the end of text where the JSON does not
+    /// say it: equal for tokenizers that behave alike.
     pub fn fingerprint(&self) -> &str {
-        self.fingerprint
-            .get_or_init(|| sha256_hex(self.to_json().as_bytes()))
+        self.fingerprint.get_or_init(|| {
+            let mut text = self.to_json();
+            if self.usual_end != Some(self.end_of_text) {
+                text.push_str("\nend of text ");
+                text.push_str(&self.end_of_text.to_string());
+            }
+            sha256_hex(text.as_bytes())
+        })
     }
 
     /// The `tokenizer.json` on one line; the same tokenizer always gives the same text.
@@ -322,13 +267,21 @@ impl Tokenizer {
             .expect("a tokenizer has no parts but those that were read")
     }
 
-    /// Writes a Hugging Face `tokenizer.json`, whole or not at all.
+    /// Writes a Hugging Face `tokenizer.json`, whole or not at all; beside it, where the end of text
+    /// is not the token with a usual name, a `special_tokens_map.json` that names it.
     ///
     /// # Errors
-    /// [`DataError::Format`] where the file cannot be written.
+    /// [`DataError::Format`] where a file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), DataError> {
-        let json = self.to_json();
-        sinterlm_formats::write_file_atomic(path, |out| out.write_all(json.as_bytes()))?;
+        let write = |path: &Path, text: &str| {
+            sinterlm_formats::write_file_atomic(path, |out| out.write_all(text.as_bytes()))
+        };
+        if self.usual_end != Some(self.end_of_text) {
+            let name = self.decode(&[self.end_of_text]);
+            let map = serde_json::json!({ "eos_token": name });
+            write(&path.with_file_name(marks::MAP), &format!("{map:#}\n"))?;
+        }
+        write(path, &self.to_json())?;
         Ok(())
     }
 }
@@ -343,9 +296,10 @@ impl fmt::Debug for Tokenizer {
     }
 }
 
-fn fault(path: &Path, reason: String) -> DataError {
+fn fault(path: &Path, reason: impl Into<String>, remedy: &'static str) -> DataError {
     DataError::Tokenizer {
         path: path.to_owned(),
-        reason,
+        reason: reason.into(),
+        remedy,
     }
 }

@@ -11,8 +11,11 @@ use tokenizers::{DecoderWrapper, NormalizerWrapper, Tokenizer as Inner};
 
 use super::marks::TextMarks;
 use super::vocabulary::{Kind, Vocabulary};
-use super::{Tokenizer, fault};
+use super::{Tokenizer, fault, open};
 use crate::DataError;
+
+/// The remedy for a file of llama2.c that is none.
+const DAMAGED: &str = "export it again with llama2.c's tokenizer.py";
 
 /// What stands for a space.
 const SPACE: &str = "\u{2581}";
@@ -106,10 +109,11 @@ fn splits<'a>(text: &'a str, pieces: &HashSet<&str>) -> impl Iterator<Item = (&'
 /// llama2.c's `tokenizer.bin`: id 1 begins a text, id 2 ends it, 3 to 258 are the bytes.
 pub(super) fn from_llama2c(path: &Path) -> Result<Tokenizer, DataError> {
     let file = Llama2cTokenizer::open(path)?;
+    let refuse = |reason: String| fault(path, reason, DAMAGED);
     let (mut texts, mut kinds, mut scores) = (Vec::new(), Vec::new(), Vec::new());
     for (id, token) in file.tokens.into_iter().enumerate() {
         let text = String::from_utf8(token.bytes)
-            .map_err(|_| fault(path, format!("has token {id} that is not UTF-8")))?;
+            .map_err(|_| refuse(format!("has token {id} that is not UTF-8")))?;
         let (text, kind) = match id {
             0 => (text, Kind::Unknown),
             1 | 2 => (text.trim().to_owned(), Kind::Control), // written between line breaks
@@ -121,10 +125,10 @@ pub(super) fn from_llama2c(path: &Path) -> Result<Tokenizer, DataError> {
         scores.push(token.score);
     }
     if texts.len() < 3 {
-        return Err(fault(path, "is no tokenizer of llama2.c".to_owned()));
+        return Err(refuse("is no tokenizer of llama2.c".to_owned()));
     }
-    let vocabulary = Vocabulary::new(texts, kinds).map_err(|reason| fault(path, reason))?;
-    let mut inner = tokenizer(&vocabulary, &scores, true).map_err(|reason| fault(path, reason))?;
+    let vocabulary = Vocabulary::new(texts, kinds).map_err(refuse)?;
+    let mut inner = tokenizer(&vocabulary, &scores, true).map_err(refuse)?;
     let marks = TextMarks {
         bos: Some(1),
         eos: Some(2),
@@ -132,7 +136,7 @@ pub(super) fn from_llama2c(path: &Path) -> Result<Tokenizer, DataError> {
         ..TextMarks::default()
     };
     vocabulary.finish(&mut inner, &marks);
-    Tokenizer::wrap(inner, path, marks.eos)
+    open::wrap(inner, None, marks.eos, path, DAMAGED)
 }
 
 /// Whether a `tokenizer.json` puts a space before each text; none where it does not make `▁` of

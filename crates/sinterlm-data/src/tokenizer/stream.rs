@@ -1,6 +1,7 @@
 //! Text from ids that arrive one at a time: in whole characters, up to a stop string.
 
 use super::Tokenizer;
+use super::held::{Held, Stop};
 
 /// Tokens before a text that are looked at; a character is spread over at most four.
 const MAX_CONTEXT: usize = 8;
@@ -28,9 +29,9 @@ pub struct TextStream {
     /// How many of `ids` were given out.
     given: usize,
     skip_special: bool,
-    stops: Vec<String>,
+    stops: Vec<Stop>,
     /// Whole characters that may begin a stop string.
-    held: String,
+    held: Held,
     stopped: Option<usize>,
 }
 
@@ -43,7 +44,7 @@ impl TextStream {
             given: 0,
             skip_special: false,
             stops: Vec::new(),
-            held: String::new(),
+            held: Held::default(),
             stopped: None,
         }
     }
@@ -63,10 +64,22 @@ impl TextStream {
     }
 
     /// Ends the text before the first of these strings to be complete; empty strings are ignored.
+    ///
+    /// A string that holds the name of a special token ends the text at that token, too, also where
+    /// [`skip_special`](Self::skip_special) lets the token leave no text.
     #[must_use]
     pub fn with_stops<S: AsRef<str>>(mut self, stops: &[S]) -> Self {
-        self.stops = stops.iter().map(|stop| stop.as_ref().to_owned()).collect();
-        self.stops.retain(|stop| !stop.is_empty());
+        let stops = stops.iter().map(AsRef::as_ref);
+        let stops = stops.filter(|stop| !stop.is_empty());
+        self.stops = stops
+            .map(|stop| Stop {
+                text: stop.to_owned(),
+                names_special: self
+                    .tokenizer
+                    .special_names()
+                    .any(|name| stop.contains(name)),
+            })
+            .collect();
         self
     }
 
@@ -79,13 +92,19 @@ impl TextStream {
 
     /// The stop string that ended the text.
     pub fn stopped(&self) -> Option<&str> {
-        self.stopped.map(|stop| self.stops[stop].as_str())
+        self.stopped.map(|stop| self.stops[stop].text.as_str())
     }
 
     /// Takes the next id and returns the text that is whole by now, often one word, or nothing.
     pub fn push(&mut self, id: u32) -> String {
-        if self.skip_special && self.tokenizer.is_special(id) {
-            return String::new();
+        if self.skip_special
+            && let Some(name) = self.tokenizer.special_name(id)
+        {
+            if !self.stops.iter().any(|stop| stop.names_special) {
+                return String::new();
+            }
+            self.held.push_hidden(name);
+            return self.up_to_a_stop("", false);
         }
         self.ids.push(id);
         let text = self.undelivered();
@@ -109,23 +128,19 @@ impl TextStream {
         if self.stopped.is_some() {
             return String::new();
         }
-        self.held.push_str(text);
-        let places = self.stops.iter().enumerate();
-        // The first to be complete, whatever tokens it came in; of several the longest.
-        let found = places.filter_map(|(stop, words)| {
-            let at = self.held.find(words)?;
-            Some((at + words.len(), at, stop))
-        });
-        if let Some((_, at, stop)) = found.min() {
+        self.held.push(text);
+        if let Some((at, stop)) = self.held.find(&self.stops) {
             self.stopped = Some(stop);
-            self.held.truncate(at);
-            return std::mem::take(&mut self.held);
+            let text = self.held.take(at);
+            self.held = Held::default();
+            return text;
         }
-        let begins_a_stop = |tail: &str| self.stops.iter().any(|stop| stop.starts_with(tail));
-        let mut starts = self.held.char_indices().map(|(at, _)| at);
-        let keep_from = starts.find(|&at| !end && begins_a_stop(&self.held[at..]));
-        let kept = self.held.split_off(keep_from.unwrap_or(self.held.len()));
-        std::mem::replace(&mut self.held, kept)
+        let until = if end {
+            self.held.len()
+        } else {
+            self.held.beginning_of_a_stop(&self.stops)
+        };
+        self.held.take(until)
     }
 
     /// Text of the ids held back. Decoding them alone would lose what a decoder joins to the text

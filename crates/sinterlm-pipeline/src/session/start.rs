@@ -5,7 +5,9 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::DType;
 use serde_json::{Value, json};
-use sinterlm_data::{DataConfig, DataError, Prepared, Tokenizer, TokenizerConfig, prepare};
+use sinterlm_data::{
+    DataConfig, DataError, Prepared, Tokenizer, TokenizerConfig, prepare, tokenizer_of,
+};
 use sinterlm_model::{Gpt, GptConfig, Precision};
 use sinterlm_run::available_memory_bytes;
 use sinterlm_trainer::MicroBatch;
@@ -87,8 +89,7 @@ impl<C: RunConfig> Session<C> {
         let checkpoint = self.checkpoint.as_ref().map(|found| found.path.as_path());
         let folder = checkpoint.or(weights);
         if let Some(folder) = folder {
-            let own = folder.join("tokenizer.json").is_file();
-            let whose = if own {
+            let whose = if tokenizer_of(folder)?.is_some() {
                 ""
             } else {
                 ", without a tokenizer: the config's is used"

@@ -1,0 +1,176 @@
+//! Byte-level tokenizers of `vocab.json` and `merges.txt`, as older folders have them without a
+//! `tokenizer.json`. How they cut text stands in no file: the class that the folder names says it.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::gpt2::byte_symbols;
+use super::marks::{FolderMarks, read_json};
+use super::open;
+use super::pre::Cut;
+use super::{END_OF_TEXT, Tokenizer, fault};
+use crate::DataError;
+
+const VOCAB: &str = "vocab.json";
+const MERGES: &str = "merges.txt";
+/// Names of marks, with what GPT-2 and Qwen2 call theirs where the folder does not say.
+const MARKS: [(&str, Option<&str>); 4] = [
+    ("unk_token", Some(END_OF_TEXT)),
+    ("bos_token", None),
+    ("eos_token", Some(END_OF_TEXT)),
+    ("pad_token", None),
+];
+const MAKE_JSON: &str = "make a tokenizer.json in it: transformers' AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)";
+const DAMAGED: &str = "fetch vocab.json and merges.txt again, from one and the same model";
+
+/// Whether a folder holds the tables.
+pub(super) fn are_in(folder: &Path) -> bool {
+    folder.join(VOCAB).is_file() && folder.join(MERGES).is_file()
+}
+
+/// The tokenizer of a folder without a `tokenizer.json`.
+pub(super) fn from_folder(folder: &Path) -> Result<Tokenizer, DataError> {
+    let refuse = |reason: String| fault(folder, reason, MAKE_JSON);
+    if !are_in(folder) {
+        let others = ["tokenizer.model", "vocab.txt", "spiece.model", VOCAB];
+        let found = others.iter().find(|name| folder.join(name).is_file());
+        return Err(match found {
+            Some(name) => refuse(format!("has a `{name}` and no tokenizer.json")),
+            None => fault(
+                folder,
+                "has no tokenizer.json",
+                "name the tokenizer, or put its file into the folder",
+            ),
+        });
+    }
+    let marks = FolderMarks::read(folder)?;
+    let (name, byte_level) = cut(&marks).map_err(refuse)?;
+    let vocab = read_json(&folder.join(VOCAB))?;
+    let spelt = byte_symbols();
+    let is_byte_level = |vocab: &Map<String, Value>| {
+        let mut symbol = [0; 4];
+        spelt
+            .iter()
+            .all(|c| vocab.contains_key(&*c.encode_utf8(&mut symbol)))
+    };
+    if !vocab.as_object().is_some_and(is_byte_level) {
+        return Err(refuse(format!(
+            "has a {VOCAB} without a token for each byte, so it is not of the kind that {name} reads"
+        )));
+    }
+    let path = folder.join(MERGES);
+    let text = std::fs::read_to_string(&path).map_err(|source| DataError::Io {
+        path: path.clone(),
+        action: "read the merges",
+        source,
+    })?;
+    let merges = merges(&text).map_err(|reason| fault(&path, reason, DAMAGED))?;
+    let added = added_tokens(folder, &marks, &vocab)?;
+    let mut whole = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
+        "normalizer": null, "pre_tokenizer": null, "post_processor": null,
+        "decoder": { "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true },
+        "model": { "type": "BPE", "dropout": null, "unk_token": null,
+            "continuing_subword_prefix": "", "end_of_word_suffix": "",
+            "fuse_unk": false, "byte_fallback": false, "vocab": vocab, "merges": merges },
+    });
+    for (key, value) in byte_level {
+        whole[key] = value;
+    }
+    open::from_json(&whole.to_string(), folder, |inner| marks.end(inner))
+}
+
+/// How the tokenizer that the folder names treats text before merging, by keys of a `tokenizer.json`.
+fn cut(marks: &FolderMarks) -> Result<(String, Map<String, Value>), String> {
+    let config = marks.config();
+    let named = config["tokenizer_class"].as_str();
+    let described = marks.model()["model_type"].as_str();
+    let name = named.or(described).unwrap_or("gpt2");
+    let mut parts = Map::new();
+    let cut = match name.trim_end_matches("Fast") {
+        "GPT2Tokenizer" | "gpt2" => "gpt-2",
+        "Qwen2Tokenizer" | "qwen2" | "qwen3" => {
+            parts.insert("normalizer".to_owned(), json!({ "type": "NFC" }));
+            "qwen2"
+        }
+        _ => {
+            return Err(format!(
+                "has {VOCAB} and {MERGES} for {name:?} and no tokenizer.json; known are GPT2Tokenizer and Qwen2Tokenizer"
+            ));
+        }
+    };
+    for option in ["add_bos_token", "add_prefix_space"] {
+        if config[option] == true {
+            return Err(format!("has `{option}` set and no tokenizer.json"));
+        }
+    }
+    let cut = Cut::named(cut).expect("both names are known, as a test shows");
+    parts.insert("pre_tokenizer".to_owned(), cut.to_json());
+    Ok((name.to_owned(), parts))
+}
+
+/// The pairs of a `merges.txt`: two tokens a line, behind a line with the version.
+fn merges(text: &str) -> Result<Vec<[&str; 2]>, String> {
+    let mut pairs = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let is_version = number == 0 && line.starts_with("#version");
+        if is_version || line.is_empty() {
+            continue;
+        }
+        let pair = line
+            .split_once(' ')
+            .filter(|(left, right)| !left.is_empty() && !right.is_empty() && !right.contains(' '));
+        let (left, right) = pair.ok_or_else(|| {
+            let number = number + 1;
+            format!("has line {number} that is no pair of tokens, {line:?}")
+        })?;
+        pairs.push([left, right]);
+    }
+    Ok(pairs)
+}
+
+/// What the folder lists as added, and its marks, as in a `tokenizer.json`.
+fn added_tokens(
+    folder: &Path,
+    marks: &FolderMarks,
+    vocab: &Value,
+) -> Result<Vec<Value>, DataError> {
+    let mut found: Vec<Value> = Vec::new();
+    let mut put = |id: u64, content: &str, flags: &Value, special: bool| {
+        if found.iter().any(|other| other["content"] == content) {
+            return;
+        }
+        let flag = |name: &str, default: bool| flags[name].as_bool().unwrap_or(default);
+        found.push(json!({
+            "id": id, "content": content,
+            "single_word": flag("single_word", false), "lstrip": flag("lstrip", false),
+            "rstrip": flag("rstrip", false), "normalized": flag("normalized", !special),
+            "special": special || flag("special", false),
+        }));
+    };
+    let named: Vec<&str> = MARKS
+        .iter()
+        .filter_map(|(mark, default)| marks.texts(mark).next().or(*default))
+        .chain(marks.additional())
+        .collect();
+    let path = folder.join("added_tokens.json");
+    let listed = read_json(&path)?;
+    let decoder = marks.config()["added_tokens_decoder"].as_object();
+    for (id, token) in decoder.into_iter().flatten() {
+        if let (Ok(id), Some(content)) = (id.parse(), token["content"].as_str()) {
+            put(id, content, token, named.contains(&content));
+        }
+    }
+    for (content, id) in listed.as_object().into_iter().flatten() {
+        if let Some(id) = id.as_u64() {
+            put(id, content, &Value::Null, named.contains(&content.as_str()));
+        }
+    }
+    for content in named {
+        if let Some(id) = vocab[content].as_u64() {
+            put(id, content, &Value::Null, true);
+        }
+    }
+    Ok(found)
+}
