@@ -27,7 +27,7 @@ pub struct Generating {
     #[arg(long, value_enum, value_name = "AS")]
     weights: Option<WeightsChoice>,
     /// Beginning of a text, repeatable; read from stdin where absent.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Vec<String>,
     /// Prompts as JSON, one object a line: prompt, instruction with input, or messages. They go through
     /// the model's chat template where it has one, and an object a line is printed.

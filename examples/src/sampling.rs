@@ -41,10 +41,10 @@ pub struct Sampling {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub no_repeat_ngram: usize,
     /// Added to the logit of a token, repeatable
-    #[arg(long, value_name = "ID=BIAS", value_parser = bias)]
+    #[arg(long, value_name = "ID=BIAS", allow_hyphen_values = true, value_parser = bias)]
     pub logit_bias: Vec<(u32, f32)>,
     /// Text that ends the answer and is left out, repeatable
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub stop: Vec<String>,
     /// Where a text outgrows the model's context: forget its older half, or end
     #[arg(long, value_enum, default_value_t = OverflowChoice::Slide)]

@@ -31,7 +31,7 @@ pub struct Talking {
     #[arg(long, value_enum, value_name = "AS")]
     weights: Option<WeightsChoice>,
     /// What the model is told before the conversation.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     system: Option<String>,
     #[command(flatten)]
     sampling: Sampling,

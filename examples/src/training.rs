@@ -14,8 +14,8 @@ use crate::terminal::host_on;
 /// Where there is no such device, or the system refuses the handlers.
 pub fn training_host(options: &Options) -> Result<Host, Failure> {
     let mut host = host_on(&options.device, !options.quiet)?;
-    say(format!("device: {}", host.device_name));
     host.stop = StopFlag::install()?;
+    say(format!("device: {}", host.device_name));
     host.offline = options.offline;
     host.accept_changed_data = options.accept_changed_data;
     host.mode = match (options.replay_step, options.plan) {

@@ -33,7 +33,7 @@ pub enum PipelineError {
     /// A checkpoint is damaged, or of another run.
     #[error(transparent)]
     Checkpoint(TrainError),
-    /// Not even one row fits into the memory.
+    /// Not even one row fits into the memory, or one step into the time.
     #[error(transparent)]
     DoesNotFit(TrainError),
     /// Training failed.

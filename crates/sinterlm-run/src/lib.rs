@@ -51,7 +51,7 @@ pub use report::write_report;
 pub use run_dir::{RunDir, default_out};
 pub use samples::SampleFile;
 pub use shell::{shell_path, shell_word};
-pub use stop::{StopFlag, StopReason};
+pub use stop::{Held, StopFlag, StopReason};
 pub use summary::{Gate, Summary, ValidFigures};
 #[cfg(feature = "tensorboard")]
 pub use tensorboard::TensorBoard;

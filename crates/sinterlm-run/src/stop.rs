@@ -45,7 +45,26 @@ impl StopReason {
 
 /// A flag that all clones share; a run looks at it after each step.
 #[derive(Debug, Clone, Default)]
-pub struct StopFlag(Arc<AtomicUsize>);
+pub struct StopFlag {
+    reason: Arc<AtomicUsize>,
+    /// How many runs have work that would be lost.
+    held: Arc<AtomicUsize>,
+    /// Whether there is none, for the signal handlers.
+    is_idle: Arc<AtomicBool>,
+}
+
+/// A run that has work to save; see [`StopFlag::hold`].
+#[derive(Debug)]
+#[must_use = "dropped, it lets signals end the process at once"]
+pub struct Held(StopFlag);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.0.held.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.is_idle.store(true, Ordering::SeqCst);
+        }
+    }
+}
 
 impl StopFlag {
     /// A flag that only [`request`](Self::request) raises.
@@ -53,36 +72,50 @@ impl StopFlag {
         Self::default()
     }
 
-    /// A flag that Ctrl-C and SIGTERM raise; a second Ctrl-C ends the process at once with
-    /// status 130. Call it once in a program.
+    /// A flag that Ctrl-C and SIGTERM raise while a run [holds](Self::hold) it. Before that, while text is
+    /// prepared or a model is read, there is nothing to save: they end the process at once with status
+    /// 130 or 143, as a second Ctrl-C always does. Call it once in a program.
     ///
     /// # Errors
     /// [`RunError::Signals`] if the system refuses the handlers.
     pub fn install() -> Result<Self, RunError> {
         let stop = Self::new();
+        stop.is_idle.store(true, Ordering::SeqCst);
         let interrupted = Arc::new(AtomicBool::new(false));
         // Handlers run in this order: the first Ctrl-C finds `interrupted` unset and sets it.
-        let status = i32::from(ExitStatus::Interrupted.code());
-        flag::register_conditional_shutdown(SIGINT, status, Arc::clone(&interrupted))
-            .and_then(|_| flag::register(SIGINT, interrupted))
-            .and_then(|_| {
-                flag::register_usize(SIGINT, Arc::clone(&stop.0), StopReason::Interrupt.code())
-            })
-            .and_then(|_| {
-                flag::register_usize(SIGTERM, Arc::clone(&stop.0), StopReason::Terminate.code())
-            })
+        let ends_if = |signal, status: ExitStatus, condition: &Arc<AtomicBool>| {
+            let status = i32::from(status.code());
+            flag::register_conditional_shutdown(signal, status, Arc::clone(condition))
+        };
+        let raises = |signal, reason: StopReason| {
+            flag::register_usize(signal, Arc::clone(&stop.reason), reason.code())
+        };
+        ends_if(SIGINT, ExitStatus::Interrupted, &stop.is_idle)
+            .and_then(|_| ends_if(SIGTERM, ExitStatus::Terminated, &stop.is_idle))
+            .and_then(|_| ends_if(SIGINT, ExitStatus::Interrupted, &interrupted))
+            .and_then(|_| flag::register(SIGINT, Arc::clone(&interrupted)))
+            .and_then(|_| raises(SIGINT, StopReason::Interrupt))
+            .and_then(|_| raises(SIGTERM, StopReason::Terminate))
             .map_err(RunError::Signals)?;
         Ok(stop)
     }
 
+    /// Says that there is work to save from now on, until the result is dropped: signals raise the flag
+    /// and no longer end the process.
+    pub fn hold(&self) -> Held {
+        self.held.fetch_add(1, Ordering::SeqCst);
+        self.is_idle.store(false, Ordering::SeqCst);
+        Held(self.clone())
+    }
+
     /// Asks the run to end after the step in hand.
     pub fn request(&self, reason: StopReason) {
-        self.0.store(reason.code(), Ordering::SeqCst);
+        self.reason.store(reason.code(), Ordering::SeqCst);
     }
 
     /// Why the run is to end; `None` while it may continue.
     pub fn requested(&self) -> Option<StopReason> {
-        let code = self.0.load(Ordering::SeqCst);
+        let code = self.reason.load(Ordering::SeqCst);
         [
             StopReason::Interrupt,
             StopReason::Terminate,

@@ -1,4 +1,5 @@
-//! Signals raise the flag; a second Ctrl-C ends the process at once.
+//! Signals raise the flag while a run holds it; before, and on a second Ctrl-C, they end the process at
+//! once.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "unwrap is for tests")]
 
@@ -23,23 +24,40 @@ fn child_that_raises_signals() {
     };
     let stop = StopFlag::install().unwrap();
     assert_eq!(stop.requested(), None);
+    let held = env::var_os("SINTERLM_SIGNAL_HELD").map(|_| stop.hold());
     for signal in signals.split(',') {
         raise(signal.parse().unwrap()).unwrap();
         thread::sleep(Duration::from_millis(20));
     }
+    drop(held);
     let reason = stop.requested().expect("a signal was raised");
     std::process::exit(reason.exit_status().code().into());
 }
 
 fn run_child(signals: &[i32]) -> ExitStatus {
+    child(signals)
+        .env("SINTERLM_SIGNAL_HELD", "1")
+        .status()
+        .unwrap()
+}
+
+fn child(signals: &[i32]) -> Command {
     let signals: Vec<_> = signals.iter().map(ToString::to_string).collect();
-    Command::new(env::current_exe().unwrap())
+    let mut command = Command::new(env::current_exe().unwrap());
+    command
         .args(["--exact", "child_that_raises_signals", "--nocapture"])
         .env("SINTERLM_SIGNAL_CHILD", signals.join(","))
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .unwrap()
+        .stderr(Stdio::null());
+    command
+}
+
+#[test]
+fn with_nothing_to_save_the_first_signal_ends_the_process_at_once() {
+    // Were the first one only noted, the second would give its own status.
+    let ended = |signals| child(signals).status().unwrap().code();
+    assert_eq!(ended(&[SIGTERM, SIGINT]), Some(143));
+    assert_eq!(ended(&[SIGINT, SIGTERM]), Some(130));
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Stdio;
 
 use crate::harness::{
-    Ended, SMOKE, content, copy_before_the_end, copy_of_finished, curve, end, finished, resume,
-    signal, smoke, valid_loss, wait_for_lines,
+    Ended, SMOKE, content, copy_before_the_end, copy_of_finished, curve, end, figures, finished,
+    json, resume, signal, smoke, valid_loss, wait_for_lines,
 };
 
 /// A schedule whose past does not depend on the run's length, so that it may be cut and lengthened.
@@ -204,4 +204,55 @@ fn continued_training_starts_at_the_loss_and_with_the_tokenizer_of_its_weights()
     let ended = end(&mut resume(&run)).done();
     assert!(ended.out.contains("starting at step 0") && ended.out.contains(&weights));
     assert_eq!(curve(&run, "train/loss"), curve_before);
+}
+
+#[test]
+fn a_time_budget_becomes_steps_that_give_the_same_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let [by_time, by_steps, none] = ["time", "steps", "none"].map(|name| folder.path().join(name));
+    let timed = end(smoke(&by_time).args(["--set", "trainer.budget_minutes=0.03"])).done();
+    assert!(timed.out.contains("budget: "), "{}", timed.out);
+    let config = fs::read_to_string(by_time.join("config.toml")).unwrap();
+    assert!(!config.contains("budget_minutes"), "{config}");
+    let line = config.lines().find(|line| line.starts_with("max_steps"));
+    let steps = line.unwrap().replace(' ', "");
+    end(smoke(&by_steps).args(["--set", &format!("trainer.{steps}")])).done();
+    assert_eq!(
+        config,
+        fs::read_to_string(by_steps.join("config.toml")).unwrap()
+    );
+    assert_eq!(figures(&by_time), figures(&by_steps));
+    let weights = |run: &Path| fs::read(run.join("model/model.safetensors")).unwrap();
+    assert!(weights(&by_time) == weights(&by_steps));
+    assert_eq!(json(&by_time.join("run.json"))["budget_minutes"], 0.03);
+    assert!(!by_time.join("probe").exists());
+
+    end(smoke(&none).args(["--set", "trainer.budget_minutes=1e-6"]))
+        .refused(2, &["trainer.budget_minutes", "hold no step", "raise it"]);
+    assert!(!none.exists());
+    end(resume(&by_time).args(["--set", "trainer.budget_minutes=5"]))
+        .refused(2, &["trainer.budget_minutes"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_before_the_first_step_ends_the_program_at_once() {
+    use std::io::{BufRead, BufReader};
+
+    let folder = tempfile::tempdir().unwrap();
+    // Nobody writes into it: the text is read for ever.
+    let text = folder.path().join("text.txt");
+    let made = std::process::Command::new("mkfifo").arg(&text).status();
+    assert!(made.unwrap().success());
+    for (name, status) in [("TERM", 143), ("INT", 130)] {
+        let mut command = smoke(&folder.path().join("run"));
+        command.arg("--train").arg(&text);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut first = String::new();
+        let out = child.stdout.take().unwrap();
+        BufReader::new(out).read_line(&mut first).unwrap();
+        assert!(first.starts_with("device: "), "{first}");
+        signal(child.id(), name);
+        assert_eq!(child.wait().unwrap().code(), Some(status), "SIG{name}");
+    }
 }

@@ -214,3 +214,13 @@ fn a_template_that_refuses_a_conversation_is_named_with_its_line() {
     let ended = chat(&mut command, "Hi\n");
     ended.refused(2, &["chat_template.jinja, line 2: no users here"]);
 }
+
+#[test]
+fn texts_may_begin_with_hyphens() {
+    let listed = generate(&["--prompt", "- one", "--max-new-tokens", "1"]).done();
+    assert!(listed.out.starts_with("- one"), "{}", listed.out);
+    let ruled = generate(&["--prompt", "x", "--stop", "---", "--stop", "-"]).done();
+    assert!(ruled.out.starts_with('x'), "{}", ruled.out);
+    let told = chat(chat_program().args(["--system", "--- be brief"]), "hi\n").done();
+    assert!(!told.out.is_empty());
+}

@@ -1,10 +1,12 @@
 //! What loads, and that it comes back from TOML as it was.
 
+use std::fs;
+
 use crate::mini::{
     AdamW, Data, Long, Model, Norm, Optimizer, Run, SMALLEST, Schedule, Sgd, Source, Trainer, run,
 };
 use proptest::prelude::*;
-use sinterlm_config::{Seed, load, load_moved, to_toml};
+use sinterlm_config::{Check, Seed, Validate, load, load_moved, parse, to_toml};
 
 #[test]
 fn absent_keys_take_their_defaults() {
@@ -200,4 +202,63 @@ fn keys_that_moved_are_read_from_files_of_earlier_releases() {
     // What people write has to use the new key, which the error names.
     let refused = load::<Run>(&path, &[]).unwrap_err().to_string();
     assert!(refused.contains("did you mean model.d_model?"), "{refused}");
+}
+
+/// A length in steps or in minutes.
+#[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct Lengths {
+    /// Steps.
+    steps: u64,
+    /// Minutes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    minutes: Option<f64>,
+}
+
+impl Default for Lengths {
+    fn default() -> Self {
+        Self {
+            steps: 100,
+            minutes: None,
+        }
+    }
+}
+
+impl Validate for Lengths {
+    const EITHER: &'static [(&'static str, &'static str)] = &[("steps", "minutes")];
+
+    fn validate(&self, _check: &mut Check) {}
+}
+
+#[test]
+fn of_two_keys_for_one_thing_the_last_override_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.toml");
+    let loaded = |text: &str, set: &[&str]| {
+        fs::write(&path, text).unwrap();
+        let set: Vec<String> = set.iter().map(|&one| one.to_owned()).collect();
+        load::<Lengths>(&path, &set)
+    };
+    let lengths = |steps, minutes| Lengths { steps, minutes };
+    let by_time = "minutes = 9.0\n";
+    assert_eq!(loaded(by_time, &[]).unwrap(), lengths(100, Some(9.0)));
+    assert_eq!(loaded(by_time, &["steps=5"]).unwrap(), lengths(5, None));
+    let both = loaded(by_time, &["steps=5", "minutes=2.0"]).unwrap();
+    assert_eq!(both, lengths(100, Some(2.0)));
+    assert_eq!(
+        loaded("steps = 7\n", &["minutes=2.0"]).unwrap(),
+        lengths(100, Some(2.0))
+    );
+    let refused = loaded("steps = 7\nminutes = 9.0\n", &[]).unwrap_err();
+    let text = refused.to_string();
+    assert!(
+        text.contains("line 1, steps: minutes stands beside it; remove one of the two"),
+        "{text}"
+    );
+    // A value that was written out has all keys, and is no choice of a person's.
+    let text = sinterlm_config::to_toml(&lengths(100, Some(9.0))).unwrap();
+    assert_eq!(
+        parse::<Lengths>(&text, "config", &[]).unwrap(),
+        lengths(100, Some(9.0))
+    );
 }

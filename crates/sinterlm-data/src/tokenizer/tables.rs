@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
+use sinterlm_formats::refuse_lfs_pointer;
 
 use super::gpt2::byte_symbols;
 use super::marks::{FolderMarks, read_json};
@@ -65,6 +66,7 @@ pub(super) fn from_folder(folder: &Path) -> Result<Tokenizer, DataError> {
         action: "read the merges",
         source,
     })?;
+    refuse_lfs_pointer(&path, text.as_bytes())?;
     let merges = merges(&text).map_err(|reason| fault(&path, reason, DAMAGED))?;
     let added = added_tokens(folder, &marks, &vocab)?;
     let mut whole = json!({

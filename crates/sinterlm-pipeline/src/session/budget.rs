@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 
 use burn::module::Module;
 use sinterlm_config::to_toml;
-use sinterlm_trainer::{Budget, Checkpoints, Hooks, Objective, Trainer};
+use sinterlm_trainer::{Budget, Checkpoints, Hooks, Objective, TrainError, Trainer};
 
 use super::Session;
 use crate::error::PipelineError;
@@ -51,7 +51,10 @@ impl<C: RunConfig> Session<C> {
             .note(format!("timing steps for a run of {minutes} minutes"));
         let fitted = trainer.fit_budget(60.0 * minutes, share, hooks);
         remove()?;
-        let budget = fitted?;
+        let budget = fitted.map_err(|error| match error {
+            TrainError::NoTime { .. } => PipelineError::DoesNotFit(error),
+            other => other.into(),
+        })?;
         self.provenance.set("budget_minutes", minutes);
         let trainer = self.config.trainer_mut();
         (trainer.max_steps, trainer.budget_minutes) = (budget.max_steps, None);

@@ -63,6 +63,9 @@ impl<C: RunConfig> Session<C> {
                 return Ok(End::Shown);
             }
         }
+        // From here on a signal is heeded between steps; before, nothing would be lost.
+        let stop = self.host.stop.clone();
+        let _held = stop.hold();
         self.begin(&parts.tokenizer)?;
         let mut hooks = self.hooks(&parts.store)?;
         (hooks.evaluate, hooks.sample) = (beside.evaluate, beside.sample);
