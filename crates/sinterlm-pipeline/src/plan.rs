@@ -52,10 +52,17 @@ pub(crate) struct Plan<'a> {
     rows_per_epoch: u64,
     /// The first batch, for a look at its rows.
     first: &'a Batch,
+    /// Whether the steps came of a time budget, whose probe keeps the weights of step 0 beside its own.
+    has_budget: bool,
 }
 
 impl<'a> Plan<'a> {
-    pub(crate) fn new(tables: &Tables<'a>, preview: &'a Preview, host: &'a Host) -> Self {
+    pub(crate) fn new(
+        tables: &Tables<'a>,
+        preview: &'a Preview,
+        host: &'a Host,
+        has_budget: bool,
+    ) -> Self {
         Self {
             host,
             model: &preview.decoder,
@@ -64,6 +71,7 @@ impl<'a> Plan<'a> {
             checkpoint: tables.checkpoint,
             rows_per_epoch: preview.rows_per_epoch,
             first: &preview.first,
+            has_budget,
         }
     }
 
@@ -175,6 +183,7 @@ impl<'a> Plan<'a> {
         let tensor = 4 * (self.model.vocab_size * self.model.d_model) as u64;
         let saving = parts.optimizer + tensor;
         let passing = parts.passing.max(saving).max(drawing_bytes());
+        let passing = passing + if self.has_budget { parts.weights } else { 0 };
         let peak = parts.kept() + passing;
         let free = available_memory_bytes();
         let of_free = free.map_or_else(String::new, |free| {

@@ -35,6 +35,7 @@ impl<C: RunConfig> Session<C> {
             schedule: tables.schedule.clone(),
             seed: tables.seed,
         };
+        let has_budget = tables.trainer.budget_minutes.is_some();
         let device = self.host.device.clone().autodiff();
         let mut beside = Hooks {
             evaluate: parts.evaluate,
@@ -58,7 +59,8 @@ impl<C: RunConfig> Session<C> {
                 return Ok(End::Shown);
             }
             Mode::Plan => {
-                let plan = Plan::new(&self.config.tables(), &parts.preview, &self.host);
+                let tables = self.config.tables();
+                let plan = Plan::new(&tables, &parts.preview, &self.host, has_budget);
                 plan.tell(trainer, &parts.tokenizer)?;
                 return Ok(End::Shown);
             }
