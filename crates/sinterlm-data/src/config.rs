@@ -12,11 +12,11 @@ use sinterlm_config::{Check, Validate};
 pub struct DataConfig {
     /// The source of the text; `auto` where absent.
     pub source: SourceConfig,
-    /// Name of the text field in JSONL files.
+    /// Name of the text field in JSON objects.
     pub text_field: String,
     /// The mark between documents in plain text files.
     pub separator: String,
-    /// What to do with bytes that are not UTF-8.
+    /// What to do with bytes that are not UTF-8, and with lone surrogates (`\ud83d`) in JSON.
     pub invalid_utf8: InvalidUtf8,
     /// Share of the documents kept for validation where the source has no validation text of its
     /// own, above 0 and up to 0.5. Documents are chosen by a hash of their content.
@@ -91,7 +91,8 @@ pub enum SourceConfig {
     /// reached, else generated stories. Which one it was stands in the report.
     #[default]
     Auto,
-    /// Local files or folders: plain text or JSONL, also compressed with gzip or zstd.
+    /// Local files or folders: plain text, or JSON objects, one a line (JSONL) or all in one array;
+    /// also compressed with gzip or zstd.
     Files {
         /// Training text.
         train: Vec<PathBuf>,
@@ -124,11 +125,11 @@ pub enum SourceConfig {
     },
 }
 
-/// What to do with bytes that are not UTF-8.
+/// What to do with bytes that are not UTF-8, and with lone surrogates in JSON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InvalidUtf8 {
-    /// Stop and name the byte offset.
+    /// Stop and name the place.
     #[default]
     Error,
     /// Put U+FFFD in their place.

@@ -149,7 +149,11 @@ pub(crate) fn resolve(
     };
     let mut fingerprint = train.fingerprint()?;
     if let Some(valid) = &valid {
-        fingerprint = sha256_hex(format!("{fingerprint} {}", valid.fingerprint()?).as_bytes());
+        let own = valid.fingerprint()?;
+        if own == fingerprint {
+            return Err(same_text(&train, valid));
+        }
+        fingerprint = sha256_hex(format!("{fingerprint} {own}").as_bytes());
     }
     let text = why.map_or(text.clone(), |why| format!("{text}: {why}"));
     Ok(Resolved {
@@ -159,6 +163,30 @@ pub(crate) fn resolve(
         fingerprint,
         text,
     })
+}
+
+/// The error for validation text that is the training text: the same files, or copies of them.
+fn same_text(train: &Corpus, valid: &Corpus) -> DataError {
+    let paths = |corpus: &Corpus| match corpus {
+        Corpus::Files(source) => source.paths.clone(),
+        Corpus::Stories { .. } => Vec::new(),
+    };
+    let (train, valid) = (paths(train), paths(valid));
+    let real = |paths: &[PathBuf]| -> Vec<_> {
+        paths.iter().map(|path| path.canonicalize().ok()).collect()
+    };
+    let fault = if real(&train) == real(&valid) {
+        "given as training text and as validation text".to_owned()
+    } else {
+        format!(
+            "the validation text holds the same as the training text, {}",
+            list(&train)
+        )
+    };
+    DataError::SameText {
+        path: valid.into_iter().next().unwrap_or_default(),
+        fault,
+    }
 }
 
 /// The first source at hand, and why it is that one.

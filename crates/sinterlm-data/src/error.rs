@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::RecordPlace;
+
 /// What can be wrong with text, tokenizers and token stores.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -89,6 +91,14 @@ pub enum DataError {
         /// What to do.
         remedy: &'static str,
     },
+    /// The validation text is the training text.
+    #[error("{path}: {fault}; leave the validation text out to hold back a share of the training text, or give another one", path = path.display())]
+    SameText {
+        /// The validation text.
+        path: PathBuf,
+        /// How it is the same.
+        fault: String,
+    },
     /// The text is not the one that the configuration was recorded with.
     #[error(
         "data.fingerprint: the source's content is {found}, this configuration was recorded with {expected}; restore the files or remove the key to accept the new content"
@@ -163,49 +173,68 @@ pub enum DataError {
         #[source]
         source: std::io::Error,
     },
-    /// A line is not JSON.
-    #[error("{path}: line {line} is not valid JSON; each line has to hold one object", path = path.display())]
+    /// A record is not JSON.
+    #[error(
+        "{path}: {place}, column {column} is not valid JSON: {fault}; each line has to hold one object, or the file one array of objects",
+        path = path.display()
+    )]
     JsonSyntax {
         /// The file.
         path: PathBuf,
-        /// The line, from 1.
-        line: u64,
-        /// The parser's reason.
-        #[source]
-        source: serde_json::Error,
+        /// The record, with the line of the fault.
+        place: RecordPlace,
+        /// The byte of the line, from 1.
+        column: u64,
+        /// What is wrong.
+        fault: String,
     },
-    /// A line holds JSON that is no object.
+    /// A record's text has half of a character that UTF-16 writes as two, which is no text.
     #[error(
-        "{path}: line {line} is {found}, not an object; each line has to be like {{\"text\": \"...\"}}",
+        "{path}: {place}, column {column}: `{escape}` is half of a character (a lone surrogate); mend the text or set data.invalid_utf8 = \"replace\"",
+        path = path.display()
+    )]
+    LoneSurrogate {
+        /// The file.
+        path: PathBuf,
+        /// The record, with the line of the fault.
+        place: RecordPlace,
+        /// The byte of the line, from 1.
+        column: u64,
+        /// The escape as it is written.
+        escape: String,
+    },
+    /// A record is JSON, but no object.
+    #[error(
+        "{path}: {place} is {found}, not an object; each record has to be like {{\"text\": \"...\"}}",
         path = path.display()
     )]
     JsonNotObject {
         /// The file.
         path: PathBuf,
-        /// The line, from 1.
-        line: u64,
-        /// What it holds, such as `an array`.
+        /// The record.
+        place: RecordPlace,
+        /// What it is, such as `an array`.
         found: &'static str,
     },
-    /// A line's object has no such field.
-    #[error("{path}: line {line} has no field `{field}`, {hint}; set data.text_field to the field of the text", path = path.display())]
+    /// A record has no such field.
+    #[error("{path}: {place} has no field `{field}`, {hint}; set data.text_field to the field of the text", path = path.display())]
     JsonField {
         /// The file.
         path: PathBuf,
-        /// The line, from 1.
-        line: u64,
+        /// The record.
+        place: RecordPlace,
         /// The field asked for.
         field: String,
         /// The nearest field, or the fields that there are.
         hint: String,
     },
-    /// A line's text field is no string.
-    #[error("{path}: line {line}, field `{field}` is {found}, not a string; mend the line or choose another data.text_field", path = path.display())]
+    /// A record's text field is no string.
+    #[error("{path}: {place}, field `{field}` is {found}, not a string; mend the record or choose another data.text_field", path = path.display())]
     JsonFieldType {
         /// The file.
         path: PathBuf,
-        /// The line, from 1.
-        line: u64,
+        /// The record.
+        place: RecordPlace,
         /// The field.
         field: String,
         /// What it holds, such as `a number`.

@@ -23,7 +23,10 @@ pub use error::DataError;
 pub use hub::{Hub, HubCopy, HubFile, HubModel, HubToken, RepoType};
 pub use prepare::{Fingerprints, Prepared, SourceReport, prepare};
 pub use progress::{Progress, Stage};
-pub use source::{Document, Documents, TextSource, fingerprint, read_documents};
+pub use source::{
+    Document, Documents, JsonRecord, JsonRecords, RecordPlace, TextSource, fingerprint,
+    read_documents,
+};
 pub use store::{StoreHeader, TokenStore};
 pub use stories::StoryGenerator;
 pub use template::{ChatMessage, ChatTemplate, EncodedChat, Json, JsonMap, Turn};

@@ -69,6 +69,7 @@ pub struct Prepared {
 /// # Errors
 /// Errors of the source, the Hub, the tokenizer or the cache;
 /// [`DataError::SourceChanged`] where the configuration has another fingerprint;
+/// [`DataError::SameText`] where the validation text is the training text;
 /// [`DataError::EmptySplit`] where nothing is left for training or validation.
 pub fn prepare(
     data: &DataConfig,
@@ -251,11 +252,7 @@ impl Stored {
             reading.each(corpus, |document| valid.push(document.text))?;
         }
         if train.finish(dropped)?.documents == 0 {
-            let remedy = "give text that the validation text does not hold as well";
-            return Err(DataError::EmptySplit {
-                split: "training",
-                remedy,
-            });
+            return Err(no_training_text());
         }
         if valid.finish(0)?.documents == 0 {
             let remedy = "give more text or validation text of its own";
@@ -289,6 +286,13 @@ fn cache_fault(error: FormatError) -> DataError {
     }
 }
 
+fn no_training_text() -> DataError {
+    DataError::EmptySplit {
+        split: "training",
+        remedy: "give text that the validation text does not hold as well",
+    }
+}
+
 fn in_stage(staged: &StagedDir, split: &str) -> PathBuf {
     staged.path().join(format!("{split}.tokens"))
 }
@@ -310,25 +314,32 @@ fn first_reading(
     let mut survey = Survey::new(data.valid_fraction);
     let mut sample = Sample::default();
     let mut reading = Reading::new(Stage::Read, None, progress);
-    reading.each(&source.train, |document| {
-        let hash = content_hash(&document.text);
-        survey.add(hash);
-        if sampled {
-            sample.add(hash, &document.text);
-        }
-        Ok(())
-    })?;
-    let split = match &source.valid {
-        None => survey.split(),
+    let given = match &source.valid {
+        None => None,
         Some(corpus) => {
             let mut hashes = HashSet::new();
             reading.each(corpus, |document| {
                 hashes.insert(content_hash(&document.text));
                 Ok(())
             })?;
-            Split::Given(hashes)
+            Some(hashes)
         }
     };
+    let mut any_left = false;
+    reading.each(&source.train, |document| {
+        let hash = content_hash(&document.text);
+        any_left |= given.as_ref().is_none_or(|hashes| !hashes.contains(&hash));
+        survey.add(hash);
+        if sampled {
+            sample.add(hash, &document.text);
+        }
+        Ok(())
+    })?;
+    if !any_left {
+        // Said here, as a tokenizer that is trained on nothing has another fault to tell.
+        return Err(no_training_text());
+    }
+    let split = given.map_or_else(|| survey.split(), Split::Given);
     Ok(FirstReading {
         split,
         sample,

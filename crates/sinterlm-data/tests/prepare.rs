@@ -197,17 +197,41 @@ fn given_validation_text_removes_its_documents_from_training() {
             .text
             .contains("1 training documents left out")
     );
+}
 
+/// The message for training and validation text, with a tokenizer that is trained on it.
+fn fault(bench: &Bench, train: &[&Path], valid: &[&Path]) -> String {
+    let owned = |paths: &[&Path]| paths.iter().map(|path| (*path).to_owned()).collect();
     let source = SourceConfig::Files {
-        train: vec![train.clone()],
-        valid: vec![train],
+        train: owned(train),
+        valid: owned(valid),
     };
     let data = DataConfig {
         source,
         ..bench.data.clone()
     };
-    let error = prepare(&data, &TokenizerConfig::Gpt2, Seed(0), true, &mut |_| ()).unwrap_err();
-    insta::assert_snapshot!(error, @"the training split holds no document; give text that the validation text does not hold as well");
+    let bpe = TokenizerConfig::Bpe { vocab_size: 300 };
+    bench.message(&prepare(&data, &bpe, Seed(0), true, &mut |_| ()).unwrap_err())
+}
+
+#[test]
+fn validation_text_that_is_the_training_text_is_called_that() {
+    let bench = Bench::new();
+    let train = bench.file("t.txt", "one one\n<|endoftext|>\ntwo\n<|endoftext|>three");
+    insta::assert_snapshot!(fault(&bench, &[&train], &[&train]), @"DIR/t.txt: given as training text and as validation text; leave the validation text out to hold back a share of the training text, or give another one");
+    let again = train.parent().unwrap().join(".").join("t.txt");
+    let linked = fault(&bench, &[&train], &[&again]);
+    assert!(
+        linked.contains("given as training text and as validation text"),
+        "{linked}"
+    );
+    let copy = bench.file("v.txt", &fs::read_to_string(&train).unwrap());
+    insta::assert_snapshot!(fault(&bench, &[&train], &[&copy]), @"DIR/v.txt: the validation text holds the same as the training text, DIR/t.txt; leave the validation text out to hold back a share of the training text, or give another one");
+    let more = bench.file(
+        "m.txt",
+        "three<|endoftext|>two<|endoftext|>one one<|endoftext|>four",
+    );
+    insta::assert_snapshot!(fault(&bench, &[&train], &[&more]), @"the training split holds no document; give text that the validation text does not hold as well");
 }
 
 #[test]

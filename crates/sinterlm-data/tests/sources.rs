@@ -181,18 +181,156 @@ fn json_faults_name_the_line_and_the_remedy() {
     );
     assert_eq!(
         message("{\"text\": [1]}"),
-        "a.jsonl: line 3, field `text` is an array, not a string; mend the line or choose another data.text_field"
+        "a.jsonl: line 3, field `text` is an array, not a string; mend the record or choose another data.text_field"
+    );
+    assert_eq!(
+        message("{\"text\": NaN}"),
+        "a.jsonl: line 3, field `text` is null or not a number, not a string; mend the record or choose another data.text_field"
     );
     assert_eq!(
         message("[1]"),
-        "a.jsonl: line 3 is an array, not an object; each line has to be like {\"text\": \"...\"}"
+        "a.jsonl: line 3 is an array, not an object; each record has to be like {\"text\": \"...\"}"
     );
-    let (text, cause) = fault("a.jsonl", b"{\"text\": \"a");
+    let remedy = "each line has to hold one object, or the file one array of objects";
+    for (line, place, words) in [
+        ("{\"text\": \"a", "column 11", "EOF while parsing a string"),
+        ("  {\"text\": \"a\"},", "column 16", "trailing characters"),
+        ("{\"text\": \"a\",}", "column 14", "trailing comma"),
+        (
+            "{\"text\": \"a\" \"b\": 1}",
+            "column 14",
+            "expected `,` or `}`",
+        ),
+        ("{'text': 'a'}", "column 2", "key must be a string"),
+        ("oh", "column 1", "expected value"),
+    ] {
+        assert_eq!(
+            message(line),
+            format!("a.jsonl: line 3, {place} is not valid JSON: {words}; {remedy}")
+        );
+    }
+}
+
+/// The same two records as an array, on one line and on many.
+const ARRAYS: [&str; 4] = [
+    r#"[{"text": "a [", "n": NaN}, {"text": " b\n"}]"#,
+    "\u{feff}[\r\n  {\r\n    \"text\": \"a [\",\r\n    \"n\": [\r\n      -Infinity\r\n    ]\r\n  },\r\n  {\r\n    \
+     \"text\": \"b\"\r\n  }\r\n]\r\n",
+    "\n\n[{\"text\":\"a [\"}\n,{\"text\":\"b\"}\n\n]\n\n",
+    "[{\"text\":\"x\",\"text\":\"a [\"},{\"text\":\"\\u0062\"},{\"text\":\" \"}]",
+];
+
+#[test]
+fn an_array_of_objects_is_read_as_records_whatever_the_files_name() {
+    for text in ARRAYS {
+        for name in ["a.json", "a.jsonl", "a.ndjson"] {
+            let read = read_file(name, text.as_bytes()).unwrap();
+            assert_eq!(read, ["a [", "b"], "{name} {text}");
+        }
+        let bytes = text.as_bytes();
+        assert_eq!(read_file("a.json.gz", &gzip(bytes)).unwrap(), ["a [", "b"]);
+        assert_eq!(read_file("a.json.zst", &zstd(bytes)).unwrap(), ["a [", "b"]);
+    }
+    let records: Vec<_> = (0..20_000)
+        .map(|i| format!("{{\"id\": [{i}], \"text\": \"story é {i} {{\"}}"))
+        .collect();
+    let texts: Vec<_> = (0..20_000).map(|i| format!("story é {i} {{")).collect();
+    let array = format!("[{}]", records.join(", "));
+    assert!(read_file("long.json", array.as_bytes()).unwrap() == texts);
+}
+
+#[test]
+fn objects_in_lines_may_be_broken_into_several() {
+    let lines = "{\n  \"text\": \"a\",\n  \"more\": [\n    {}\n  ]\n}\n{\n\"text\":\n\"b\"}\n{\"text\": \"c\"}\n";
     assert_eq!(
-        text,
-        "a.jsonl: line 1 is not valid JSON; each line has to hold one object"
+        read_file("a.json", lines.as_bytes()).unwrap(),
+        ["a", "b", "c"]
     );
-    assert!(cause.unwrap().contains("EOF"));
+    assert_eq!(
+        fault("a.jsonl", b"{\"text\": \"a\"\n{\"text\": \"b\"}\n").0,
+        "a.jsonl: line 2, column 1 is not valid JSON: expected `,` or `}`; each line has to hold one object, or the file one array of objects"
+    );
+}
+
+#[test]
+fn byte_order_marks_blank_lines_and_carriage_returns_are_passed_over() {
+    let lines = "\u{feff}{\"text\": \"a\"}\r\n\r\n \t\r\n\u{feff}{\"text\": \"b\"}\r\n\u{a0}\n{\"text\": \"c\"}";
+    for name in ["a.jsonl", "a.json"] {
+        assert_eq!(read_file(name, lines.as_bytes()).unwrap(), ["a", "b", "c"]);
+    }
+}
+
+#[test]
+fn faults_in_an_array_name_the_record_and_its_line() {
+    let message = |text: &str| fault("a.json", text.as_bytes()).0;
+    let start = "[\n {\"text\": \"a\"},\n {\n  ";
+    assert_eq!(
+        message(&format!("{start}\"story\": \"b\"\n }}\n]")),
+        "a.json: record 2 (line 3) has no field `text`, it has `story`; set data.text_field to the field of the text"
+    );
+    assert_eq!(
+        message("[{\"text\": \"a\"}, \"b\", 1]"),
+        "a.json: record 2 (line 1) is a string, not an object; each record has to be like {\"text\": \"...\"}"
+    );
+    for (text, words) in [
+        (
+            format!("{start}\"text\": \"b\"\n  \"id\": 1\n }}\n]"),
+            "record 2 (line 5), column 3 is not valid JSON: expected `,` or `}`",
+        ),
+        (
+            format!("{start}\"text\": \"b\"\n }},\n]"),
+            "record 2 (line 6), column 1 is not valid JSON: a comma stands before the array's `]`",
+        ),
+        (
+            format!("{start}\"text\": \"b\"\n }}\n {{}}]"),
+            "record 2 (line 6), column 2 is not valid JSON: expected `,` or `]`",
+        ),
+        (
+            format!("{start}\"text\": \"b\"\n }}\n"),
+            "record 2 (line 6), column 1 is not valid JSON: the file ends before the array's `]`",
+        ),
+        (
+            format!("{start}\"text\": \"b\"\n"),
+            "record 2 (line 4), column 13 is not valid JSON: EOF while parsing an object",
+        ),
+        (
+            "[{\"text\": \"a\"}]\n[]".to_owned(),
+            "record 1 (line 2), column 1 is not valid JSON: something stands behind the array's end",
+        ),
+        (
+            "[,]".to_owned(),
+            "column 2 is not valid JSON: expected value",
+        ),
+    ] {
+        let message = message(&text);
+        assert!(message.contains(words), "{message}");
+    }
+    assert!(message("[]").contains("holds no document"));
+}
+
+#[test]
+fn half_a_character_is_refused_with_its_place_or_replaced() {
+    let line = "{\"text\": \"a\"}\n{\"id\": \"\\udc00\", \"text\": \"b \\ud83d\"}\n";
+    assert_eq!(
+        fault("a.jsonl", line.as_bytes()).0,
+        "a.jsonl: line 2, column 29: `\\ud83d` is half of a character (a lone surrogate); mend the text or set data.invalid_utf8 = \"replace\""
+    );
+    let folder = folder(&[("a.jsonl", line.as_bytes())]);
+    let mut source = TextSource::new(vec![folder.path().to_owned()]);
+    source.invalid_utf8 = InvalidUtf8::Replace;
+    assert_eq!(read(&source).unwrap(), ["a", "b \u{fffd}"]);
+}
+
+#[test]
+fn json_reads_alike_wherever_the_buffer_ends() {
+    // Gzip's parts are read one by one, so that each ends a piece of what the reader sees.
+    for text in ARRAYS {
+        for cut in 0..text.len() {
+            let (head, tail) = text.as_bytes().split_at(cut);
+            let parts = [gzip(head), gzip(tail)].concat();
+            assert_eq!(read_file("a.json", &parts).unwrap(), ["a [", "b"], "{cut}");
+        }
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use sinterlm_formats::write_file_atomic;
 
 use crate::{
     Event, Observer, RunError,
-    curves::{Bucket, Curves, short, thinned, token_unit},
+    curves::{Bucket, Curves, axis, thinned, tick_label, token_unit},
 };
 
 /// Width and height of the picture in pixels.
@@ -172,16 +172,7 @@ impl Panel {
         if low > high {
             return 0.0..1.0;
         }
-        let low = if self.from_zero { low.min(0.0) } else { low };
-        let margin = match high - low {
-            0.0 => high.abs().max(1e-6) * 0.06,
-            height => height * 0.06,
-        };
-        if self.from_zero {
-            low..high + margin
-        } else {
-            low - margin..high + margin
-        }
+        axis(low, high, self.from_zero, 0.06)
     }
 }
 
@@ -255,22 +246,25 @@ impl Panel {
             )
         };
         let (unit, unit_name) = token_unit(most_tokens);
-        let tokens = 0.0..most_tokens / unit * 1.02;
+        let (tokens, values) = (0.0..most_tokens / unit * 1.02, self.range());
+        // The library chooses round steps, up to `labels` of them.
+        let step = |range: &Range<f64>| (range.end - range.start) / labels as f64;
+        let (x_step, y_step) = (step(&tokens), step(&values));
         let mut chart = ChartBuilder::on(area)
             .margin(16 * scale)
             .margin_right(28 * scale)
             .caption(self.title, font(22).color(&INK))
             .x_label_area_size(52 * scale)
             .y_label_area_size(80 * scale)
-            .build_cartesian_2d(tokens, self.range())?;
+            .build_cartesian_2d(tokens, values)?;
         chart
             .configure_mesh()
             .x_desc(format!("tokens trained on ({unit_name})"))
             .y_desc(self.unit)
             .x_labels(labels)
             .y_labels(labels)
-            .x_label_formatter(&|x| short(*x))
-            .y_label_formatter(&|y| short(*y))
+            .x_label_formatter(&|x| tick_label(*x, x_step))
+            .y_label_formatter(&|y| tick_label(*y, y_step))
             .label_style(font(16).color(&INK))
             .axis_desc_style(font(17).color(&INK))
             .axis_style(INK.stroke_width(scale))
@@ -436,6 +430,24 @@ mod tests {
         plot.on_event(&Event::Step(&step(2, 4.0))).unwrap();
         plot.draw().unwrap();
         assert!(path.exists());
+        for [loss, other] in [
+            [0.0, 0.0],
+            [1e-310, 1e-310],
+            [f64::MAX, 1e300],
+            [1e300, -1e300],
+        ] {
+            let mut plot = LossPlot::new(&path);
+            for at in 1..=2 {
+                let record = StepRecord {
+                    lr: other,
+                    grad_norm: other,
+                    ..step(at, loss)
+                };
+                plot.on_event(&Event::Step(&record)).unwrap();
+            }
+            assert!(Panels::of(&plot.curves).loss.range().end >= 1.0);
+            plot.draw().unwrap();
+        }
     }
 
     #[test]

@@ -108,7 +108,7 @@ fn fault(prompts: &PromptRecords, record: &PromptRecord, fault: String) -> TextE
     };
     TextError::Record {
         path: prompts.path.clone(),
-        line: record.line,
+        place: record.place,
         field: field.to_owned(),
         fault,
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sinterlm_data::DataError;
+use sinterlm_data::{DataError, RecordPlace};
 use sinterlm_formats::FormatError;
 use sinterlm_model::ModelError;
 
@@ -39,15 +39,25 @@ pub enum TextError {
         path: PathBuf,
     },
     /// A record of a file of prompts cannot be used.
-    #[error("{}, line {line}, {field}: {fault}", path.display())]
+    #[error("{}, {place}, {field}: {fault}", path.display())]
     Record {
         /// The file of prompts.
         path: PathBuf,
-        /// The record's line, from 1.
-        line: usize,
-        /// The field at fault, `messages.0.role`, or `record` for the line as a whole.
+        /// Where the record stands.
+        place: RecordPlace,
+        /// The field at fault, `messages.0.role`, or `record` for the record as a whole.
         field: String,
         /// What is wrong and the remedy.
         fault: String,
+    },
+    /// A file of prompts is not UTF-8.
+    #[error("{}: byte {offset} (0x{byte:02x}) is not UTF-8; save the file as such", path.display())]
+    NotUtf8 {
+        /// The file of prompts.
+        path: PathBuf,
+        /// Offset in the decompressed text, in bytes from 0.
+        offset: u64,
+        /// The byte found there.
+        byte: u8,
     },
 }

@@ -1,15 +1,14 @@
-//! Files of prompts: one JSON object a line, in the forms of completion, instruction and chat data.
-//! Every record is checked before any is used.
+//! Files of prompts: JSON objects in the forms of completion, instruction and chat data, read as
+//! texts to train on are. Every record is checked before any is used.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
-use sinterlm_data::{ChatMessage, DataError};
-use sinterlm_formats::refuse_lfs_pointer;
+use sinterlm_data::{ChatMessage, DataError, InvalidUtf8, Json, JsonMap, JsonRecords, RecordPlace};
 
 use crate::error::TextError;
+
+/// The fields that a record is read by.
+const FIELDS: [&str; 4] = ["prompt", "instruction", "input", "messages"];
 
 /// The prompts of a file, in its order.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,8 +22,8 @@ pub struct PromptRecords {
 /// One prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PromptRecord {
-    /// Line of the file, from 1.
-    pub line: usize,
+    /// Where it stands in the file.
+    pub place: RecordPlace,
     /// What the model is asked.
     pub form: PromptForm,
 }
@@ -57,42 +56,62 @@ impl PromptForm {
 }
 
 impl PromptRecords {
-    /// Reads a file of JSON objects, one a line, each in one of three forms: `{"prompt": ..}`,
+    /// Reads a file of JSON objects, one a line or all in one array, plain or compressed (see
+    /// [`JsonRecords`]), each in one of three forms: `{"prompt": ..}`,
     /// `{"instruction": .., "input": ..}` (Alpaca; `input` may be absent or empty) or
     /// `{"messages": [{"role": .., "content": ..}, ..]}`. Further fields are ignored, as are empty
     /// lines.
     ///
     /// # Errors
-    /// [`TextError::Data`] for a file that cannot be read or holds no record, [`TextError::Record`]
-    /// for the first line that has none of the forms, [`TextError::Format`] for what Git LFS leaves in
-    /// place of a file.
+    /// [`TextError::Data`] for a file that cannot be read, is not JSON or holds no record,
+    /// [`TextError::Record`] for the first record that has none of the forms or is not text.
     pub fn read(path: &Path) -> Result<Self, TextError> {
-        let bytes = fs::read(path).map_err(|source| match source.kind() {
-            ErrorKind::NotFound => DataError::SourceMissing {
-                path: path.to_owned(),
-            },
-            _ => DataError::SourceRead {
-                path: path.to_owned(),
-                source,
-            },
-        })?;
-        refuse_lfs_pointer(path, &bytes)?;
+        if !path.try_exists().unwrap_or(true) {
+            let path = path.to_owned();
+            return Err(DataError::SourceMissing { path }.into());
+        }
+        let mut file = JsonRecords::open(path, &FIELDS, InvalidUtf8::Error)?;
         let mut records = Vec::new();
-        for (line, bytes) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
-            let form = read_line(bytes).map_err(|(field, fault)| TextError::Record {
+        while let Some(record) = file.next_record().map_err(without_keys)? {
+            let place = record.place;
+            let form = read_form(&record.fields).map_err(|(field, fault)| TextError::Record {
                 path: path.to_owned(),
-                line,
+                place,
                 field,
                 fault,
             })?;
-            records.extend(form.map(|form| PromptRecord { line, form }));
-        }
-        if records.is_empty() {
-            let path = path.to_owned();
-            return Err(DataError::NoDocuments { path }.into());
+            records.push(PromptRecord { place, form });
         }
         let path = path.to_owned();
+        if records.is_empty() {
+            return Err(DataError::NoDocuments { path }.into());
+        }
         Ok(Self { path, records })
+    }
+}
+
+/// An error whose remedy names no key of a run's config, which answering does not read.
+fn without_keys(error: DataError) -> TextError {
+    match error {
+        DataError::LoneSurrogate {
+            path,
+            place,
+            column,
+            escape,
+        } => TextError::Record {
+            path,
+            place,
+            field: format!("column {column}"),
+            fault: format!("`{escape}` is half of a character (a lone surrogate); mend the text"),
+        },
+        DataError::JsonNotObject { path, place, .. } => TextError::Record {
+            path,
+            place,
+            field: "record".to_owned(),
+            fault: "is no JSON object; write {\"prompt\": \"..\"}".to_owned(),
+        },
+        DataError::InvalidUtf8 { path, offset, byte } => TextError::NotUtf8 { path, offset, byte },
+        other => other.into(),
     }
 }
 
@@ -103,56 +122,39 @@ fn fault<T>(field: impl Into<String>, fault: impl Into<String>) -> Result<T, Fau
     Err((field.into(), fault.into()))
 }
 
-/// The prompt of a line, none where it is empty.
-fn read_line(bytes: &[u8]) -> Result<Option<PromptForm>, Fault> {
-    let Ok(text) = std::str::from_utf8(bytes) else {
-        return fault("record", "is not UTF-8; save the file as such");
-    };
-    let text = text.trim_start_matches('\u{feff}').trim();
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let record: Map<String, Value> = match serde_json::from_str(text) {
-        Ok(Value::Object(record)) => record,
-        Ok(_) => return fault("record", "is no JSON object; write {\"prompt\": \"..\"}"),
-        Err(error) => {
-            let what = format!("is no JSON ({error}); write one object a line");
-            return fault("record", what);
-        }
-    };
+/// The prompt of a record.
+fn read_form(record: &JsonMap) -> Result<PromptForm, Fault> {
     let forms = ["prompt", "instruction", "messages"];
     let given: Vec<&str> = forms
         .into_iter()
-        .filter(|form| record.contains_key(*form))
+        .filter(|form| record.get(form).is_some())
         .collect();
     match given[..] {
-        ["instruction"] => instruction(&record).map(|text| Some(PromptForm::Text(text))),
-        ["messages"] => {
-            messages(&record["messages"], text).map(|all| Some(PromptForm::Messages(all)))
-        }
+        ["instruction"] => instruction(record).map(PromptForm::Text),
+        ["messages"] => messages(&record["messages"]).map(PromptForm::Messages),
         [] => fault(
             "record",
             "has none of prompt, instruction and messages; add one of them",
         ),
-        [_] => text_of(&record, "prompt").map(|text| Some(PromptForm::Text(text))),
+        [_] => text_of(record, "prompt").map(PromptForm::Text),
         [first, second, ..] => fault(second, format!("there is {first} too; keep one of them")),
     }
 }
 
-fn text_of(record: &Map<String, Value>, field: &str) -> Result<String, Fault> {
+fn text_of(record: &JsonMap, field: &str) -> Result<String, Fault> {
     match &record[field] {
-        Value::String(text) => Ok(text.clone()),
+        Json::Text(text) => Ok(text.clone()),
         other => fault(field, format!("is {}; write a text", kind_of(other))),
     }
 }
 
-fn instruction(record: &Map<String, Value>) -> Result<String, Fault> {
+fn instruction(record: &JsonMap) -> Result<String, Fault> {
     let text = text_of(record, "instruction")?;
     if text.trim().is_empty() {
         return fault("instruction", "is empty; say what is to be done");
     }
     let input = match record.get("input") {
-        None | Some(Value::Null) => String::new(),
+        None | Some(Json::Null) => String::new(),
         Some(_) => text_of(record, "input")?,
     };
     if input.trim().is_empty() {
@@ -161,39 +163,14 @@ fn instruction(record: &Map<String, Value>) -> Result<String, Fault> {
     Ok(format!("{text}\n\n{input}"))
 }
 
-/// A record with its fields in order.
-#[derive(serde::Deserialize)]
-struct Record {
-    messages: Vec<ChatMessage>,
-}
-
-/// The messages of a record, which is `text`: their fields keep the order in it, which a template can
-/// print.
-fn messages(value: &Value, text: &str) -> Result<Vec<ChatMessage>, Fault> {
-    let Some(list) = value.as_array() else {
+/// The messages of a record. Their fields keep the order of the file, which a template can print.
+fn messages(value: &Json) -> Result<Vec<ChatMessage>, Fault> {
+    let Json::List(list) = value else {
         let what = format!("is {}; write a list of messages", kind_of(value));
         return fault("messages", what);
     };
-    for (at, entry) in list.iter().enumerate() {
-        let Some(entry) = entry.as_object() else {
-            let what = format!("is {}; write an object", kind_of(entry));
-            return fault(format!("messages.{at}"), what);
-        };
-        for field in ["role", "content"] {
-            match entry.get(field) {
-                Some(Value::String(_)) => {}
-                None => return fault(format!("messages.{at}.{field}"), "is missing; add it"),
-                Some(other) => {
-                    let what = format!("is {}; write a text", kind_of(other));
-                    return fault(format!("messages.{at}.{field}"), what);
-                }
-            }
-        }
-    }
-    let messages = match serde_json::from_str(text) {
-        Ok(Record { messages }) => messages,
-        Err(error) => return fault("messages", format!("cannot be read ({error})")),
-    };
+    let messages: Result<Vec<_>, Fault> = list.iter().enumerate().map(message).collect();
+    let messages = messages?;
     match messages.last() {
         None => fault("messages", "is empty; write at least one message"),
         Some(ChatMessage { role, .. }) if role == "assistant" => fault(
@@ -204,22 +181,46 @@ fn messages(value: &Value, text: &str) -> Result<Vec<ChatMessage>, Fault> {
     }
 }
 
-fn kind_of(value: &Value) -> &'static str {
+fn message((at, entry): (usize, &Json)) -> Result<ChatMessage, Fault> {
+    let Json::Map(entry) = entry else {
+        let what = format!("is {}; write an object", kind_of(entry));
+        return fault(format!("messages.{at}"), what);
+    };
+    let text = |field: &str| match entry.get(field) {
+        Some(Json::Text(text)) => Ok(text.as_str()),
+        None => fault(format!("messages.{at}.{field}"), "is missing; add it"),
+        Some(other) => {
+            let what = format!("is {}; write a text", kind_of(other));
+            fault(format!("messages.{at}.{field}"), what)
+        }
+    };
+    let mut message = ChatMessage::new(text("role")?, text("content")?);
+    for (name, value) in entry.iter() {
+        if !matches!(name, "role" | "content") {
+            message.extra.insert(name, value.clone());
+        }
+    }
+    Ok(message)
+}
+
+fn kind_of(value: &Json) -> &'static str {
     match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
+        Json::Null => "null or not a number",
+        Json::Bool(_) => "a boolean",
+        Json::Int(_) | Json::Float(_) => "a number",
+        Json::Text(_) => "a text",
+        Json::List(_) => "a list",
+        Json::Map(_) => "an object",
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
-    fn read(text: &str) -> Result<PromptRecords, TextError> {
+    fn read(text: impl AsRef<[u8]>) -> Result<PromptRecords, TextError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("prompts.jsonl");
         fs::write(&path, text).unwrap();
@@ -233,7 +234,10 @@ mod tests {
             {\"role\": \"system\", \"content\": \"Be kind.\"}, {\"role\": \"user\", \"content\": \"Hi\", \
             \"name\": \"a\", \"id\": 7}]}\n";
         let records = read(text).unwrap().records;
-        let texts: Vec<(usize, &str)> = records.iter().map(|r| (r.line, r.form.text())).collect();
+        let texts: Vec<(u64, &str)> = records
+            .iter()
+            .map(|record| (record.place.line, record.form.text()))
+            .collect();
         let expected = [(1, "Once"), (3, "Add.\n\n1 2"), (4, "Sing."), (5, "Hi")];
         assert_eq!(texts, expected);
         let extra = &records[3].form.messages()[1].extra;
@@ -242,6 +246,26 @@ mod tests {
             (names.as_slice(), &extra["name"]),
             (&["name", "id"][..], &"a".into())
         );
+    }
+
+    #[test]
+    fn prompts_are_read_as_texts_are() {
+        let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+        for text in [
+            "[\n{\"prompt\": \"a\", \"score\": NaN},\n{\n\"messages\": [{\"role\": \"user\",\r\n\"content\": \"b\"}]}]\r\n",
+            &format!(
+                "{{\"x\": {deep}, \"prompt\": \"a\"}}\r\n\r\n{{\n\"prompt\": \"x\",\n\"prompt\": \"b\"}}"
+            ),
+            "{\"prompt\": \"a\", \"id\": \"\\ud83d\"}\n\u{feff}{\"prompt\": \"b\"}\n",
+        ] {
+            let records = read(text).unwrap().records;
+            let texts: Vec<_> = records.iter().map(|record| record.form.text()).collect();
+            assert_eq!(texts, ["a", "b"], "{text}");
+        }
+        let error = read("[{\"prompt\": \"a\"},\n\n{\"prompt\": NaN}]").unwrap_err();
+        let words =
+            "prompts.jsonl, record 2 (line 3), prompt: is null or not a number; write a text";
+        assert!(error.to_string().ends_with(words), "{error}");
     }
 
     #[test]
@@ -273,7 +297,10 @@ mod tests {
                 "messages.0.role: the assistant spoke last",
             ),
             ("[1]", "record: is no JSON object"),
-            ("{\"prompt\": ", "record: is no JSON ("),
+            (
+                "{\"prompt\": \"b\\ud83d\"}",
+                "column 14: `\\ud83d` is half of a character (a lone surrogate); mend the text",
+            ),
         ] {
             let error = read(&format!("{{\"prompt\": \"a\"}}\n{line}\n")).unwrap_err();
             let text = error.to_string();
@@ -285,6 +312,21 @@ mod tests {
                 .unwrap_err()
                 .to_string()
                 .contains("holds no document")
+        );
+        let error = read("{\"prompt\": \"a\"}\n  {\"prompt\": ]}\n")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.ends_with(
+                "prompts.jsonl: line 2, column 14 is not valid JSON: expected value; each line has to \
+                 hold one object, or the file one array of objects"
+            ),
+            "{error}"
+        );
+        let error = read(b"{\"prompt\": \"\xe9\"}").unwrap_err().to_string();
+        assert!(
+            error.ends_with("byte 12 (0xe9) is not UTF-8; save the file as such"),
+            "{error}"
         );
         let missing = PromptRecords::read(Path::new("missing.jsonl")).unwrap_err();
         assert!(missing.to_string().contains("no such file"), "{missing}");

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use burn::tensor::Device;
 use sinterlm_config::Seed;
-use sinterlm_data::Tokenizer;
+use sinterlm_data::{RecordPlace, Tokenizer};
 use sinterlm_model::{GptConfig, SampleConfig, save_model};
 use sinterlm_text::{
     Conversation, ConversationConfig, OpenOptions, PromptForm, PromptRecord, PromptRecords,
@@ -85,8 +85,9 @@ fn answers_are_those_of_one_batch_however_many_there_are() {
     let run = Run::made(272);
     let model = run.open().unwrap();
     // More than are answered at a time, each with draws of its own.
+    let record = None;
     let records = (1..=300).map(|line| PromptRecord {
-        line,
+        place: RecordPlace { record, line },
         form: PromptForm::Text("the dog".to_owned()),
     });
     let prompts = PromptRecords {

@@ -95,6 +95,16 @@ fn texts_that_cannot_be_read_are_refused_by_path_and_place() {
     );
     attempt.refused(&["--train", &gzip], &[&gzip, "gzip", "again"]);
     attempt.refused(&["--valid", &empty], &["--valid without --train"]);
+    let text = attempt.file("text.txt", b"One day.<|endoftext|>Two days.");
+    attempt.refused(
+        &["--train", &text, "--valid", &text],
+        &[&text, "given as training text and as validation text"],
+    );
+    let array = attempt.file("array.json", b"[{\"text\": \"a\"},\n {\"text\": 1}]");
+    attempt.refused(
+        &["--train", &array],
+        &[&array, "record 2 (line 2), field `text` is a number"],
+    );
 }
 
 #[test]

@@ -58,7 +58,7 @@ pub fn fingerprint(source: &TextSource) -> Result<String, DataError> {
         hash.update(size_bytes.to_le_bytes());
         hash.update([match Format::of(&path) {
             Format::Text => 0,
-            Format::JsonLines => 1,
+            Format::Json => 1,
         }]);
     }
     Ok(hex(&hash.finalize()))

@@ -1,10 +1,15 @@
-//! Documents from text files, folders and JSON lines, plain or compressed. Fetching the files
+//! Documents from text files, folders and JSON objects, plain or compressed. Fetching the files
 //! belongs to `hub`, tokens to `tokenizer`.
 
 mod files;
 mod fingerprint;
-mod json_line;
+mod json_object;
+mod json_records;
+mod json_scan;
+mod opening;
 mod reader;
+mod record_place;
+mod text_field;
 mod text_source;
 mod zstd;
 
@@ -14,6 +19,8 @@ use reader::FileDocuments;
 
 pub use fingerprint::fingerprint;
 pub(crate) use fingerprint::hex;
+pub use json_records::{JsonRecord, JsonRecords};
+pub use record_place::RecordPlace;
 pub use text_source::TextSource;
 
 /// One document of a text source.
@@ -46,8 +53,8 @@ pub struct Documents {
 /// - from the iterator: [`DataError::NoDocuments`] for a path of the source that yields none,
 ///   [`DataError::BinaryText`], [`DataError::InvalidUtf8`], [`DataError::Damaged`] for a
 ///   compressed file that is cut off or altered, and [`DataError::JsonSyntax`],
-///   [`DataError::JsonNotObject`], [`DataError::JsonField`], [`DataError::JsonFieldType`] with
-///   the line's number
+///   [`DataError::LoneSurrogate`], [`DataError::JsonNotObject`], [`DataError::JsonField`],
+///   [`DataError::JsonFieldType`] with the record's place
 pub fn read_documents(source: &TextSource) -> Result<Documents, DataError> {
     Ok(Documents {
         waiting: files::list(&source.paths)?.into_iter(),
@@ -69,7 +76,7 @@ impl Documents {
                 }
                 self.file = None;
             } else if let Some(path) = self.entry.as_mut().and_then(|entry| entry.files.next()) {
-                self.file = Some(FileDocuments::open(path)?);
+                self.file = Some(FileDocuments::open(path, &self.source)?);
             } else {
                 if let Some(entry) = self.entry.take()
                     && !self.any_document

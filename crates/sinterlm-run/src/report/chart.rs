@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, ops::Range};
 
 use super::html::escaped;
-use crate::curves::{Bucket, short, token_unit};
+use crate::curves::{Bucket, axis, short, tick_label, token_unit};
 
 /// Most points of a curve.
 pub(super) const MAX_POINTS: usize = 500;
@@ -17,8 +17,8 @@ pub(super) struct Chart<'a> {
     pub(super) series: Vec<Series<'a>>,
     /// Whether the values' axis begins at 0.
     pub(super) from_zero: bool,
-    /// Width and height.
-    pub(super) size: [f64; 2],
+    /// Whether it is as wide as the page, or half of it.
+    pub(super) is_wide: bool,
 }
 
 /// One curve; `class` names its colour.
@@ -29,6 +29,15 @@ pub(super) struct Series<'a> {
 }
 
 impl Chart<'_> {
+    /// Width and height.
+    fn size(&self) -> [f64; 2] {
+        if self.is_wide {
+            [1040.0, 380.0]
+        } else {
+            [512.0, 240.0]
+        }
+    }
+
     /// The figure; `None` without a point.
     pub(super) fn render(&self) -> Option<String> {
         let points = || self.series.iter().flat_map(|series| &series.points);
@@ -36,23 +45,17 @@ impl Chart<'_> {
         let low = points().map(|p| p.mean).reduce(f64::min)?;
         let high = points().map(|p| p.mean).reduce(f64::max)?;
         let (unit, unit_name) = token_unit(most);
-        let low = if self.from_zero { low.min(0.0) } else { low };
-        let room = if high > low {
-            (high - low) * 0.05
-        } else {
-            high.abs().max(1e-6) * 0.05
-        };
-        let foot = if self.from_zero { 0.0 } else { room };
         let axes = Axes {
-            tokens: 0.0..(most / unit).max(1e-9),
-            values: low - foot..high + room,
+            tokens: axis(0.0, most / unit, true, 0.0),
+            values: axis(low, high, self.from_zero, 0.05),
             unit,
-            size: self.size,
+            size: self.size(),
         };
 
-        let [width, height] = self.size;
+        let [width, height] = self.size();
         let title = escaped(self.title);
-        let mut svg = format!("<figure><figcaption>{title}");
+        let class = if self.is_wide { " class=\"wide\"" } else { "" };
+        let mut svg = format!("<figure{class}><figcaption>{title}");
         for series in self
             .series
             .iter()
@@ -103,8 +106,9 @@ impl Axes {
         let [left, right, above, below] = MARGINS;
         let [width, height] = self.size;
         let (end, bottom) = (width - right, height - below);
-        for value in ticks(&self.values, (height / 52.0) as usize) {
-            let (y, text) = (self.y(value), label(value));
+        let (step, values) = ticks(&self.values, (height / 52.0) as usize);
+        for value in values {
+            let (y, text) = (self.y(value), tick_label(value, step));
             put(
                 svg,
                 format_args!("<path class=\"grid\" d=\"M{left} {y:.1}H{end}\"/>"),
@@ -115,8 +119,9 @@ impl Axes {
                 format_args!("<text class=\"end\" x=\"{x}\" y=\"{y:.1}\">{text}</text>"),
             );
         }
-        for tokens in ticks(&self.tokens, (width / 90.0) as usize) {
-            let (x, y, text) = (self.x(tokens), bottom + 17.0, short(tokens));
+        let (step, places) = ticks(&self.tokens, (width / 90.0) as usize);
+        for tokens in places {
+            let (x, y, text) = (self.x(tokens), bottom + 17.0, tick_label(tokens, step));
             put(
                 svg,
                 format_args!("<text class=\"mid\" x=\"{x:.1}\" y=\"{y}\">{text}</text>"),
@@ -187,26 +192,23 @@ fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
         .expect("writing to a String cannot fail");
 }
 
-/// A number at an axis: `10k` for 10000.
-fn label(value: f64) -> String {
-    if value.abs() >= 1e4 {
-        format!("{}k", short(value / 1e3))
-    } else {
-        short(value)
-    }
-}
-
-/// Round numbers within a range, about `wanted` of them: multiples of 1, 2 or 5 times a power of 10.
-fn ticks(range: &Range<f64>, wanted: usize) -> Vec<f64> {
+/// Round numbers within a range, about `wanted` of them but two where they can be had, and the step
+/// between them: 1, 2 or 5 times a power of 10.
+fn ticks(range: &Range<f64>, wanted: usize) -> (f64, Vec<f64>) {
     let raw = (range.end - range.start) / wanted.max(2) as f64;
     let power = 10f64.powf(raw.log10().floor());
-    let factor = [1.0, 2.0, 5.0, 10.0]
-        .into_iter()
-        .find(|factor| factor * power >= raw);
-    let step = factor.unwrap_or(10.0) * power;
-    let first = (range.start / step).ceil() as i64;
-    let last = (range.end / step).floor() as i64;
-    (first..=last).take(50).map(|n| n as f64 * step).collect()
+    let factors = [1.0, 2.0, 5.0, 10.0];
+    let fit = factors.iter().position(|factor| factor * power >= raw);
+    let places = |step: f64| {
+        let first = (range.start / step).ceil() as i64;
+        let last = (range.end / step).floor() as i64;
+        let numbers = (first..=last).take(50);
+        numbers.map(|n| n as f64 * step).collect::<Vec<_>>()
+    };
+    let finer = factors[..=fit.unwrap_or(3)].iter().rev();
+    let mut found = finer.map(|factor| (factor * power, places(factor * power)));
+    let widest = (power, places(power));
+    found.find(|(_, places)| places.len() > 1).unwrap_or(widest)
 }
 
 #[cfg(test)]
@@ -215,12 +217,13 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_within_the_range() {
-        assert_eq!(ticks(&(0.0..10.0), 5), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
-        let odd = ticks(&(1.93..2.41), 5);
+        assert_eq!(ticks(&(0.0..10.0), 5).1, [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
+        let odd = ticks(&(1.93..2.41), 5).1;
         assert!(
             odd.len() > 2 && odd.iter().all(|t| (1.93..=2.41).contains(t)),
             "{odd:?}"
         );
-        assert!(ticks(&(0.0..f64::NAN), 5).len() <= 50);
+        assert_eq!(ticks(&(0.6..9.4), 4).1, [2.0, 4.0, 6.0, 8.0]);
+        assert!(ticks(&(0.0..f64::NAN), 5).1.len() <= 50);
     }
 }

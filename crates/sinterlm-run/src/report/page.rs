@@ -37,11 +37,20 @@ const KNOWN: &[Known] = &[
         "tokens per second",
         &[["train/tokens_per_second", "", "other"]],
     ),
-    (
-        "Memory",
-        "MiB resident",
-        &[["memory/resident_bytes", "", "other"]],
-    ),
+    ("Memory", "MiB resident", &[[RESIDENT, "", "other"]]),
+];
+
+/// The figure that is logged in bytes and drawn in MiB.
+const RESIDENT: &str = "memory/resident_bytes";
+
+/// What [`figures`] shows the last value of.
+const SHOWN_ABOVE: [&str; 6] = [
+    "train/loss",
+    "train/tokens_per_second",
+    "valid/loss",
+    "valid/perplexity",
+    "valid/bits_per_byte",
+    "valid/perplexity_per_gpt2_token",
 ];
 
 const MIB: f64 = (1u64 << 20) as f64;
@@ -101,8 +110,10 @@ fn head(report: &Content, page: &mut String) {
 
 /// A figure, rounded according to its size.
 fn figure(value: f64) -> String {
+    let sign = if value < 0.0 { "-" } else { "" };
     match value.abs() {
-        1000.0.. => thousands(value.abs().round() as u64),
+        1e15.. => format!("{value:.3e}"),
+        1000.0.. => format!("{sign}{}", thousands(value.abs().round() as u64)),
         100.0..1000.0 => short((value * 10.0).round() / 10.0),
         10.0..100.0 => short((value * 100.0).round() / 100.0),
         _ => short(value),
@@ -174,10 +185,7 @@ fn figures(report: &Content, page: &mut String) {
     page.push_str("<div class=\"figures\">");
     for (name, value) in rows {
         if let Some(value) = value {
-            put(
-                page,
-                format_args!("<div><b>{value}</b><span>{name}</span></div>"),
-            );
+            tile(page, name, &value);
         }
     }
     page.push_str("</div>");
@@ -220,16 +228,35 @@ fn gates(report: &Content, page: &mut String) {
     page.push_str("</table></div>");
 }
 
-/// The known charts, then one for each further figure.
+/// A value and its name.
+fn tile(page: &mut String, name: &str, value: &str) {
+    let name = escaped(name);
+    put(
+        page,
+        format_args!("<div><b>{value}</b><span>{name}</span></div>"),
+    );
+}
+
+/// The known charts, then one for each further figure. One that has a single value is a tile.
 fn charts(report: &Content, page: &mut String) {
     let points = |figure: &str| thinned(report.curves.get(figure), MAX_POINTS);
-    let mut drawn = Vec::new();
+    let (mut tiles, mut drawn) = (String::new(), String::new());
     let mut rest: BTreeSet<&str> = report.curves.names().collect();
     for (title, unit, curves) in KNOWN {
-        let series = curves.iter().map(|[figure, name, class]| {
+        for [figure, ..] in *curves {
             rest.remove(figure);
+        }
+        let count = |[figure, ..]: &[&str; 3]| report.curves.get(figure).len();
+        if curves.iter().all(|curve| count(curve) <= 1) {
+            for [figure, ..] in *curves {
+                let name = [&*title.to_lowercase(), unit].join(", ");
+                single(report, figure, name.trim_end_matches(", "), &mut tiles);
+            }
+            continue;
+        }
+        let series = curves.iter().map(|[figure, name, class]| {
             let mut points = points(figure);
-            if *figure == "memory/resident_bytes" {
+            if *figure == RESIDENT {
                 for point in &mut points {
                     point.mean /= MIB;
                     point.low /= MIB;
@@ -242,31 +269,28 @@ fn charts(report: &Content, page: &mut String) {
                 points,
             }
         });
-        let is_loss = drawn.is_empty();
+        let is_loss = *title == "Loss";
         let chart = Chart {
             title,
             unit,
             series: series.collect(),
             from_zero: !is_loss,
-            size: if is_loss {
-                [1040.0, 380.0]
-            } else {
-                [512.0, 240.0]
-            },
+            is_wide: is_loss,
         };
         drawn.extend(chart.render());
     }
     for figure in rest {
-        let (name, class) = (
-            "",
-            if figure.starts_with("valid/") {
-                "valid"
-            } else {
-                "other"
-            },
-        );
+        if report.curves.get(figure).len() == 1 {
+            single(report, figure, figure, &mut tiles);
+            continue;
+        }
+        let class = if figure.starts_with("valid/") {
+            "valid"
+        } else {
+            "other"
+        };
         let series = Series {
-            name,
+            name: "",
             class,
             points: points(figure),
         };
@@ -275,19 +299,41 @@ fn charts(report: &Content, page: &mut String) {
             unit: "",
             series: vec![series],
             from_zero: false,
-            size: [512.0, 240.0],
+            is_wide: false,
         };
         drawn.extend(chart.render());
     }
-    page.push_str("<h2>Curves</h2>");
-    if drawn.is_empty() {
-        page.push_str("<p class=\"none\">No metrics were logged.</p>");
+    if report.curves.names().next().is_none() {
+        page.push_str("<h2>Curves</h2><p class=\"none\">No metrics were logged.</p>");
+    }
+    if !tiles.is_empty() {
+        let heading = "<h2>Figures with a single value</h2>";
+        put(
+            page,
+            format_args!("{heading}<div class=\"figures\">{tiles}</div>"),
+        );
+    }
+    if !drawn.is_empty() {
+        put(
+            page,
+            format_args!("<h2>Curves</h2><div class=\"charts\">{drawn}</div>"),
+        );
+    }
+}
+
+/// The tile of a figure's only value, if it has one and [`figures`] does not show it.
+fn single(report: &Content, figure_name: &str, name: &str, tiles: &mut String) {
+    let [point] = report.curves.get(figure_name) else {
+        return;
+    };
+    if SHOWN_ABOVE.contains(&figure_name) {
         return;
     }
-    put(
-        page,
-        format_args!("<div class=\"charts\">{}</div>", drawn.concat()),
-    );
+    if figure_name == RESIDENT {
+        tile(tiles, "memory, resident", &size(point.value as u64));
+    } else {
+        tile(tiles, name, &figure(point.value));
+    }
 }
 
 fn samples(report: &Content, page: &mut String) {

@@ -128,6 +128,103 @@ fn a_failed_run_says_why() {
     assert!(page(dir.path()).contains(badge));
 }
 
+/// The page of a run with these lines of metrics.
+fn page_of(lines: &[&str]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("metrics.jsonl"), lines.join("\n")).unwrap();
+    page(dir.path())
+}
+
+#[test]
+fn a_figure_with_a_single_value_is_a_tile_and_no_chart() {
+    let line = r#"{"step":9,"tokens":90,"train/loss":2.5,"train/lr":0.001,"train/grad_norm":0.75,"memory/resident_bytes":1048576,"valid/loss":2.25,"valid/perplexity":9.5,"eval/<x>":-1234.4,"eval/count":0,"eval/big":3e40}"#;
+    let once = page_of(&[line]);
+    for tile in [
+        "<b>0.001</b><span>learning rate</span>",
+        "<b>0.75</b><span>gradient norm, before clipping</span>",
+        "<b>1 MiB</b><span>memory, resident</span>",
+        "<b>-1,234</b><span>eval/&lt;x&gt;</span>",
+        "<b>0</b><span>eval/count</span>",
+        "<b>3.000e40</b><span>eval/big</span>",
+        "<b>2.25</b><span>validation loss, nats per token</span>",
+    ] {
+        assert!(once.contains(tile), "no {tile} in:\n{once}");
+    }
+    assert!(!once.contains("<svg") && !once.contains("No metrics"));
+    assert_eq!(
+        once.matches("<b>9.5</b>").count(),
+        1,
+        "the summary shows it"
+    );
+    // Two values of one figure are a curve; the others stay tiles.
+    let twice = page_of(&[line, r#"{"step":10,"tokens":100,"train/loss":2.25}"#]);
+    assert_eq!(twice.matches("<svg").count(), 1);
+    assert!(twice.contains("aria-label=\"Loss\"") && twice.contains("eval/count</span>"));
+}
+
+/// The labels at the values' axis of a chart.
+fn labels(page: &str) -> Vec<&str> {
+    let texts = page.split("<text class=\"end\"").skip(1);
+    let inner = |text: &str| Some(text.split_once('>')?.1.split_once('<')?.0.len());
+    texts
+        .filter_map(|text| {
+            let start = text.find('>')? + 1;
+            Some(&text[start..start + inner(text)?])
+        })
+        .collect()
+}
+
+#[test]
+fn axes_fit_values_that_stay_the_same_and_odd_ones() {
+    let of = |values: &[&str]| {
+        let lines: Vec<_> = (1..)
+            .zip(values)
+            .map(|(at, value)| format!(r#"{{"step":{at},"tokens":{at}00,"a/b":{value}}}"#))
+            .collect();
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        let page = page_of(&lines);
+        assert!(!page.contains("NaN") && !page.contains("inf"), "{page}");
+        labels(&page)
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of(&["0", "0", "0"]), ["0", "0.5", "1"]);
+    assert_eq!(of(&["20", "20"]), ["0", "10", "20"]);
+    assert_eq!(of(&["0", "3", "1"]), ["0", "1", "2", "3"]);
+    for values in [
+        ["1e300", "-1e300"],
+        ["1e-310", "2e-310"],
+        ["1e-14", "9e-14"],
+        ["1e18", "1.000001e18"],
+        ["2", "2.0000100"],
+        ["-5", "-5"],
+        ["1e308", "3"],
+    ] {
+        let labels = of(&[values[0], values[1], "null"]);
+        let mut distinct = labels.clone();
+        distinct.dedup();
+        assert!(
+            distinct == labels && labels.iter().all(|label| label.len() < 16),
+            "{labels:?}"
+        );
+        assert!(
+            values[0] == "1e308" || labels.len() > 1,
+            "{values:?} {labels:?}"
+        );
+    }
+}
+
+#[test]
+fn values_at_no_tokens_have_an_axis() {
+    let line = r#"{"step":0,"tokens":0,"a/b":1}"#;
+    let page = page_of(&[line, line]);
+    assert!(
+        page.contains(">1</text>") && !page.contains("e-10<"),
+        "{page}"
+    );
+}
+
 #[test]
 fn a_hundred_thousand_lines_make_no_large_page() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,0 +1,171 @@
+//! Opening a file of text: what Git LFS leaves, compression, zero bytes, UTF-8. Documents and
+//! records in it belong to `reader` and `json_records`.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use sinterlm_formats::refuse_lfs_pointer;
+
+use super::zstd::ZstdReader;
+use crate::{DataError, InvalidUtf8};
+
+const BUFFER_BYTES: usize = 128 << 10;
+const GZIP_MAGIC: &[u8] = b"\x1f\x8b";
+const ZSTD_MAGIC: &[u8] = b"\x28\xb5\x2f\xfd";
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The decompressed bytes of an open file.
+pub(super) struct OpenText {
+    pub(super) path: PathBuf,
+    /// `gzip` or `zstd` where the file is compressed.
+    compression: Option<&'static str>,
+    pub(super) bytes: Box<dyn BufRead + Send>,
+    /// Bytes taken so far.
+    pub(super) offset: u64,
+}
+
+impl fmt::Debug for OpenText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenText")
+            .field("path", &self.path)
+            .field("offset", &self.offset)
+            .finish_non_exhaustive()
+    }
+}
+
+impl OpenText {
+    /// Opens a file and looks at its first bytes.
+    pub(super) fn open(path: PathBuf) -> Result<Self, DataError> {
+        let unreadable = |source| DataError::SourceRead {
+            path: path.clone(),
+            source,
+        };
+        let file = File::open(&path).map_err(unreadable)?;
+        let mut stored = BufReader::with_capacity(BUFFER_BYTES, file);
+        let start = stored.fill_buf().map_err(unreadable)?;
+        refuse_lfs_pointer(&path, start)?;
+        let (compression, bytes): (_, Box<dyn BufRead + Send>) = if start.starts_with(GZIP_MAGIC) {
+            let text = flate2::bufread::MultiGzDecoder::new(stored);
+            (
+                Some("gzip"),
+                Box::new(BufReader::with_capacity(BUFFER_BYTES, text)),
+            )
+        } else if is_zstd(start) {
+            let text = ZstdReader::new(stored);
+            (
+                Some("zstd"),
+                Box::new(BufReader::with_capacity(BUFFER_BYTES, text)),
+            )
+        } else {
+            let named = path.extension().and_then(|end| end.to_str());
+            let format = match named.map(str::to_lowercase).as_deref() {
+                Some("gz") => Some("gzip"),
+                Some("zst") => Some("zstd"),
+                _ => None,
+            };
+            if let Some(format) = format
+                && !start.is_empty()
+            {
+                let source = io::Error::other(format!("the first bytes are not those of {format}"));
+                return Err(DataError::Damaged {
+                    path,
+                    format,
+                    offset: 0,
+                    source,
+                });
+            }
+            (None, Box::new(stored))
+        };
+        Self::new(path, compression, bytes)
+    }
+
+    pub(super) fn new(
+        path: PathBuf,
+        compression: Option<&'static str>,
+        bytes: Box<dyn BufRead + Send>,
+    ) -> Result<Self, DataError> {
+        let offset = 0;
+        let mut this = Self {
+            path,
+            compression,
+            bytes,
+            offset,
+        };
+        // A binary file may have no separator for gigabytes: the first bytes suffice.
+        match this.buffer()?.iter().position(|&byte| byte == 0) {
+            Some(at) => Err(DataError::BinaryText {
+                path: this.path,
+                offset: at as u64,
+            }),
+            None => Ok(this),
+        }
+    }
+
+    /// The bytes that come next; none at the end of the file.
+    pub(super) fn buffer(&mut self) -> Result<&[u8], DataError> {
+        let (path, offset, compression) = (&self.path, self.offset, self.compression);
+        let bytes = self.bytes.fill_buf();
+        bytes.map_err(|error| read_error(path, compression, offset, error))
+    }
+
+    /// Steps past bytes of the buffer.
+    pub(super) fn consume(&mut self, count: usize) {
+        self.bytes.consume(count);
+        self.offset += count as u64;
+    }
+
+    pub(super) fn read_error(&self, source: io::Error) -> DataError {
+        read_error(&self.path, self.compression, self.offset, source)
+    }
+}
+
+fn read_error(
+    path: &Path,
+    compression: Option<&'static str>,
+    offset: u64,
+    source: io::Error,
+) -> DataError {
+    let path = path.to_owned();
+    match compression {
+        Some(format) => DataError::Damaged {
+            path,
+            format,
+            offset,
+            source,
+        },
+        None => DataError::SourceRead { path, source },
+    }
+}
+
+/// Whether a file starts with a zstd frame, one of data or one to be skipped.
+fn is_zstd(start: &[u8]) -> bool {
+    start.starts_with(ZSTD_MAGIC)
+        || matches!(start, [first, b'\x2a', b'\x4d', b'\x18', ..] if first >> 4 == 5)
+}
+
+/// The text of `bytes`, which stand at `start` of the decompressed file.
+pub(super) fn decode<'a>(
+    bytes: &'a [u8],
+    invalid_utf8: InvalidUtf8,
+    path: &Path,
+    start: u64,
+) -> Result<Cow<'a, str>, DataError> {
+    if let Some(at) = bytes.iter().position(|&byte| byte == 0) {
+        return Err(DataError::BinaryText {
+            path: path.to_owned(),
+            offset: start + at as u64,
+        });
+    }
+    match (std::str::from_utf8(bytes), invalid_utf8) {
+        (Ok(text), _) => Ok(Cow::Borrowed(text)),
+        (Err(_), InvalidUtf8::Replace) => Ok(String::from_utf8_lossy(bytes)),
+        (Err(source), InvalidUtf8::Error) => Err(DataError::InvalidUtf8 {
+            path: path.to_owned(),
+            offset: start + source.valid_up_to() as u64,
+            byte: bytes[source.valid_up_to()],
+        }),
+    }
+}
