@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::process::{self, cargo};
 use crate::report::Report;
-use crate::{check, docs, machine, scratch, smoke};
+use crate::{check, docs, fuzz, machine, scratch, smoke};
 
 /// Runs all steps. The last line alone says `N passed, N failed`, the sums over all tests.
 pub(crate) fn run(keep_going: bool) -> Result<()> {
@@ -24,6 +24,7 @@ fn steps(report: &mut Report, keep_going: bool) -> Result<()> {
     report.tests("tests and doctests", &mut tests)?;
     other_processors(report)?;
     report.step("examples", smoke::run)?;
+    report.step("fuzz, the short form", fuzz::short)?; // of the examples just built
     report.step("a program outside the workspace", scratch::run)?;
     report.step("rustdoc", || {
         let mut doc = cargo(&["doc", "--release", "--workspace", "--no-deps"]);
