@@ -10,6 +10,7 @@ mod ci;
 mod docs;
 mod doctor;
 mod fixtures;
+#[cfg(unix)] // it makes names and links that other systems don't have
 mod fuzz;
 mod interop;
 mod machine;
@@ -91,6 +92,7 @@ fn dispatch() -> Result<()> {
         "bench" => bench::run(rest),
         "interop" => interop::run(rest),
         "soak" => soak::run(rest),
+        #[cfg(unix)]
         "fuzz" => fuzz::run(rest),
         "doctor" => doctor::run(),
         other => bail!("no command `{other}`; see cargo xtask help"),

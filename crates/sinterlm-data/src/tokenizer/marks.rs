@@ -71,7 +71,9 @@ impl TextMarks {
         let (plain, whole) = (tokenizer.encode("a"), tokenizer.encode_with_template("a"));
         let added = whole.len() > plain.len();
         // What the tokenizer puts before a text begins it, whether or not a file calls it so.
-        let before = whole.first().filter(|id| added && plain.first() != Some(*id));
+        let before = whole
+            .first()
+            .filter(|id| added && plain.first() != Some(*id));
         let bos = named("bos_token").or(before.copied());
         Ok(Self {
             bos,
