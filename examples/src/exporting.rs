@@ -12,7 +12,7 @@ use sinterlm::text::TextModel;
 
 use crate::exit::{Failure, say};
 use crate::model_options::ModelOptions;
-use crate::summaries::write_summary;
+use crate::summaries::{check_out, write_summary};
 
 /// `--format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -66,6 +66,7 @@ impl Exporting {
             ..Destination::new(&self.to)
         };
         destination.check()?;
+        check_out(self.out.as_deref())?;
         Ok(destination)
     }
 

@@ -14,7 +14,7 @@ use crate::model_options::{ModelOptions, WeightsChoice};
 use crate::printer::Printer;
 use crate::sampling::Sampling;
 use crate::stdin::read_stdin;
-use crate::summaries::write_summary;
+use crate::summaries::{check_out, write_summary};
 
 /// What is continued, and how.
 #[derive(Debug, clap::Args)]
@@ -62,8 +62,9 @@ impl Generating {
     /// The model of `--model`, and that of `--draft`.
     ///
     /// # Errors
-    /// Where there is none, or its parts do not belong together.
+    /// Where there is none, its parts do not belong together, or `--out` can be no folder.
     pub fn open(&self, host: &Host) -> Result<(TextModel, Option<TextModel>), Failure> {
+        check_out(self.out.as_deref())?;
         let form = WeightsChoice::on(self.weights, &host.device);
         let model = self.from.open(form, host)?;
         let draft = self.draft.as_ref();

@@ -8,6 +8,7 @@ use sinterlm::burn::tensor::{DType, Device};
 use sinterlm::kernels::Route;
 use sinterlm::model::WeightsAs;
 use sinterlm::pipeline::{Host, open_model};
+use sinterlm::run::thread_count;
 use sinterlm::text::{OpenOptions, TextModel};
 
 use crate::exit::Failure;
@@ -24,7 +25,7 @@ pub struct ModelOptions {
     #[arg(long, value_name = "PATH")]
     pub tokenizer: Option<PathBuf>,
     /// CPU threads; all cores where absent.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = thread_count)]
     pub threads: Option<NonZeroUsize>,
     /// auto, flex, wgpu, vulkan, metal, cuda, cuda:1
     #[arg(long, value_name = "D", default_value = "auto")]

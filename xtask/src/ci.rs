@@ -4,6 +4,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
+#[cfg(unix)]
+use crate::fuzz;
 use crate::process::{self, cargo};
 use crate::report::Report;
 use crate::{check, docs, machine, scratch, smoke};
@@ -24,6 +26,8 @@ fn steps(report: &mut Report, keep_going: bool) -> Result<()> {
     report.tests("tests and doctests", &mut tests)?;
     other_processors(report)?;
     report.step("examples", smoke::run)?;
+    #[cfg(unix)]
+    report.step("fuzz, the short form", fuzz::short)?; // of the examples just built
     report.step("a program outside the workspace", scratch::run)?;
     report.step("rustdoc", || {
         let mut doc = cargo(&["doc", "--release", "--workspace", "--no-deps"]);

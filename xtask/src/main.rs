@@ -10,6 +10,8 @@ mod ci;
 mod docs;
 mod doctor;
 mod fixtures;
+#[cfg(unix)] // it makes names and links that other systems don't have
+mod fuzz;
 mod interop;
 mod machine;
 mod metadata;
@@ -47,6 +49,8 @@ endurance
   soak [--kills N]          kill runs 200 times, also while they save; each must end as the unbroken one
   soak --minutes N          train that long; resident memory must stay flat
   soak --checkpoint-cost    what saving and resuming cost the reference model; on a quiet machine
+  fuzz [--minutes 10]       damaged files, odd paths and options: no program may panic, crash or hang
+  fuzz --seed N --case N    one case again; --keep DIR keeps files and a table of all cases
 bug reports
   doctor                    versions, processor, memory, GPUs, caches
 ";
@@ -88,6 +92,8 @@ fn dispatch() -> Result<()> {
         "bench" => bench::run(rest),
         "interop" => interop::run(rest),
         "soak" => soak::run(rest),
+        #[cfg(unix)]
+        "fuzz" => fuzz::run(rest),
         "doctor" => doctor::run(),
         other => bail!("no command `{other}`; see cargo xtask help"),
     }

@@ -302,6 +302,10 @@ fn the_marks_of_a_folder_are_those_that_its_files_name() {
         add_eos: false,
     };
     assert_eq!(marks().unwrap(), expected);
+    // Its tokenizer begins texts with a mark that no file calls so.
+    std::fs::write(&path, "{}").unwrap();
+    let found = marks().unwrap();
+    assert_eq!((found.bos, found.add_bos), (Some(1), true));
     std::fs::write(&path, "{").unwrap();
     let error = marks().unwrap_err().to_string();
     assert!(

@@ -201,6 +201,38 @@ fn unusable_files_are_named_with_the_fault() {
     insta::assert_snapshot!(error, @"tokenizer.vocab_size: the training text yields only 259 tokens, 300 were asked for; lower it to 259 or add text");
 }
 
+/// The library itself panics on these.
+#[test]
+fn a_normalizer_or_decoder_that_cannot_be_read_is_refused() {
+    let whole = Tokenizer::gpt2().to_json();
+    let put = |part: &str, json: &str| {
+        let next = if part == "decoder" {
+            "model"
+        } else {
+            "pre_tokenizer"
+        };
+        let (start, rest) = whole.split_once(&format!("\"{part}\":")).unwrap();
+        let (_, end) = rest.split_once(&format!(",\"{next}\":")).unwrap();
+        format!("{start}\"{part}\":{json},\"{next}\":{end}")
+    };
+    let table =
+        |content: &str| format!(r#"{{"type":"Precompiled","precompiled_charsmap":{content}}}"#);
+    let in_list = format!(r#"{{"type":"Sequence","normalizers":[{}]}}"#, table("7"));
+    for (part, json) in [
+        ("decoder", r#"{"type":"ByteLevel" 1}"#),
+        ("decoder", r#"{"type":"Strip","start":1e999}"#),
+        ("normalizer", &table(r#""no base64!""#)),
+        ("normalizer", &table(r#""""#)),
+        ("normalizer", &table("7")),
+        ("normalizer", &in_list),
+    ] {
+        let error = Tokenizer::from_json(&put(part, json), "odd".as_ref()).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("odd: is no tokenizer ("), "{error}");
+    }
+    Tokenizer::from_json(&put("normalizer", "null"), "whole".as_ref()).unwrap();
+}
+
 #[test]
 fn a_stream_gives_whole_characters_only() {
     let gpt2 = Tokenizer::gpt2();

@@ -104,7 +104,9 @@ impl Destination {
             ExportFormat::Hf => Taken::by_folder(&self.to),
             ExportFormat::Gguf => Taken::by_file(&self.to, &receipt_beside(&self.to)),
         };
-        match taken.map_err(self.file_error("cannot be looked at"))? {
+        let unusable =
+            |error| self.refused(&format!("cannot be looked at ({error}); give another --to"));
+        match taken.map_err(unusable)? {
             Taken::No => Ok(()),
             Taken::ByExport if self.force => Ok(()),
             _ if !self.force => {

@@ -40,7 +40,7 @@ pub use loss_plot::LossPlot;
 pub use memory::{available_memory_bytes, peak_memory_bytes, resident_bytes};
 pub use metrics::MetricsFile;
 #[cfg(feature = "cli")]
-pub use options::Options;
+pub use options::{Options, thread_count};
 pub use post_mortem::{PostMortem, RowFacts, TensorFacts};
 #[cfg(feature = "progress")]
 pub use progress_bar::ProgressBar;

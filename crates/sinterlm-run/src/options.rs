@@ -46,7 +46,7 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// CPU threads [default: all cores]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = thread_count)]
     pub threads: Option<NonZeroUsize>,
     /// Print the plan (tokens, memory, time, first rows) and stop
     #[arg(long)]
@@ -71,6 +71,22 @@ impl Options {
     pub fn out_or_default(&self, name: &str) -> PathBuf {
         self.out.clone().unwrap_or_else(|| default_out(name))
     }
+}
+
+/// The most threads that `--threads` starts: more than any machine has cores. Where each waits for
+/// the others, starting tens of thousands takes for ever.
+const MOST_THREADS: usize = 1024;
+
+/// Reads the value of `--threads`.
+///
+/// # Errors
+/// For anything but a whole number from 1 to 1024.
+pub fn thread_count(text: &str) -> Result<NonZeroUsize, String> {
+    let count = text
+        .parse()
+        .ok()
+        .filter(|count: &NonZeroUsize| count.get() <= MOST_THREADS);
+    count.ok_or_else(|| format!("give a whole number from 1 to {MOST_THREADS}"))
 }
 
 #[cfg(test)]
@@ -146,6 +162,15 @@ mod tests {
         assert_eq!(parse("--replay-step 4").unwrap_err().exit_code(), 2);
         assert!(parse("--resume r --accept-changed-data").is_ok());
         assert_eq!(parse("--accept-changed-data").unwrap_err().exit_code(), 2);
-        assert_eq!(parse("--threads 0").unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn threads_that_no_machine_has_are_refused() {
+        for count in ["0", "1025", "4294967295", "18446744073709551616", "-1", "x"] {
+            let error = parse(&format!("--threads={count}")).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains("from 1 to 1024"), "{error}");
+        }
+        assert!(parse("--threads 1024").is_ok());
     }
 }

@@ -47,6 +47,37 @@ fn a_run_works_in_a_folder_of_any_name() {
 }
 
 #[test]
+fn a_place_that_cannot_be_made_is_refused_before_a_model_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "kept").unwrap();
+    let model = folder.path().join("not read");
+    let refused = |name: &str, option: &str, to: &Path| {
+        let mut command = program(name);
+        command.arg("--model").arg(&model).arg(option).arg(to);
+        if option == "--out" && name == "export" {
+            command.arg("--to").arg(folder.path().join("to"));
+        }
+        let words = [to.file_name().unwrap().to_str().unwrap(), "another --"];
+        end(&mut command).refused(
+            2,
+            if to.starts_with(&file) {
+                &words[1..]
+            } else {
+                &words
+            },
+        );
+    };
+    for to in [file.join("a/b"), folder.path().join("x".repeat(300))] {
+        refused("export", "--to", &to);
+        refused("export", "--to", &to.with_extension("gguf"));
+        refused("export", "--out", &to);
+        refused("generate", "--out", &to);
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"kept");
+}
+
+#[test]
 fn a_path_that_no_config_can_hold_is_named_before_anything_is_made() {
     let (folder, run) = copy_of_finished();
     let text = named(folder.path(), b"caf\xe9.txt");

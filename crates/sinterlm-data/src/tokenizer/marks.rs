@@ -68,9 +68,13 @@ impl TextMarks {
         let marks = FolderMarks::read(folder)?;
         let named = |name: &str| marks.named(name, &tokenizer.inner);
         let eos = named("eos_token").or(ends.first().copied());
-        let bos = named("bos_token");
         let (plain, whole) = (tokenizer.encode("a"), tokenizer.encode_with_template("a"));
         let added = whole.len() > plain.len();
+        // What the tokenizer puts before a text begins it, whether or not a file calls it so.
+        let before = whole
+            .first()
+            .filter(|id| added && plain.first() != Some(*id));
+        let bos = named("bos_token").or(before.copied());
         Ok(Self {
             bos,
             eos,

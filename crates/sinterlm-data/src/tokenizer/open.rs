@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde_json::Value;
 use sinterlm_formats::{GgufFile, refuse_lfs_pointer};
 use tokenizers::models::bpe::BpeTrainer;
+use tokenizers::normalizers::Precompiled;
 use tokenizers::{AddedToken, AddedVocabulary, Model, OffsetType, Token, Tokenizer as Inner};
 
 use super::added::{Added, Specials};
@@ -116,11 +118,17 @@ pub(super) fn from_json(
     struct Listed {
         #[serde(default)]
         added_tokens: Vec<Entry>,
+        #[serde(default)]
+        normalizer: Value,
+        #[serde(default, rename = "decoder")]
+        _decoder: Value,
     }
     let no_json =
         |e: &dyn std::fmt::Display| fault(path, format!("is no tokenizer ({e})"), NO_JSON);
-    let mut inner: Inner = json.parse().map_err(|e| no_json(&e))?;
+    // First, as the library panics on a normalizer or decoder that it cannot read.
     let listed: Listed = serde_json::from_str(json).map_err(|e| no_json(&e))?;
+    check_precompiled(&listed.normalizer).map_err(|e| no_json(&e))?;
+    let mut inner: Inner = json.parse().map_err(|e| no_json(&e))?;
     let mut tokens = Vec::with_capacity(listed.added_tokens.len());
     let mut known = HashMap::new();
     for Entry { id, token } in listed.added_tokens {
@@ -134,6 +142,21 @@ pub(super) fn from_json(
     keep_ids(&tokens, &mut inner);
     let end = end(&inner);
     wrap(inner, Some(tokens), end, path, NO_END)
+}
+
+/// Whether all tables of characters in a normalizer are such.
+fn check_precompiled(normalizer: &Value) -> Result<(), String> {
+    let parts = normalizer.get("normalizers").and_then(Value::as_array);
+    parts
+        .into_iter()
+        .flatten()
+        .try_for_each(check_precompiled)?;
+    if normalizer.get("type").and_then(Value::as_str) != Some("Precompiled") {
+        return Ok(());
+    }
+    let read = Precompiled::deserialize(normalizer);
+    read.map(drop)
+        .map_err(|e| format!("its precompiled_charsmap: {e}"))
 }
 
 /// Each id for one token, each token with one id.
