@@ -6,14 +6,12 @@ use sinterlm_formats::{GgufFile, GgufMetadata, GgufValue, TensorSource};
 use tokenizers::models::bpe::{BPE, Merges};
 use tokenizers::{DecoderWrapper, ModelWrapper, PreTokenizerWrapper, Tokenizer as Inner};
 
-use super::marks::TextMarks;
+use super::marks::{OTHER_KIND, TextMarks};
 use super::pre::{self, Cut};
 use super::vocabulary::{Kind, Vocabulary};
-use super::{Tokenizer, fault, open, sentencepiece};
+use super::{Tokenizer, fault, made, sentencepiece};
 use crate::DataError;
 
-/// The remedy for what is not known here.
-pub(super) const OTHER_KIND: &str = "name the model's tokenizer.json as its tokenizer";
 /// The remedy for lists that do not fit together.
 const DAMAGED: &str =
     "convert the model to GGUF again, or name its tokenizer.json as its tokenizer";
@@ -61,7 +59,7 @@ pub(super) fn read(file: &GgufFile) -> Result<Tokenizer, DataError> {
         sentencepiece::tokenizer(&vocabulary, &scores, prefix.unwrap_or(true)).map_err(refuse)?
     };
     vocabulary.finish(&mut inner, &marks);
-    let tokenizer = open::wrap(inner, None, marks.eos, path, NO_END)?;
+    let tokenizer = made::wrap(inner, None, marks.eos, path, NO_END)?;
     for (id, text, kind) in vocabulary.entries() {
         if kind == Kind::Control && tokenizer.encode(text) == [id] {
             return Err(refuse(format!(

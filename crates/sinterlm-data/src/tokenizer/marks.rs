@@ -7,7 +7,7 @@ use sinterlm_formats::{GgufFile, GgufMetadata, TensorSource, refuse_lfs_pointer}
 use tokenizers::Tokenizer as Inner;
 
 use super::pre::Cut;
-use super::{Tokenizer, fault, gguf};
+use super::{Tokenizer, fault};
 use crate::DataError;
 
 /// What a folder says about its tokenizer.
@@ -16,6 +16,8 @@ const CONFIG: &str = "tokenizer_config.json";
 pub(super) const MAP: &str = "special_tokens_map.json";
 /// The model's description, which names marks by their ids.
 const MODEL: &str = "config.json";
+/// The remedy for what is not known here.
+pub(super) const OTHER_KIND: &str = "name the model's tokenizer.json as its tokenizer";
 const NO_JSON: &str = "mend the file or take it out of the folder";
 
 /// The tokens that mark texts, and which of them are put around a text.
@@ -108,8 +110,7 @@ impl TextMarks {
         let default = |id: u32| pieces.then_some(id);
         let adds_bos = match text("pre")? {
             Some(name) if !pieces => {
-                let cut =
-                    Cut::named(name).map_err(|reason| fault(file.path(), reason, gguf::OTHER_KIND));
+                let cut = Cut::named(name).map_err(|reason| fault(file.path(), reason, OTHER_KIND));
                 cut?.adds_bos
             }
             _ => pieces,

@@ -6,6 +6,7 @@ mod added;
 mod gguf;
 mod gpt2;
 mod held;
+mod made;
 mod marks;
 mod open;
 mod pre;
@@ -129,7 +130,7 @@ impl Tokenizer {
     /// As [`from_file`](Self::from_file), from the content of a `tokenizer.json` alone; `path` only
     /// names it in errors.
     pub fn from_json(json: &str, path: &Path) -> Result<Self, DataError> {
-        open::from_json(json, path, |_| None)
+        made::from_json(json, path, |_| None)
     }
 
     /// The ids of ordinary text. No text can produce a special token: `<|endoftext|>` in it is

@@ -11,7 +11,7 @@ use tokenizers::{DecoderWrapper, NormalizerWrapper, Tokenizer as Inner};
 
 use super::marks::TextMarks;
 use super::vocabulary::{Kind, Vocabulary};
-use super::{Tokenizer, fault, open};
+use super::{Tokenizer, fault, made};
 use crate::DataError;
 
 /// The remedy for a file of llama2.c that is none.
@@ -136,7 +136,7 @@ pub(super) fn from_llama2c(path: &Path) -> Result<Tokenizer, DataError> {
         ..TextMarks::default()
     };
     vocabulary.finish(&mut inner, &marks);
-    open::wrap(inner, None, marks.eos, path, DAMAGED)
+    made::wrap(inner, None, marks.eos, path, DAMAGED)
 }
 
 /// Whether a `tokenizer.json` puts a space before each text; none where it does not make `▁` of

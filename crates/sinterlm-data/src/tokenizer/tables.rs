@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use sinterlm_formats::refuse_lfs_pointer;
 
 use super::gpt2::byte_symbols;
+use super::made;
 use super::marks::{FolderMarks, read_json};
-use super::open;
 use super::pre::Cut;
 use super::{END_OF_TEXT, Tokenizer, fault};
 use crate::DataError;
@@ -80,7 +80,7 @@ pub(super) fn from_folder(folder: &Path) -> Result<Tokenizer, DataError> {
     for (key, value) in byte_level {
         whole[key] = value;
     }
-    open::from_json(&whole.to_string(), folder, |inner| marks.end(inner))
+    made::from_json(&whole.to_string(), folder, |inner| marks.end(inner))
 }
 
 /// How the tokenizer that the folder names treats text before merging, by keys of a `tokenizer.json`.

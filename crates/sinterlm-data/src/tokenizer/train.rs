@@ -11,7 +11,7 @@ use tokenizers::{
 };
 
 use super::gpt2::byte_symbols;
-use super::{END_OF_TEXT, Tokenizer, open};
+use super::{END_OF_TEXT, Tokenizer, made};
 use crate::DataError;
 
 /// Bytes of the longest word that is trained on as a whole: the trainer's time grows with the square
@@ -64,7 +64,7 @@ pub(super) fn train<S: AsRef<str> + Send>(
         .with_pre_tokenizer(Some(byte_level))
         .with_decoder(Some(byte_level))
         .add_special_tokens(&specials);
-    let tokenizer = open::wrap(inner, None, None, Path::new("trained tokenizer"), "")?;
+    let tokenizer = made::wrap(inner, None, None, Path::new("trained tokenizer"), "")?;
     if tokenizer.vocab_size() == vocab_size {
         Ok(tokenizer)
     } else {
