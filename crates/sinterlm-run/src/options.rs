@@ -37,10 +37,11 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub resume: Option<PathBuf>,
     /// Compute step N of --resume DIR again and print its activations and gradients; writes nothing
-    #[arg(long, value_name = "N", requires = "resume")]
+    // `requires` counts for nothing beside an option that `resume` conflicts with.
+    #[arg(long, value_name = "N", requires = "resume", conflicts_with = "config")]
     pub replay_step: Option<NonZeroU64>,
     /// Resume although the text has changed since the run began; with --resume
-    #[arg(long, requires = "resume")]
+    #[arg(long, requires = "resume", conflicts_with = "config")]
     pub accept_changed_data: bool,
     /// The one seed of the run [default: the config's]
     #[arg(long, value_name = "N")]
@@ -162,6 +163,10 @@ mod tests {
         assert_eq!(parse("--replay-step 4").unwrap_err().exit_code(), 2);
         assert!(parse("--resume r --accept-changed-data").is_ok());
         assert_eq!(parse("--accept-changed-data").unwrap_err().exit_code(), 2);
+        for option in ["--replay-step 4", "--accept-changed-data"] {
+            let error = parse(&format!("{option} --config c.toml")).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "it would train instead");
+        }
     }
 
     #[test]
