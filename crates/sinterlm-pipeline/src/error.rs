@@ -46,7 +46,7 @@ pub enum PipelineError {
         path: PathBuf,
         /// What the Hub or its cache said.
         #[source]
-        source: DataError,
+        source: Box<DataError>,
     },
     /// A path of weights that is not here was taken for a model of the Hub, which is out of reach.
     #[error(
@@ -269,7 +269,11 @@ mod tests {
     fn causes_follow_what_they_caused() {
         let path = PathBuf::from("here");
         let source = DataError::SourceMissing { path: path.clone() };
-        let text = PipelineError::HubModel { path, source }.with_causes();
+        let text = PipelineError::HubModel {
+            path,
+            source: Box::new(source),
+        }
+        .with_causes();
         assert!(
             text.starts_with("here: no such path here, a model of the Hub: here: no such file")
         );

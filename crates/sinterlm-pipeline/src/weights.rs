@@ -76,9 +76,9 @@ fn on_hub(path: &Path) -> Result<Option<HubModel>, DataError> {
 
 fn fetch(model: &HubModel, path: &Path, host: &Host) -> Result<PathBuf, PipelineError> {
     let hub = Hub::from_env(host.offline);
-    let fault = |source| PipelineError::HubModel {
+    let fault = |source: DataError| PipelineError::HubModel {
         path: path.to_owned(),
-        source,
+        source: Box::new(source),
     };
     let is_cached = hub.cached_model(model).map_err(fault)?.is_some();
     if !hub.is_offline && !is_cached && !hub.is_reachable() {

@@ -302,7 +302,7 @@ mod tests {
                 "column 14: `\\ud83d` is half of a character (a lone surrogate); mend the text",
             ),
         ] {
-            let error = read(&format!("{{\"prompt\": \"a\"}}\n{line}\n")).unwrap_err();
+            let error = read(format!("{{\"prompt\": \"a\"}}\n{line}\n")).unwrap_err();
             let text = error.to_string();
             assert!(text.contains("prompts.jsonl, line 2, "), "{text}");
             assert!(text.contains(words), "{text}");

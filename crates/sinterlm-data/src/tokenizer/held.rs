@@ -111,7 +111,7 @@ impl Held {
 
     /// The place of a byte of the visible text.
     fn place(&self, mut at: usize) -> usize {
-        for part in self.hidden.iter() {
+        for part in &self.hidden {
             if part.start <= at {
                 at += part.len();
             }
