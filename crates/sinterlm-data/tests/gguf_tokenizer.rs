@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use serde::Deserialize;
 use sinterlm_data::{ChatMessage, ChatTemplate, DataError, TextMarks, TextStream, Tokenizer};
-use sinterlm_formats::{GgufFile, GgufMetadata, GgufValue, write_gguf};
+use sinterlm_formats::{GgufFile, GgufMetadata, GgufValue, TensorSource, write_gguf};
 
 #[derive(Deserialize)]
 struct Case {
@@ -439,4 +439,22 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn each_fault_has_a_remedy_of_its_own() {
+    let whole = trained();
+    let metadata = whole.to_gguf(&TextMarks::of_training(&whole), 300).unwrap();
+    let fault = |key: &str, value: GgufValue| {
+        let mut metadata = metadata.clone();
+        metadata.insert(format!("tokenizer.ggml.{key}"), value);
+        let file = file(&metadata);
+        let error = Tokenizer::from_gguf(&file).unwrap_err().to_string();
+        error.replace(&file.path().display().to_string(), "FILE")
+    };
+    insta::assert_snapshot!(fault("eos_token_id", 999_u32.into()), @"FILE: names 999 as a mark and has 300 tokens; convert the model to GGUF again, or name its tokenizer.json as its tokenizer");
+    insta::assert_snapshot!(fault("tokens", vec!["a".to_owned(); 300].into()), @r#"FILE: has the token "a" twice, as 0 and 1; convert the model to GGUF again, or name its tokenizer.json as its tokenizer"#);
+    insta::assert_snapshot!(fault("merges", vec!["ab".to_owned()].into()), @r#"FILE: has merge 0 that is no pair, "ab"; convert the model to GGUF again, or name its tokenizer.json as its tokenizer"#);
+    insta::assert_snapshot!(fault("model", "t5".into()), @r#"FILE: has a tokenizer of another kind, `tokenizer.ggml.model` is "t5"; known are gpt2, llama; name the model's tokenizer.json as its tokenizer"#);
+    insta::assert_snapshot!(fault("pre", "nobody".into()).split("; ").last().unwrap(), @"name the model's tokenizer.json as its tokenizer");
 }

@@ -9,7 +9,7 @@ use sinterlm_config::Seed;
 use sinterlm_data::{RecordPlace, Tokenizer};
 use sinterlm_model::{GptConfig, SampleConfig, save_model};
 use sinterlm_text::{
-    Conversation, ConversationConfig, OpenOptions, PromptForm, PromptRecord, PromptRecords,
+    Conversation, ConversationConfig, Method, OpenOptions, PromptForm, PromptRecord, PromptRecords,
     TextError, TextModel,
 };
 use tempfile::TempDir;
@@ -124,4 +124,78 @@ fn a_message_that_is_refused_is_taken_back() {
     let refused = chat.answer("And now?", |_| ()).unwrap_err();
     assert!(matches!(refused, TextError::Data(_)), "{refused}");
     assert_eq!(chat.messages.len(), 2);
+}
+
+/// Adds a special token to the run's tokenizer, which the model has a row for.
+fn with_special_token(run: &Run, id: u32, name: &str) {
+    let path = run.model().join("tokenizer.json");
+    let mut json: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let mut token = json["added_tokens"][0].clone();
+    token["id"] = id.into();
+    token["content"] = name.into();
+    json["added_tokens"].as_array_mut().unwrap().push(token);
+    fs::write(&path, json.to_string()).unwrap();
+}
+
+#[test]
+fn the_name_of_a_special_token_stops_a_text_where_it_comes() {
+    let run = Run::made(272);
+    with_special_token(&run, 271, "<|stop|>");
+    let model = run.open().unwrap();
+    let mut continuing = model.continuing(&config(), Seed(3));
+    continuing.logit_bias = vec![(271, 1000.0)];
+    let mut tokens = |stop: &str, method| {
+        continuing.stops = vec![stop.to_owned()];
+        continuing.method = method;
+        let ids = vec![model.prompt("the dog")];
+        let mut text = String::new();
+        let done = continuing.texts(&model.model, ids, |_, piece| text.push_str(piece));
+        assert_eq!(text, "");
+        done.unwrap()[0].tokens.len()
+    };
+    for method in [Method::Sample, Method::Draft(&model.model, 2)] {
+        assert_eq!(tokens("<|stop|>", method), 1, "{method:?}");
+        assert_eq!(tokens("<|other|>", method), 6, "{method:?}");
+    }
+
+    let config = ConversationConfig {
+        sample: config(),
+        stops: vec!["<|stop|>".to_owned()],
+        logit_bias: vec![(271, 1000.0)],
+        ..ConversationConfig::default()
+    };
+    let mut chat = Conversation::new(&model, &config);
+    let mut heard = String::new();
+    chat.answer("Hello", |piece| heard.push_str(piece)).unwrap();
+    assert_eq!(heard, "");
+}
+
+#[test]
+fn a_folder_with_vocab_and_merges_alone_is_opened() {
+    let run = Run::made(272);
+    let whole = run.open().unwrap();
+    let json: serde_json::Value = serde_json::from_str(&whole.tokenizer.to_json()).unwrap();
+    let merges = json["model"]["merges"].as_array().unwrap().iter();
+    let merges: Vec<String> = merges
+        .map(|pair| {
+            format!(
+                "{} {}\n",
+                pair[0].as_str().unwrap(),
+                pair[1].as_str().unwrap()
+            )
+        })
+        .collect();
+    let put = |name: &str, text: String| fs::write(run.model().join(name), text).unwrap();
+    put("vocab.json", json["model"]["vocab"].to_string());
+    put("merges.txt", merges.concat());
+    put(
+        "tokenizer_config.json",
+        r#"{"tokenizer_class": "GPT2Tokenizer"}"#.to_owned(),
+    );
+    fs::remove_file(run.model().join("tokenizer.json")).unwrap();
+    let model = run.open().unwrap();
+    let text = "the cat <|endoftext|> ran";
+    assert_eq!(model.tokenizer.encode(text), whole.tokenizer.encode(text));
+    assert_eq!(model.ends, whole.ends);
 }

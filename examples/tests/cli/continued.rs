@@ -4,9 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
+use sinterlm::data::Tokenizer;
+
 use crate::harness::{
     Ended, SMOKE, content, copy_before_the_end, copy_of_finished, curve, end, figures, finished,
-    json, resume, signal, smoke, valid_loss, wait_for_lines,
+    json, program, resume, signal, smoke, valid_loss, wait_for_lines,
 };
 
 /// A schedule whose past does not depend on the run's length, so that it may be cut and lengthened.
@@ -255,4 +257,31 @@ fn a_signal_before_the_first_step_ends_the_program_at_once() {
         signal(child.id(), name);
         assert_eq!(child.wait().unwrap().code(), Some(status), "SIG{name}");
     }
+}
+
+#[test]
+fn continued_training_takes_the_tokenizer_of_a_gguf() {
+    let (first, _) = finished();
+    let folder = tempfile::tempdir().unwrap();
+    let (file, run) = (
+        folder.path().join("x.gguf"),
+        folder.path().join("continued"),
+    );
+    let mut export = program("export");
+    end(export.arg("--model").arg(first).arg("--to").arg(&file)).done();
+    let text = folder.path().join("text.txt");
+    fs::write(&text, "The dog ran home with his bones. ".repeat(2000)).unwrap();
+    let mut command = smoke(&run);
+    command.arg("--model").arg(&file).arg("--train").arg(&text);
+    let steps = [
+        "--set",
+        "trainer.max_steps=2",
+        "--set",
+        "schedule.warmup_steps=1",
+    ];
+    let ended = end(command.args(steps)).done();
+    assert!(!ended.out.contains("without a tokenizer"), "{}", ended.out);
+    let read = |path: &Path| Tokenizer::from_file(path).unwrap();
+    let (ours, theirs) = (read(&run.join("tokenizer.json")), read(&file));
+    assert_eq!(ours.fingerprint(), theirs.fingerprint());
 }
