@@ -161,12 +161,7 @@ impl Machine {
                 let path = path(&args.take(1).unwrap_or(Value::None))?;
                 let (mut seen, mut kept) = (Dict::default(), Vec::new());
                 for item in value.items()? {
-                    let key = self.walk(&item, &path)?;
-                    let key = if args.flag(0, false) {
-                        key
-                    } else {
-                        caseless(key)
-                    };
+                    let key = in_case(self.walk(&item, &path)?, args.flag(0, false));
                     if seen.get(&key)?.is_none() {
                         seen.insert(key, Value::None)?;
                         kept.push(item);
@@ -281,12 +276,7 @@ impl Machine {
         let path = path(&args.take(1).unwrap_or(Value::None))?;
         let mut best: Option<(Value, Value)> = None;
         for item in value.items()? {
-            let key = self.walk(&item, &path)?;
-            let key = if args.flag(0, false) {
-                key
-            } else {
-                caseless(key)
-            };
+            let key = in_case(self.walk(&item, &path)?, args.flag(0, false));
             let is_better = match &best {
                 None => true,
                 Some((top, _)) if name == "min" => key.compare(top, "<")? == Some(Ordering::Less),
@@ -393,6 +383,11 @@ fn path(attribute: &Value) -> Result<Vec<Value>, Fault> {
             other.type_name()
         ))),
     }
+}
+
+/// What items are compared by: texts without their case, unless it counts.
+fn in_case(key: Value, is_sensitive: bool) -> Value {
+    if is_sensitive { key } else { caseless(key) }
 }
 
 fn caseless(value: Value) -> Value {
