@@ -8,6 +8,7 @@ mod error;
 mod hub;
 mod prepare;
 mod progress;
+mod records;
 mod source;
 mod split;
 mod store;
@@ -23,6 +24,7 @@ pub use error::DataError;
 pub use hub::{Hub, HubCopy, HubFile, HubModel, HubToken, RepoType};
 pub use prepare::{Fingerprints, Prepared, SourceReport, prepare};
 pub use progress::{Progress, Stage};
+pub use records::{Body, Origin, Record};
 pub use source::{
     Document, Documents, JsonRecord, JsonRecords, RecordPlace, TextSource, fingerprint,
     read_documents,
