@@ -16,6 +16,10 @@ use crate::sampling::Sampling;
 use crate::stdin::read_stdin;
 use crate::summaries::{check_out, write_summary};
 
+/// Texts that are written before the first of them are printed, so that any number of samples fits into
+/// memory.
+const BATCH: usize = 256;
+
 /// What is continued, and how.
 #[derive(Debug, clap::Args)]
 pub struct Generating {
@@ -112,9 +116,20 @@ impl Generating {
             prompts.push(text.trim_end_matches('\n').to_owned());
         }
         self.introduce(host, model);
-        let again = |prompt| std::iter::repeat_n(prompt, self.samples as usize);
-        let prompts: Vec<String> = prompts.into_iter().flat_map(again).collect();
-        self.print_texts(model, &prompts, continuing)
+        let again = |prompt| (0..self.samples).map(move |_| prompt);
+        let mut texts = prompts.iter().flat_map(again).cloned();
+        let is_one = prompts.len() == 1 && self.samples == 1;
+        let mut continuing = continuing.clone();
+        let (mut out, mut tokens) = (Printer::default(), 0);
+        loop {
+            let batch: Vec<String> = texts.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                out.finish().context("stdout")?;
+                return Ok(tokens);
+            }
+            tokens += self.print_texts(model, &batch, is_one, &continuing, &mut out)?;
+            continuing.first_number += batch.len() as u64;
+        }
     }
 
     fn introduce(&self, host: &Host, model: &TextModel) {
@@ -129,11 +144,11 @@ impl Generating {
         &self,
         model: &TextModel,
         prompts: &[String],
+        stream: bool,
         continuing: &Continuing<'_>,
+        out: &mut Printer,
     ) -> Result<usize, Failure> {
         let ids = prompts.iter().map(|text| model.prompt(text)).collect();
-        let mut out = Printer::default();
-        let stream = prompts.len() == 1;
         let mut texts = prompts.to_vec();
         out.print(if stream { &prompts[0] } else { "" });
         let done = continuing.texts(&model.model, ids, |row, piece| {
@@ -145,12 +160,12 @@ impl Generating {
             out.print(&format!("{}\n", if stream { "" } else { text }));
         }
         for (row, generated) in done.iter().enumerate().filter(|_| self.logprobs) {
+            let number = continuing.first_number + row as u64;
             for Token { id, logprob } in &generated.tokens {
                 let text = model.tokenizer.decode(&[*id]);
-                out.print(&format!("{row}\t{id}\t{logprob:.4}\t{text:?}\n"));
+                out.print(&format!("{number}\t{id}\t{logprob:.4}\t{text:?}\n"));
             }
         }
-        out.finish().context("stdout")?;
         Ok(done.iter().map(|generated| generated.tokens.len()).sum())
     }
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use sinterlm_data::{ChatMessage, ChatTemplate, DataError};
+use sinterlm_data::{ChatMessage, ChatTemplate, DataError, Tokenizer};
 
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -64,6 +64,22 @@ fn the_default_of_several_templates_is_taken() {
         error.to_string().contains("\"tool_use\", \"rag\""),
         "{error}"
     );
+}
+
+#[test]
+fn json_that_is_no_object_is_named() {
+    for text in ["[]", "null", "\"chat_template\"", "3"] {
+        let found = folder(&[("tokenizer_config.json", text)]);
+        let error = ChatTemplate::from_folder(found.path()).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("tokenizer_config.json, line 1: is no JSON object"),
+            "{error}"
+        );
+        std::fs::write(found.path().join("tokenizer.json"), "{}").unwrap();
+        let error = Tokenizer::from_file(found.path()).unwrap_err().to_string();
+        assert!(error.contains("is no JSON object"), "{error}");
+    }
 }
 
 #[test]

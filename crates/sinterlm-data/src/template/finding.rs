@@ -183,11 +183,16 @@ fn read_json(path: &Path) -> Result<Json, DataError> {
     let Some(text) = read(path)? else {
         return Ok(Json::Null);
     };
-    serde_json::from_str(&text).map_err(|e| DataError::Template {
+    let fault = |line: usize, fault: String| DataError::Template {
         name: path.display().to_string(),
-        line: e.line(),
-        fault: e.to_string(),
-    })
+        line,
+        fault,
+    };
+    match serde_json::from_str(&text) {
+        Ok(object @ Json::Map(_)) => Ok(object),
+        Ok(_) => Err(fault(1, "is no JSON object".into())),
+        Err(e) => Err(fault(e.line(), e.to_string())),
+    }
 }
 
 /// A file's text, none where there is no such file.

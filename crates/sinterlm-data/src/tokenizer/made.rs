@@ -9,11 +9,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::models::bpe::BpeTrainer;
-use tokenizers::normalizers::Precompiled;
 use tokenizers::{AddedToken, AddedVocabulary, Model, OffsetType, Token, Tokenizer as Inner};
 
 use super::added::{Added, Specials};
-use super::{END_OF_TEXT, Tokenizer, fault};
+use super::{END_OF_TEXT, Tokenizer, charsmap, fault};
 use crate::DataError;
 
 /// Names of the end-of-text token, the first that a vocabulary holds counts.
@@ -65,7 +64,7 @@ pub(super) fn from_json(
         |e: &dyn std::fmt::Display| fault(path, format!("is no tokenizer ({e})"), NO_JSON);
     // First, as the library panics on a normalizer or decoder that it cannot read.
     let listed: Listed = serde_json::from_str(json).map_err(|e| no_json(&e))?;
-    check_precompiled(&listed.normalizer).map_err(|e| no_json(&e))?;
+    charsmap::check(&listed.normalizer).map_err(|e| no_json(&e))?;
     let mut inner: Inner = json.parse().map_err(|e| no_json(&e))?;
     let mut tokens = Vec::with_capacity(listed.added_tokens.len());
     let mut known = HashMap::new();
@@ -80,21 +79,6 @@ pub(super) fn from_json(
     keep_ids(&tokens, &mut inner);
     let end = end(&inner);
     wrap(inner, Some(tokens), end, path, NO_END)
-}
-
-/// Whether all tables of characters in a normalizer are such.
-fn check_precompiled(normalizer: &Value) -> Result<(), String> {
-    let parts = normalizer.get("normalizers").and_then(Value::as_array);
-    parts
-        .into_iter()
-        .flatten()
-        .try_for_each(check_precompiled)?;
-    if normalizer.get("type").and_then(Value::as_str) != Some("Precompiled") {
-        return Ok(());
-    }
-    let read = Precompiled::deserialize(normalizer);
-    read.map(drop)
-        .map_err(|e| format!("its precompiled_charsmap: {e}"))
 }
 
 /// Each id for one token, each token with one id.

@@ -219,5 +219,9 @@ pub(super) fn read_json(path: &Path) -> Result<Value, DataError> {
         source,
     })?;
     refuse_lfs_pointer(path, text.as_bytes())?;
-    serde_json::from_str(&text).map_err(|e| fault(path, format!("is no JSON ({e})"), NO_JSON))
+    match serde_json::from_str(&text) {
+        Ok(object @ Value::Object(_)) => Ok(object),
+        Ok(_) => Err(fault(path, "is no JSON object", NO_JSON)),
+        Err(e) => Err(fault(path, format!("is no JSON ({e})"), NO_JSON)),
+    }
 }

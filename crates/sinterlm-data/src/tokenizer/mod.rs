@@ -3,6 +3,7 @@
 //! streaming have files of their own.
 
 mod added;
+mod charsmap;
 mod gguf;
 mod gpt2;
 mod held;
