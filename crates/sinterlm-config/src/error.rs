@@ -56,7 +56,9 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() {
+        if self.place == Place::Made {
+            write!(f, "{}: {}", self.path, self.message)
+        } else if self.path.is_empty() {
             write!(f, "{}: {}", self.place, self.message)
         } else {
             write!(f, "{}, {}: {}", self.place, self.path, self.message)
@@ -81,6 +83,8 @@ pub enum Place {
     Default,
     /// The option `--set` with this text.
     Set(String),
+    /// A config that was made in code.
+    Made,
 }
 
 impl fmt::Display for Place {
@@ -94,6 +98,7 @@ impl fmt::Display for Place {
             } => write!(f, "line {line} column {column}"),
             Place::Default => f.write_str("default"),
             Place::Set(option) => write!(f, "--set {option}"),
+            Place::Made => f.write_str("config"),
         }
     }
 }

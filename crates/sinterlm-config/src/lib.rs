@@ -16,7 +16,7 @@ pub use check::{Check, Fault, Validate};
 pub use describe::{KeyDoc, describe};
 pub use error::{ConfigError, Place, Problem};
 pub use key_rng::KeyRng;
-pub use load::{load, load_moved, parse, to_toml};
+pub use load::{check_made, load, load_moved, parse, to_toml};
 pub use permutation::Permutation;
 pub use seed::{Seed, Stream, stable_hash};
 pub use words::nearest;

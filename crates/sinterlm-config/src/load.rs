@@ -69,6 +69,28 @@ where
     parse_moved(text, name, overrides, &[], false)
 }
 
+/// Holds a config that was made in code, not read from a file, against everything that a file is held
+/// against: ranges and [`Validate`]. Errors call it `name`.
+///
+/// # Errors
+/// As [`parse`], and [`ConfigError::Write`].
+pub fn check_made<T>(config: &T, name: &str) -> Result<(), ConfigError>
+where
+    T: Serialize + DeserializeOwned + JsonSchema + Validate,
+{
+    let mut error = match parse::<T>(&to_toml(config)?, name, &[]) {
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
+    if let ConfigError::Invalid { problems, .. } = &mut error {
+        // The lines would be those of a text that nobody sees.
+        problems
+            .iter_mut()
+            .for_each(|problem| problem.place = Place::Made);
+    }
+    Err(error)
+}
+
 /// Reads a text; one written `by_hand` has one key at most of each pair in [`Validate::EITHER`], a value
 /// written out has all keys.
 fn parse_moved<T>(
@@ -138,7 +160,7 @@ where
     problems.sort_by_key(|problem| match &problem.place {
         Place::TopLevel => (0, 0),
         Place::Line { line, .. } => (1, *line),
-        Place::Default => (2, 0),
+        Place::Default | Place::Made => (2, 0),
         Place::Set(option) => (
             3,
             overrides.iter().position(|one| one == option).unwrap_or(0),

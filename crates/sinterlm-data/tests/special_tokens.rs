@@ -406,3 +406,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn names_of_special_tokens_in_further_fields_stay_text() {
+    let fixture = Fixture::read();
+    let source = "{% for m in messages %}<s>{{ m.role }}{{ m.reasoning_content }}{{ m.tool_calls }}{{ m.content }}{% endfor %}";
+    let template = ChatTemplate::new("test", source).unwrap();
+    for base in fixture.bases.keys() {
+        let tokenizer = fixture.tokenizer(base, "mixed");
+        let mut message = ChatMessage::new("user<s>", "hi");
+        message.extra.insert("reasoning_content", "in </s> ok");
+        let calls: sinterlm_data::Json = serde_json::from_value(json!([{"name": "<s>"}])).unwrap();
+        message.extra.insert("tool_calls", calls);
+        let ids = template.ids(&[message], false, &tokenizer).unwrap();
+        let special = ids.iter().filter(|id| tokenizer.is_special(**id));
+        assert_eq!(special.count(), 1, "{base}");
+    }
+}
+
+#[test]
+fn a_template_that_looks_for_a_special_name_in_a_message_refuses_it() {
+    let fixture = Fixture::read();
+    let source =
+        "{% for m in messages %}{% if '<s>' in m.content %}yes{% else %}no{% endif %}{% endfor %}";
+    let template = ChatTemplate::new("test", source).unwrap();
+    let base = fixture.bases.keys().next().unwrap();
+    let tokenizer = fixture.tokenizer(base, "mixed");
+    let ids = |content: &str| template.ids(&[ChatMessage::new("user", content)], false, &tokenizer);
+    assert_eq!(tokenizer.decode(&ids("s").unwrap()).trim(), "no");
+    let error = ids("a <s>").unwrap_err().to_string();
+    assert!(
+        error.contains("<s>, which is a special token's name"),
+        "{error}"
+    );
+}

@@ -7,7 +7,7 @@ use sinterlm_data::DataError;
 use sinterlm_eval::LoadProbe;
 use sinterlm_formats::FormatError;
 use sinterlm_model::ModelError;
-use sinterlm_run::{ExitStatus, RunError, shell_path};
+use sinterlm_run::{ExitStatus, RunError, StopReason, shell_path};
 use sinterlm_text::TextError;
 use sinterlm_trainer::TrainError;
 
@@ -36,6 +36,18 @@ pub enum PipelineError {
     /// Not even one row fits into the memory, or one step into the time.
     #[error(transparent)]
     DoesNotFit(TrainError),
+    /// A time budget holds fewer steps than other keys ask for.
+    #[error(
+        "trainer.budget_minutes: {minutes} minutes hold {steps} steps on this machine, which are too few; give more minutes, or change what asks for more: {error}"
+    )]
+    BudgetTooShort {
+        /// The budget.
+        minutes: f64,
+        /// The steps that it holds.
+        steps: u64,
+        /// What asks for more.
+        error: ConfigError,
+    },
     /// Training failed.
     #[error(transparent)]
     Train(#[from] TrainError),
@@ -151,6 +163,23 @@ pub enum PipelineError {
         /// The path, from the root of the file system.
         path: PathBuf,
     },
+    /// A signal ended the training of the base model that the run starts from.
+    #[error("the base model's training stopped; the same command goes on with it, in {}", dir.display())]
+    BaseStopped {
+        /// Why.
+        reason: StopReason,
+        /// The base's run directory.
+        dir: PathBuf,
+    },
+    /// Only a plan is wanted, and the base model is not there.
+    #[error(
+        "{}: the base model of this config is not trained yet, so there is nothing to plan with; run once without --plan, or name weights with --model",
+        file.display()
+    )]
+    BaseMissing {
+        /// The base's config.
+        file: PathBuf,
+    },
     /// An export cannot be made as it was asked for.
     #[error("{what}: {fault}")]
     Destination {
@@ -197,6 +226,7 @@ impl PipelineError {
     pub fn exit_status(&self) -> ExitStatus {
         match self {
             Self::Run(error) => error.exit_status(),
+            Self::BaseStopped { reason, .. } => reason.exit_status(),
             Self::Text(TextError::Model(ModelError::LogitsNotFinite { .. }))
             | Self::Train(_)
             | Self::ReadBack(_)

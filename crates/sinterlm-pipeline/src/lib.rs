@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "unwrap is for tests"))]
 
+mod base;
 mod data_files;
 mod error;
 mod export_place;
@@ -20,6 +21,7 @@ mod session;
 mod stage;
 mod weights;
 
+pub use base::trained_base;
 pub use error::PipelineError;
 pub use exporting::{Destination, ExportFormat, export};
 pub use gates::GateConfig;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use sinterlm_config::Seed;
-use sinterlm_data::{ChatTemplate, Tokenizer, tokenizer_of};
+use sinterlm_data::{ChatTemplate, TextMarks, Tokenizer, tokenizer_of};
 use sinterlm_formats::WeightFile;
 use sinterlm_model::{
     Gpt, LoadOptions, SampleConfig, WeightsAs, find_model, load_model_with, read_end_ids,
@@ -38,7 +38,7 @@ pub struct TextModel {
     /// Where the model computes.
     pub device: Device,
     /// Whether a text begins as the tokenizer says, and not with the end of the text before it, as in
-    /// our training. Files of others say it, folders by Hugging Face's `tokenizer_config.json`.
+    /// our training. Files of others say it, folders as [`TextMarks::are_named`] tells.
     is_published: bool,
 }
 
@@ -68,7 +68,7 @@ impl TextModel {
         ends.extend(marks.iter().filter_map(|mark| tokenizer.special(mark)));
         ends.extend(read_end_ids(&path)?);
         Ok(Self {
-            is_published: path.is_file() || path.join("tokenizer_config.json").is_file(),
+            is_published: path.is_file() || TextMarks::are_named(&path, &tokenizer),
             path,
             model,
             tokenizer,

@@ -74,23 +74,47 @@ impl StepCosts {
     fn of_run(&self, steps: u64, beside: &Beside, progress: &impl Fn(u64, u64) -> Progress) -> f64 {
         let mut seconds = self.final_evaluation + self.samples + self.checkpoint;
         seconds += steps as f64 * self.step;
-        let mut before = progress(0, steps);
-        // The end has its own evaluation, samples and checkpoint.
-        for step in 1..steps {
-            let now = progress(step, steps);
-            let work = [
-                (beside.evaluate, self.evaluation),
-                (beside.sample, self.samples),
-                (beside.checkpoint, self.checkpoint),
-            ];
-            for (trigger, cost) in work {
-                if trigger.fires(before, now) {
-                    seconds += cost;
-                }
-            }
-            before = now;
+        let progress = |step: u64| progress(step, steps);
+        let work = [
+            (beside.evaluate, self.evaluation),
+            (beside.sample, self.samples),
+            (beside.checkpoint, self.checkpoint),
+        ];
+        for (trigger, cost) in work {
+            seconds += cost * firings(trigger, steps, &progress) as f64;
         }
         seconds
+    }
+}
+
+/// How often a trigger fires within a run; the end has its own evaluation, samples and checkpoint. Each
+/// firing is searched for, as the steps of a long budget are too many to walk through.
+fn firings(trigger: Trigger, steps: u64, progress: &impl Fn(u64) -> Progress) -> u64 {
+    let (mut count, mut before) = (0, 0);
+    loop {
+        let from = progress(before);
+        let fires = |step: u64| trigger.fires(from, progress(step));
+        // Steps grow until it has fired, then the first one with which it has is between two.
+        let (mut quiet, mut fired, mut stride) = (before, before + 1, 1);
+        while fired < steps && !fires(fired) {
+            (quiet, stride) = (fired, 2 * stride);
+            fired += stride;
+        }
+        let mut last = fired.min(steps);
+        if last >= steps && (steps == 0 || quiet + 1 >= steps || !fires(steps - 1)) {
+            return count;
+        }
+        last = last.min(steps - 1);
+        while last - quiet > 1 {
+            let middle = quiet + (last - quiet) / 2;
+            if fires(middle) {
+                last = middle;
+            } else {
+                quiet = middle;
+            }
+        }
+        count += 1;
+        before = last;
     }
 }
 
@@ -104,6 +128,40 @@ mod tests {
             fraction: step as f64 / max_steps as f64,
             ..Progress::default()
         }
+    }
+
+    #[test]
+    fn firings_are_counted_as_step_by_step() {
+        let tokens = |step: u64| Progress {
+            tokens: 700 * step,
+            epochs: step as f64 / 37.0,
+            ..at(step, 500)
+        };
+        for (every_steps, every_tokens, every_epochs, every_fraction) in [
+            (0, 0, 0.0, 0.0),
+            (1, 0, 0.0, 0.0),
+            (7, 0, 0.0, 0.0),
+            (0, 1000, 0.3, 0.0),
+            (499, 0, 0.0, 0.0),
+            (500, 0, 0.0, 0.25),
+            (0, 0, 1.0, 0.1),
+        ] {
+            let trigger = Trigger {
+                every_steps,
+                every_tokens,
+                every_epochs,
+                every_fraction,
+                ..Trigger::default()
+            };
+            let walked = (1..500).filter(|&n| trigger.fires(tokens(n - 1), tokens(n)));
+            assert_eq!(
+                firings(trigger, 500, &tokens),
+                walked.count() as u64,
+                "{trigger:?}"
+            );
+        }
+        assert_eq!(firings(Trigger::default(), 0, &tokens), 0);
+        assert_eq!(firings(Trigger::default(), 1, &tokens), 0);
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub enum TrainError {
     Thread(#[source] std::io::Error),
     /// A time budget holds no step.
     #[error(
-        "trainer.budget_minutes: {budget:.0} s hold no step: one takes {step:.1} s, the work beside the steps {beside:.1} s; raise it, or make a step smaller"
+        "trainer.budget_minutes: the {budget:.3} s that the probe left hold no step: one takes {step:.3} s, the work beside the steps {beside:.3} s; raise it, or make a step smaller"
     )]
     NoTime {
         /// Seconds that are left.

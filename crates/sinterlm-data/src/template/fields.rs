@@ -80,6 +80,11 @@ impl JsonMap {
         self.entries.iter().map(|(key, value)| (&**key, value))
     }
 
+    /// The values in their order, to be changed.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Json> {
+        self.entries.iter_mut().map(|(_, value)| value)
+    }
+
     /// Whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -4,6 +4,7 @@
 mod date;
 mod fields;
 mod finding;
+mod guard;
 mod jinja;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use fields::{Json, JsonMap};
+use guard::{Guard, TextsOf, Visit};
 use jinja::Program;
 
 use crate::{DataError, Tokenizer};
@@ -262,47 +264,32 @@ impl ChatTemplate {
         generation_prompt: bool,
         tokenizer: &Tokenizer,
     ) -> Result<Rendered, DataError> {
-        let names: Vec<&str> = tokenizer.special_names().collect();
-        let holds = |message: &ChatMessage| names.iter().any(|name| message.content.contains(name));
-        if !messages.iter().any(holds) {
+        let plain = self.render(messages, generation_prompt)?;
+        let mut texts = TextsOf::default();
+        texts.take_messages(&mut messages.to_vec());
+        let names = tokenizer.special_names();
+        let names: Vec<&str> = names.filter(|name| texts.0.contains(*name)).collect();
+        if names.is_empty() {
             return Ok(Rendered {
-                text: self.render(messages, generation_prompt)?,
+                text: plain,
                 ordinary: Vec::new(),
             });
         }
-        // Private-use characters that no message holds: a mark, the number, the mark.
-        let used = |c: char| messages.iter().any(|message| message.content.contains(c));
-        let mut private = ('\u{100000}'..='\u{10fffd}').filter(|c| !used(*c));
-        let full = "a text does not hold 65,000 kinds of private-use characters";
-        let mark = private.next().expect(full);
+        let mut guard = Guard::new(&names, &texts.0);
         let mut guarded = messages.to_vec();
-        let mut stand_ins = Vec::new();
-        for name in names {
-            let stand_in = format!("{mark}{}{mark}", private.next().expect(full));
-            for message in &mut guarded {
-                message.content = message.content.replace(name, &stand_in);
-            }
-            stand_ins.push((stand_in, name));
+        guard.take_messages(&mut guarded);
+        let rendered = guard.undo(&self.render(&guarded, generation_prompt)?);
+        // A template that looks into a message, as for `</think>`, sees a placeholder there.
+        if rendered.text == plain {
+            return Ok(rendered);
         }
-        let text = self.render(&guarded, generation_prompt)?;
-        let (mut out, mut ordinary) = (String::with_capacity(text.len()), Vec::new());
-        let mut rest = text.as_str();
-        while let Some(at) = rest.find(mark) {
-            out.push_str(&rest[..at]);
-            let tail = &rest[at..];
-            if let Some((stand_in, name)) = stand_ins.iter().find(|(s, _)| tail.starts_with(s)) {
-                ordinary.push(out.len()..out.len() + name.len());
-                out.push_str(name);
-                rest = &tail[stand_in.len()..];
-            } else {
-                // The template cut a stand-in apart.
-                rest = &tail[mark.len_utf8()..];
-            }
-        }
-        out.push_str(rest);
-        Ok(Rendered {
-            text: out,
-            ordinary,
+        Err(DataError::Template {
+            name: self.name.clone(),
+            line: 0,
+            fault: format!(
+                "the template looks into messages for {}, which is a special token's name in one of them, so text and mark cannot be told apart; take it out of the message",
+                names.join(" or ")
+            ),
         })
     }
 }

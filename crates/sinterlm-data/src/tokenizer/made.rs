@@ -9,7 +9,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::models::bpe::BpeTrainer;
-use tokenizers::{AddedToken, AddedVocabulary, Model, OffsetType, Token, Tokenizer as Inner};
+use tokenizers::{
+    AddedToken, AddedVocabulary, Model, ModelWrapper, OffsetType, Token, Tokenizer as Inner,
+};
 
 use super::added::{Added, Specials};
 use super::{END_OF_TEXT, Tokenizer, charsmap, fault};
@@ -174,6 +176,14 @@ pub(super) fn wrap(
     path: &Path,
     no_end: &'static str,
 ) -> Result<Tokenizer, DataError> {
+    if let ModelWrapper::BPE(bpe) = inner.get_model() {
+        // Random cuts of words are for training a model on; a text would have other ids each time.
+        if bpe.dropout.is_some() {
+            let mut bpe = bpe.clone();
+            bpe.dropout = None;
+            inner.with_model(bpe);
+        }
+    }
     inner
         .with_truncation(None)
         .map_err(|e| fault(path, format!("has unusable truncation ({e})"), NO_JSON))?

@@ -6,8 +6,9 @@ use serde_json::Value;
 use sinterlm_formats::{GgufFile, GgufMetadata, TensorSource, refuse_lfs_pointer};
 use tokenizers::Tokenizer as Inner;
 
+use super::open::TOKENIZER;
 use super::pre::Cut;
-use super::{Tokenizer, fault};
+use super::{Tokenizer, fault, tables};
 use crate::DataError;
 
 /// What a folder says about its tokenizer.
@@ -50,9 +51,21 @@ impl TextMarks {
         }
     }
 
+    /// Whether a model folder says what stands around a text, as published ones do: by
+    /// `tokenizer_config.json` or `special_tokens_map.json`, by a tokenizer that puts something there, or
+    /// by one made of `vocab.json` and `merges.txt`, whose kind puts nothing there. The folders that
+    /// training writes say nothing.
+    pub fn are_named(folder: &Path, tokenizer: &Tokenizer) -> bool {
+        let is_file = |name: &str| folder.join(name).is_file();
+        is_file(CONFIG)
+            || is_file(MAP)
+            || (!is_file(TOKENIZER) && tables::are_in(folder))
+            || tokenizer.encode_with_template("a").len() > tokenizer.encode("a").len()
+    }
+
     /// The marks of a model folder: named by `tokenizer_config.json`, else by
     /// `special_tokens_map.json`, and put around a text as its tokenizer does;
-    /// [`of_training`](Self::of_training) where there is no `tokenizer_config.json`.
+    /// [`of_training`](Self::of_training) where they are not [named](Self::are_named).
     ///
     /// `ends` are the ids that end a text by the model's own description, which count where neither
     /// file names one; one more of them than `eos` becomes `eot`.
@@ -64,7 +77,7 @@ impl TextMarks {
         tokenizer: &Tokenizer,
         ends: &[u32],
     ) -> Result<Self, DataError> {
-        if !folder.join(CONFIG).is_file() {
+        if !Self::are_named(folder, tokenizer) {
             return Ok(Self::of_training(tokenizer));
         }
         let marks = FolderMarks::read(folder)?;

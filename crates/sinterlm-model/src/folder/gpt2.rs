@@ -106,6 +106,7 @@ pub(super) fn from_json(keys: &Keys<'_>) -> Result<GptConfig, String> {
         ("scale_attn_weights", true),
         ("scale_attn_by_inverse_layer_idx", false),
         ("add_cross_attention", false),
+        ("is_causal", true),
     ] {
         keys.only(key, plain)?;
     }

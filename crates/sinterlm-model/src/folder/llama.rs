@@ -117,6 +117,7 @@ pub(super) fn from_json(member: Member, keys: &Keys<'_>) -> Result<GptConfig, St
     let act = keys.text("hidden_act")?.unwrap_or("silu");
     let activations = [("silu", Activation::Swiglu), ("swish", Activation::Swiglu)];
     let activation = one_of("hidden_act", act, &activations)?;
+    keys.only("is_causal", true)?;
     let defaults = member.defaults();
     let d_model = keys.size("hidden_size", 4096)?;
     let n_heads = keys.size("num_attention_heads", 32)?;
@@ -185,17 +186,19 @@ fn window(member: Member, keys: &Keys<'_>, n_layers: usize) -> Result<(usize, Ve
     let in_use = keys.flag("use_sliding_window", false)?;
     let window = if in_use { written } else { 0 };
     if window == 0 {
-        let mut types = keys
-            .get("layer_types")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
-        if types.any(|name| name == "sliding_attention") {
-            return Err(
-                "layer_types names sliding_attention, and there is no window: \
-                        use_sliding_window or sliding_window is missing"
-                    .to_owned(),
-            );
+        let types = keys.get("layer_types").and_then(Value::as_array);
+        for name in types.into_iter().flatten() {
+            match name.as_str() {
+                Some("full_attention") => {}
+                Some("sliding_attention") => {
+                    return Err(
+                        "layer_types names sliding_attention, and there is no window: \
+                                use_sliding_window or sliding_window is missing"
+                            .to_owned(),
+                    );
+                }
+                _ => return Err(format!("layer_types names {name}, which is not known")),
+            }
         }
         return Ok((0, Vec::new()));
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 
 use burn::module::Module;
-use sinterlm_config::to_toml;
+use sinterlm_config::{ConfigError, check_made};
 use sinterlm_trainer::{Budget, Checkpoints, Hooks, Objective, TrainError, Trainer};
 
 use super::Session;
@@ -59,7 +59,13 @@ impl<C: RunConfig> Session<C> {
         let trainer = self.config.trainer_mut();
         (trainer.max_steps, trainer.budget_minutes) = (budget.max_steps, None);
         // The steps may be too few for other keys.
-        sinterlm_config::parse::<C>(&to_toml(&self.config)?, "config", &[])?;
+        let fault = |error: ConfigError| PipelineError::BudgetTooShort {
+            minutes,
+            steps: budget.max_steps,
+            error,
+        };
+        let made = format!("the config of {} steps", budget.max_steps);
+        check_made(&self.config, &made).map_err(fault)?;
         self.tell_budget(minutes, &budget);
         Ok(())
     }

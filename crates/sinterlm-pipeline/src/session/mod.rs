@@ -9,7 +9,7 @@ mod watch;
 
 use std::path::{Path, PathBuf};
 
-use sinterlm_config::{load_moved, to_toml};
+use sinterlm_config::{check_made, load_moved, to_toml};
 use sinterlm_data::Tokenizer;
 use sinterlm_formats::remove_stale_staging;
 use sinterlm_kernels::Isa;
@@ -70,7 +70,7 @@ impl<C: RunConfig> Session<C> {
         let check = |config: &C| config.paths().into_iter().try_for_each(refuse_unless_text);
         check(&config)?;
         // The ranges of keys are known to the loader alone.
-        sinterlm_config::parse::<C>(&to_toml(&config)?, "config", &[])?;
+        check_made(&config, "config")?;
         config.resolve(host)?;
         check(&config)?;
         Ok(Self {

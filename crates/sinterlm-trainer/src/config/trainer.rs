@@ -12,6 +12,9 @@ use crate::non_finite::OnNonFinite;
 use crate::optimizer::OptimizerMemory;
 use crate::trainable::Trainable;
 
+/// No budget is longer: a year.
+const MOST_MINUTES: f64 = 525_600.0;
+
 /// Rows of one forward and backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
@@ -112,9 +115,13 @@ impl Validate for TrainerConfig {
     fn validate(&self, check: &mut Check) {
         let minutes = self.budget_minutes.unwrap_or(1.0);
         check.require(
-            minutes > 0.0 && minutes.is_finite(),
+            minutes > 0.0 && minutes <= MOST_MINUTES,
             "budget_minutes",
-            || format!("{minutes} is no time to train in; give minutes above 0, or leave it out"),
+            || {
+                format!(
+                    "{minutes} is no time to train in; give minutes above 0 and up to {MOST_MINUTES}, a year, or leave it out"
+                )
+            },
         );
         match self.micro_batch_size {
             MicroBatch::Rows(rows) => {

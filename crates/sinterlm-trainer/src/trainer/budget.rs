@@ -26,6 +26,8 @@ const TIMED_STEPS: usize = 3;
 /// Share of the budget that they may fill, and at which no further one is begun, however few there are.
 const SHARE: f64 = 0.02;
 const MOST: f64 = 0.1;
+/// Seconds that they fill at most: more steps tell nothing more, and a probe that is killed leaves nothing.
+const MOST_SECONDS: f64 = 60.0;
 
 impl<M: Module + 'static, O: Objective<M>> Trainer<M, O> {
     /// Turns a time budget into the number of steps of the run: does and times real steps, an
@@ -67,7 +69,7 @@ impl<M: Module + 'static, O: Objective<M>> Trainer<M, O> {
         let (max_steps, seconds) = costs.most_steps(left, &Beside::of(hooks), progress);
         if max_steps == 0 {
             return Err(TrainError::NoTime {
-                budget: left,
+                budget: left.max(0.0),
                 step: costs.step,
                 beside: costs.final_evaluation + costs.samples + costs.checkpoint,
             });
@@ -92,7 +94,7 @@ impl<M: Module + 'static, O: Objective<M>> Trainer<M, O> {
         self.step()?; // also the one whose memory is new
         let mut seconds = Vec::new();
         while seconds.is_empty()
-            || spent() < SHARE * budget
+            || spent() < (SHARE * budget).min(MOST_SECONDS)
             || (seconds.len() < TIMED_STEPS && spent() < MOST * budget)
         {
             let (_, seconds_of_step) = timed(|| self.step())?;

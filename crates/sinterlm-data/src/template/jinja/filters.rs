@@ -6,7 +6,7 @@ use super::ast::BinaryOp;
 use super::fault::Fault;
 use super::machine::Machine;
 use super::methods;
-use super::operators::{self, escape_html};
+use super::operators::{self, escape_html, too_long};
 use super::print::text;
 use super::value::{Value, View};
 use super::{json, numbers, percent, texts};
@@ -123,7 +123,7 @@ impl Machine {
             "abs" => {
                 args.unnamed(name, 0, 0)?;
                 match (&value, value.as_int()) {
-                    (_, Some(whole)) => Ok(Value::Int(whole.abs())),
+                    (_, Some(whole)) => whole.checked_abs().map(Value::Int).ok_or_else(too_long),
                     (Value::Float(float), _) => Ok(Value::Float(float.abs())),
                     _ => Err(Fault::new(format!(
                         "bad operand type for abs(): '{}'",

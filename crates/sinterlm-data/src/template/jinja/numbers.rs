@@ -3,6 +3,7 @@
 use super::arguments::{Args, want_int};
 use super::characters::is_space;
 use super::fault::Fault;
+use super::operators::too_long;
 use super::value::Value;
 
 pub(super) fn filter(name: &str, value: Value, args: Args) -> Result<Value, Fault> {
@@ -50,9 +51,7 @@ fn whole(value: &Value, default: Value, base: i128) -> Result<Value, Fault> {
         return Ok(Value::Int(number as i128));
     }
     if number.is_finite() {
-        return Err(Fault::new(
-            "whole numbers of more than 127 bits are not supported",
-        ));
+        return Err(too_long());
     }
     if matches!(value, Value::Float(_)) && number.is_infinite() {
         return Err(Fault::new("cannot convert float infinity to integer"));
@@ -97,8 +96,7 @@ fn parse_int(text: &str, base: i128) -> Result<Option<i128>, Fault> {
         return Ok(None);
     }
     let number = i128::from_str_radix(&plain, radix);
-    let number =
-        number.map_err(|_| Fault::new("whole numbers of more than 127 bits are not supported"))?;
+    let number = number.map_err(|_| too_long())?;
     Ok(Some(if negative { -number } else { number }))
 }
 

@@ -130,7 +130,7 @@ fn whole(op: BinaryOp, a: i128, b: i128) -> Result<Value, Fault> {
             (_, Err(_)) => None,
         },
     };
-    let overflow = || Fault::new("whole numbers of more than 127 bits are not supported");
+    let overflow = too_long;
     found.map(Value::Int).ok_or_else(overflow)
 }
 
@@ -191,13 +191,19 @@ fn divmod(a: f64, b: f64) -> (f64, f64) {
     )
 }
 
+/// The fault of a whole number that Python could hold and this reader cannot.
+pub(super) fn too_long() -> Fault {
+    Fault::new("whole numbers of more than 127 bits are not supported")
+}
+
 /// `-value`, or `+value`.
 pub(super) fn sign(value: &Value, negative: bool) -> Result<Value, Fault> {
     if let Value::Undefined(says) = value {
         return Err(Fault::new(&**says));
     }
     match (value.as_int(), value) {
-        (Some(i), _) => Ok(Value::Int(if negative { -i } else { i })),
+        (Some(i), _) if negative => i.checked_neg().map(Value::Int).ok_or_else(too_long),
+        (Some(i), _) => Ok(Value::Int(i)),
         (None, Value::Float(f)) => Ok(Value::Float(if negative { -f } else { *f })),
         _ => Err(Fault::new(format!(
             "bad operand type for unary {}: '{}'",
