@@ -3,6 +3,7 @@
 mod bag_of_words;
 mod bleu;
 mod chrf;
+mod class_probabilities;
 mod classes;
 mod exact_match;
 mod generations;
@@ -22,6 +23,7 @@ mod threshold;
 pub use bag_of_words::bag_of_words;
 pub use bleu::{Bleu, BleuTokens};
 pub use chrf::chrf;
+pub use class_probabilities::class_probabilities;
 pub use classes::{ClassFigures, ClassReport};
 pub use exact_match::{Answer, ExactMatch, MatchFigures};
 pub use generations::{Generated, GenerationReport};

@@ -82,6 +82,12 @@ impl RowLayout {
                 .all(|&length| length as usize == self.seq)
     }
 
+    /// The place of each row's last token in front of its padding; 0 in a row of padding alone.
+    pub fn last_tokens(&self) -> Vec<u32> {
+        let last = |length: &u32| length.max(&1) - 1;
+        self.lengths.iter().map(last).collect()
+    }
+
     /// The positions that the token at `position` of `row` sees: from the start of its segment to
     /// itself.
     pub fn visible(&self, row: usize, position: usize) -> Range<usize> {

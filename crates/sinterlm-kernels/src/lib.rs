@@ -36,7 +36,7 @@ mod softmax_row;
 mod swiglu;
 
 pub use adamw::{AdamWStep, adamw};
-pub use attention::{AttentionOptions, causal_attention};
+pub use attention::{AttentionOptions, attention_at, causal_attention};
 pub use blend::blend;
 pub use cached_attention::{CachedRows, KeyValues};
 pub use dropout::dropout;

@@ -81,6 +81,19 @@ impl TokenBatch {
         rows.all(|row| row == first).then_some(first)
     }
 
+    /// The same rows with their padding read as text, each of one segment.
+    pub(crate) fn with_padding_read(&self) -> Self {
+        let [rows, seq] = self.dims();
+        let positions: Vec<u32> = (0..rows).flat_map(|_| 0..seq as u32).collect();
+        let device = self.ids.device();
+        Self {
+            ids: self.ids.clone(),
+            positions: ints(&positions, [rows, seq], &device),
+            layout: RowLayout::dense(rows, seq),
+            host_positions: positions.into(),
+        }
+    }
+
     /// `[batch, seq]`.
     pub fn dims(&self) -> [usize; 2] {
         self.ids.dims()

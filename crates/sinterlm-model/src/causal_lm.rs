@@ -1,12 +1,13 @@
 //! What training, evaluation and generation ask of a language model.
 
 use burn::module::Module;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 
 use crate::batch::TokenBatch;
 use crate::context::ForwardCtx;
 use crate::head::Head;
 use crate::kv_cache::KvCache;
+use crate::row_tokens::RowTokens;
 
 /// A decoder that predicts the next token.
 pub trait CausalLm: Module {
@@ -42,18 +43,20 @@ pub trait CausalLm: Module {
         ctx: &ForwardCtx,
         cache: Option<&mut KvCache>,
     ) -> Tensor<2> {
-        let hidden = self.hidden(tokens, ctx, cache);
-        let [batch, seq, d_model] = hidden.dims();
-        let last: Vec<i32> = (0..batch)
-            .map(|row| (row * seq) as i32 + tokens.layout.lengths[row].max(1) as i32 - 1)
-            .collect();
-        let last = Tensor::<1, Int>::from_data(TensorData::new(last, [batch]), &hidden.device());
-        let hidden = hidden.reshape([batch * seq, d_model]);
-        if seq == 1 {
-            hidden
-        } else {
-            hidden.select(0, last)
-        }
+        let last = RowTokens::new(&tokens.layout.last_tokens(), tokens.dims());
+        last.select(self.hidden(tokens, ctx, cache))
+    }
+
+    /// Activations of one token of each row, that at `columns[row]`, `[batch, d_model]`.
+    ///
+    /// A decoder may compute no more of its last block than these need. Then dropout draws other
+    /// masks behind that block's attention than a pass over all tokens does.
+    ///
+    /// # Panics
+    /// If there is not one column below `seq` for each row.
+    fn hidden_at(&self, tokens: &TokenBatch, columns: &[u32], ctx: &ForwardCtx) -> Tensor<2> {
+        let read = RowTokens::new(columns, tokens.dims());
+        read.select(self.hidden(tokens, ctx, None))
     }
 
     /// Logits of the last token of each row, `[batch, vocab]`; for generation.

@@ -84,6 +84,16 @@ pub enum ModelError {
     /// Tensors and parameters do not match.
     #[error("{0}")]
     Weights(Box<WeightFaults>),
+    /// A class head cannot be read or written.
+    #[error(
+        "{path}: {fault}; a class head is one matrix without a bias, `score.weight`, over a decoder, and names each of its outputs"
+    )]
+    ClassHead {
+        /// The file or folder at fault.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+    },
 }
 
 /// Everything in which a weights file and a model do not match, in one report.

@@ -15,6 +15,8 @@ mod linear;
 mod low_rank;
 mod params;
 mod probe;
+mod reading;
+mod row_tokens;
 mod selection;
 mod weight;
 mod with_head;
@@ -25,8 +27,9 @@ pub use checkpointing::Checkpointing;
 pub use context::{Adapters, ForwardCtx, Precision};
 pub use error::{ModelError, WeightFaults};
 pub use folder::{
-    LoadOptions, LoadReport, SaveOptions, WeightsAs, find_model, load_model, load_model_with,
-    read_config, read_end_ids, save_gguf, save_model, save_model_with,
+    ClassHead, LoadOptions, LoadReport, SaveOptions, WeightsAs, find_model, load_model,
+    load_model_with, load_with_head, read_config, read_end_ids, save_gguf, save_model,
+    save_model_with, save_with_head,
 };
 pub use generate::{
     Beam, BeamConfig, Context, Decoder, Finish, Generated, Logits, Overflow, Request, SampleConfig,
@@ -40,6 +43,7 @@ pub use linear::{Embedding, Linear, Norm, NormKind};
 pub use low_rank::LowRank;
 pub use params::{NamedValues, PathStack, is_trainable, named_values, param_id};
 pub use probe::{Probe, TensorSummary};
+pub use reading::{Pool, Reading};
 pub use selection::Selection;
 pub use weight::{PackedWeight, Weight};
 pub use with_head::WithHead;

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use sinterlm_data::{Batch, Tokenizer};
-use sinterlm_model::{Gpt, GptConfig, ModelError, load_model, save_model};
+use sinterlm_model::{
+    ClassHead, Gpt, GptConfig, ModelError, SaveOptions, WithHead, load_model, load_with_head,
+    save_model, save_with_head,
+};
 use sinterlm_run::{EvalRecord, Summary};
 use sinterlm_trainer::{Evaluate, Sample, SaveModel, TrainError};
 
@@ -108,6 +111,18 @@ impl ModelStore<Gpt> {
         Self::new(
             move |folder, model| Ok(save_model(folder, model, end_of_text)?),
             load_model,
+        )
+    }
+}
+
+impl ModelStore<WithHead<Gpt>> {
+    /// All of a decoder with its class head, in the Hugging Face layout, described by `head`;
+    /// `end_of_text` is named as the token that ends a text.
+    pub fn with_head(head: ClassHead, end_of_text: u32) -> Self {
+        let options = SaveOptions::new(end_of_text);
+        Self::new(
+            move |folder, model| Ok(save_with_head(folder, model, &head, &options)?),
+            |folder, device| load_with_head(folder, device).map(|(model, _)| model),
         )
     }
 }

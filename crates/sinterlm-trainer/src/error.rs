@@ -116,6 +116,9 @@ pub enum TrainError {
         /// What is free, MiB.
         available: u64,
     },
+    /// Labelled rows do not fit each other, or the model.
+    #[error("labelled rows: {0}")]
+    ClassRows(String),
 }
 
 impl TrainError {

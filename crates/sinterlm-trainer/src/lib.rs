@@ -3,6 +3,8 @@
 mod best;
 mod budget;
 mod checkpoint;
+mod class_rows;
+mod classes;
 mod config;
 mod ema;
 mod error;
@@ -32,6 +34,8 @@ pub use budget::{Budget, StepCosts};
 pub use checkpoint::{
     Checkpoint, find_checkpoint, find_checkpoint_until, list_checkpoints, set_aside_broken,
 };
+pub use class_rows::{ClassRow, ClassRows};
+pub use classes::{ClassBatch, Classes};
 pub use config::{CheckpointConfig, EvalConfig, LogConfig, LossConfig, MicroBatch, TrainerConfig};
 pub use error::TrainError;
 pub use figures::{Figures, Samples, StepFigures};

@@ -35,12 +35,21 @@ impl LineMask {
 
 /// The whole mask `[rows, heads, seq, seq]`, true = dropped.
 pub(super) fn dropped([rows, heads, seq]: [usize; 3], p: f64, key: u64) -> Vec<bool> {
-    (0..(rows * heads * seq) as u64)
-        .flat_map(|line| {
-            let mask = LineMask::new(key, line, p);
-            (0..seq as u32).map(move |position| mask.drops(position))
-        })
-        .collect()
+    dropped_in(0..(rows * heads * seq) as u64, seq, p, key)
+}
+
+/// Those lines of it, each of `seq` weights.
+pub(super) fn dropped_in(
+    lines: impl Iterator<Item = u64>,
+    seq: usize,
+    p: f64,
+    key: u64,
+) -> Vec<bool> {
+    let line = |line| {
+        let mask = LineMask::new(key, line, p);
+        (0..seq as u32).map(move |position| mask.drops(position))
+    };
+    lines.flat_map(line).collect()
 }
 
 /// Steele, Lea and Flood 2014, the output function of `SplitMix64`.

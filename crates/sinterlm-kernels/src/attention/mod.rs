@@ -5,6 +5,7 @@ use burn::tensor::{Bool, Tensor, TensorData, activation::softmax};
 
 use crate::{MatmulPrecision, Route, RowLayout, dtype::computing_dtype};
 
+mod at;
 mod dropout_mask;
 #[cfg(feature = "flex")]
 mod head;
@@ -14,6 +15,8 @@ mod native;
 mod spec;
 #[cfg(feature = "flex")]
 mod tile;
+
+pub use at::attention_at;
 
 /// Choices of [`causal_attention`]; the default is plain scaled attention.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

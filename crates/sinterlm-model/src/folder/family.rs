@@ -6,6 +6,7 @@ use sinterlm_config::Check;
 use super::gpt2;
 use super::json::Keys;
 use super::llama::{self, Member};
+use super::names::SCORE;
 use super::place::Place;
 use super::spare::InPlace;
 use crate::gpt::{GptConfig, Positions};
@@ -87,7 +88,7 @@ impl Family {
             Self::Gpt2 => gpt2::to_json(config),
             Self::Llama(member) => llama::to_json(member, config),
             Self::Own => json!({
-                "architectures": ["SinterlmDecoder"],
+                "architectures": [self.class("Decoder")],
                 "model_type": "sinterlm",
                 "decoder": config,
                 "torch_dtype": "float32",
@@ -95,12 +96,23 @@ impl Family {
         }
     }
 
-    /// The place of the parameter at `path` in a weights file.
+    /// The name of the family's class for a task, such as `LlamaForCausalLM`.
+    pub(super) fn class(self, task: &str) -> String {
+        let name = match self {
+            Self::Gpt2 => "GPT2",
+            Self::Llama(member) => member.class_name(),
+            Self::Own => "Sinterlm",
+        };
+        format!("{name}{task}")
+    }
+
+    /// The place of the parameter at `path` of a decoder, or of a class head, in a weights file.
     ///
     /// # Panics
     /// If the family has no such parameter.
     pub(super) fn place(self, path: &str) -> Place {
         let place = match self {
+            _ if path == SCORE => Some(Place::plain(path)),
             Self::Gpt2 => gpt2::place(path),
             Self::Llama(_) => llama::place(path),
             Self::Own => Some(Place::plain(path)),

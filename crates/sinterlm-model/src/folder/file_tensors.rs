@@ -47,6 +47,12 @@ impl FileTensors {
         tensors
     }
 
+    /// Adds a parameter that is none of the decoder's.
+    pub(super) fn add(&mut self, name: String, values: LazyValues) {
+        let tensor = FileTensor::Parameters(vec![(Form::Plain, values)]);
+        self.0.insert(name, tensor);
+    }
+
     /// Adds a vector that belongs to the file alone.
     pub(super) fn give(&mut self, name: String, values: Vec<f32>) {
         self.0.insert(name, FileTensor::Given(values));

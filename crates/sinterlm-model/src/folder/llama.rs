@@ -62,12 +62,13 @@ impl Member {
         }
     }
 
-    fn architecture(self) -> &'static str {
+    /// What the names of its classes begin with.
+    pub(super) fn class_name(self) -> &'static str {
         match self {
-            Self::Llama => "LlamaForCausalLM",
-            Self::Mistral => "MistralForCausalLM",
-            Self::Qwen2 => "Qwen2ForCausalLM",
-            Self::Qwen3 => "Qwen3ForCausalLM",
+            Self::Llama => "Llama",
+            Self::Mistral => "Mistral",
+            Self::Qwen2 => "Qwen2",
+            Self::Qwen3 => "Qwen3",
         }
     }
 
@@ -227,7 +228,7 @@ fn window(member: Member, keys: &Keys<'_>, n_layers: usize) -> Result<(usize, Ve
 /// against `from_json` what comes back.
 pub(super) fn to_json(member: Member, config: &GptConfig) -> Value {
     let mut json = json!({
-        "architectures": [member.architecture()],
+        "architectures": [format!("{}ForCausalLM", member.class_name())],
         "model_type": member.model_type(),
         "vocab_size": config.vocab_size,
         "max_position_embeddings": rope::written_length(config),

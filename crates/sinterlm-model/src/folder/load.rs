@@ -53,60 +53,97 @@ pub fn load_model_with(
     let mut description = Description::read(path)?;
     let source = WeightFile::open(path)?;
     if description.untie_unequal(&source)? {
-        tracing::warn!(
-            path = %source.path().display(),
-            "the config ties the head to the embedding, but the file holds both with different values: \
-             they stay two; set tie_word_embeddings to false to silence this"
-        );
+        warn_untied(&source);
     }
     let specs = description.config.param_specs(device);
-    let mut match_up = MatchUp::new(&description, &source);
-    for spec in &specs {
-        match_up.add(spec)?;
+    let mut matched = Matched::new(&description, source, &specs, options)?;
+    let values = &mut |spec: &ParamSpec| matched.values(spec, device);
+    let model = description.config.init_with(device, values)?;
+    Ok((model, matched.report))
+}
+
+/// Says that a head is read as one of its own, against the config.
+pub(super) fn warn_untied(source: &WeightFile) {
+    tracing::warn!(
+        path = %source.path().display(),
+        "the config ties the head to the embedding, but the file holds both with different values: \
+         they stay two; set tie_word_embeddings to false to silence this"
+    );
+}
+
+/// A weights file whose tensors and a model's parameters match.
+pub(super) struct Matched {
+    source: WeightFile,
+    found: Found,
+    options: LoadOptions,
+    report: LoadReport,
+}
+
+impl Matched {
+    /// Finds the tensor of each of `specs`, and refuses what `options` do not allow.
+    pub(super) fn new(
+        description: &Description,
+        source: WeightFile,
+        specs: &[ParamSpec],
+        options: &LoadOptions,
+    ) -> Result<Self, ModelError> {
+        let mut match_up = MatchUp::new(description, &source);
+        for spec in specs {
+            match_up.add(spec)?;
+        }
+        let (found, faults) = match_up.finish()?;
+        let mut unfit = faults.unfit;
+        let differing = unless(options.allow_unused, &faults.differing);
+        unfit.extend(differing.iter().map(|name| {
+            format!("`{name}` is taken by no parameter, and is not what the model has in its place")
+        }));
+        let refused = WeightFaults {
+            path: source.path().to_owned(),
+            missing: unless(options.fill_missing.is_some(), &faults.missing),
+            unused: unless(options.allow_unused, &faults.unused),
+            unfit,
+            names: source
+                .tensor_names()
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+        };
+        if !refused.is_empty() {
+            return Err(ModelError::Weights(Box::new(refused)));
+        }
+        let report = LoadReport {
+            path: source.path().to_owned(),
+            loaded: found.len(),
+            mapped_bytes: 0,
+            copied_bytes: 0,
+            packed_bytes: 0,
+            missing: faults.missing,
+            unused: [faults.unused, faults.differing].concat(),
+        };
+        Ok(Self {
+            source,
+            found,
+            options: *options,
+            report,
+        })
     }
-    let (found, faults) = match_up.finish()?;
-    let mut unfit = faults.unfit;
-    let differing = unless(options.allow_unused, &faults.differing);
-    unfit.extend(differing.iter().map(|name| {
-        format!("`{name}` is taken by no parameter, and is not what the model has in its place")
-    }));
-    let refused = WeightFaults {
-        path: source.path().to_owned(),
-        missing: unless(options.fill_missing.is_some(), &faults.missing),
-        unused: unless(options.allow_unused, &faults.unused),
-        unfit,
-        names: source
-            .tensor_names()
-            .into_iter()
-            .map(str::to_owned)
-            .collect(),
-    };
-    if !refused.is_empty() {
-        return Err(ModelError::Weights(Box::new(refused)));
+
+    /// The values of a parameter.
+    pub(super) fn values(
+        &mut self,
+        spec: &ParamSpec,
+        device: &Device,
+    ) -> Result<Values, FormatError> {
+        let Some((name, form)) = self.found.get(&spec.path) else {
+            let seed = self.options.fill_missing.unwrap_or(Seed(0));
+            let drawn = TensorData::new(spec.draw(seed), spec.shape.clone());
+            return Ok(Values::Numbers(drawn));
+        };
+        let stored = self.source.stored(name)?;
+        let form = (*form, self.options.weights);
+        let report = &mut self.report;
+        Ok(values_of(stored, form, &spec.shape, device, report))
     }
-    let mut report = LoadReport {
-        path: source.path().to_owned(),
-        loaded: found.len(),
-        mapped_bytes: 0,
-        copied_bytes: 0,
-        packed_bytes: 0,
-        missing: faults.missing,
-        unused: [faults.unused, faults.differing].concat(),
-    };
-    let model = description
-        .config
-        .init_with(device, &mut |spec: &ParamSpec| {
-            let Some((name, form)) = found.get(&spec.path) else {
-                let seed = options.fill_missing.unwrap_or(Seed(0));
-                let drawn = TensorData::new(spec.draw(seed), spec.shape.clone());
-                return Ok(Values::Numbers(drawn));
-            };
-            let stored = source.stored(name)?;
-            let form = (*form, options.weights);
-            let values = values_of(stored, form, &spec.shape, device, &mut report);
-            Ok::<_, FormatError>(values)
-        })?;
-    Ok((model, report))
 }
 
 fn unless(allowed: bool, faults: &[String]) -> Vec<String> {

@@ -2,6 +2,7 @@
 //! final models and `--model` use them. Reading is `load`'s, writing `save`'s, what a family's keys
 //! and names are is left to the files called after it.
 
+mod class_head;
 mod description;
 mod family;
 mod file_tensors;
@@ -29,6 +30,7 @@ use sinterlm_formats::WeightFile;
 
 use crate::error::ModelError;
 use crate::gpt::GptConfig;
+pub use class_head::{ClassHead, load_with_head, save_with_head};
 use description::Description;
 pub use gguf_write::save_gguf;
 pub use load::{LoadOptions, load_model, load_model_with};

@@ -58,6 +58,16 @@ pub fn save_model_with(
     model: &Gpt,
     options: &SaveOptions,
 ) -> Result<(), ModelError> {
+    write_folder(folder, model, options, |_, _, _| ())
+}
+
+/// [`save_model_with`] with what `extend` adds to the config and the tensors.
+pub(super) fn write_folder(
+    folder: &Path,
+    model: &Gpt,
+    options: &SaveOptions,
+    extend: impl FnOnce(Family, &mut Value, &mut FileTensors),
+) -> Result<(), ModelError> {
     let Some(dtype_name) = name_of(options.dtype) else {
         let dtype = options.dtype;
         return Err(ModelError::Folder {
@@ -77,10 +87,11 @@ pub fn save_model_with(
         [end] => end.into(),
         _ => json!(options.ends),
     };
+    let mut tensors = FileTensors::of(model, |path| family.place(path));
+    extend(family, &mut config, &mut tensors);
     let text = serde_json::to_string_pretty(&config).expect("a JSON value prints");
     write_file_atomic(folder.join(CONFIG), |out| out.write_all(text.as_bytes()))?;
 
-    let mut tensors = FileTensors::of(model, |path| family.place(path));
     let headers = tensors.headers(|_, _| options.dtype.into());
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
     let weights = folder.join(WEIGHTS);

@@ -2,10 +2,11 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use sinterlm_kernels::{AttentionOptions, causal_attention, rope};
+use sinterlm_kernels::{AttentionOptions, attention_at, causal_attention, rope};
 
 use super::block_ctx::BlockCtx;
 use super::config::GptConfig;
+use super::rope::RopeTables;
 use crate::init::Maker;
 use crate::kv_cache::KvCache;
 use crate::linear::{Linear, Norm, NormKind};
@@ -73,8 +74,8 @@ impl Attention {
         cache: Option<&mut KvCache>,
     ) -> Tensor<3> {
         let config = ctx.config;
-        let [batch, seq, _] = x.dims();
         let heads = |x: Tensor<3>, count: usize, norm: Option<&Norm>| {
+            let [batch, seq, _] = x.dims();
             // [batch, seq, heads, head_dim] -> [batch, heads, seq, head_dim], a view
             let x = x.reshape([batch, seq, count, config.head_dim()]);
             let x = match norm {
@@ -83,8 +84,8 @@ impl Attention {
             };
             x.swap_dims(1, 2)
         };
-        let rotated = |x: Tensor<4>| match &ctx.rope {
-            Some((cos, sin)) => rope(x, cos.clone(), sin.clone()),
+        let rotated = |x: Tensor<4>, tables: Option<RopeTables>| match tables {
+            Some((cos, sin)) => rope(x, cos, sin),
             None => x,
         };
         let see = |name: &str, x: Tensor<3>| {
@@ -93,10 +94,12 @@ impl Attention {
             x
         };
         let (n_heads, n_kv_heads) = (config.n_heads, config.n_kv_heads());
-        let q = see("q", self.q.forward(x.clone(), ctx.forward));
-        let q = rotated(heads(q, n_heads, self.q_norm.as_ref()));
+        let q = see("q", self.q.forward(ctx.wanted(x.clone()), ctx.forward));
+        let q = heads(q, n_heads, self.q_norm.as_ref());
+        let [batch, _, wanted, _] = q.dims();
+        let q = rotated(q, ctx.wanted_rope());
         let k = see("k", self.k.forward(x.clone(), ctx.forward));
-        let k = rotated(heads(k, n_kv_heads, self.k_norm.as_ref()));
+        let k = rotated(heads(k, n_kv_heads, self.k_norm.as_ref()), ctx.rope.clone());
         let v = see("v", self.v.forward(x, ctx.forward));
         let v = heads(v, n_kv_heads, None);
         let dropout = dropout_key.filter(|_| config.dropout > 0.0);
@@ -107,14 +110,15 @@ impl Attention {
             window: config.window_of(layer),
             ..AttentionOptions::default()
         };
-        let attended = match cache {
-            Some(cache) => cache.attend(layer, q, k, v, &options),
-            None => causal_attention(q, k, v, ctx.layout, &options),
+        let attended = match (cache, ctx.read) {
+            (Some(cache), _) => cache.attend(layer, q, k, v, &options),
+            (None, Some(read)) => attention_at(q, k, v, read.columns(), ctx.layout, &options),
+            (None, None) => causal_attention(q, k, v, ctx.layout, &options),
         };
-        // [batch, heads, seq, head_dim] -> [batch, seq, heads * head_dim]
+        // [batch, heads, wanted, head_dim] -> [batch, wanted, heads * head_dim]
         let merged = attended
             .swap_dims(1, 2)
-            .reshape([batch, seq, n_heads * config.head_dim()]);
+            .reshape([batch, wanted, n_heads * config.head_dim()]);
         let merged = see("heads", merged);
         see("out", self.out.forward(merged, ctx.forward))
     }

@@ -66,7 +66,7 @@ impl Block {
         let normed = self.norm_1.forward(x.clone());
         see(".norm_1", &normed);
         let attended = self.attn.forward(normed, layer, site(0), ctx, cache);
-        let x = x + dropout(attended, p, site(1));
+        let x = ctx.wanted(x) + dropout(attended, p, site(1));
         let normed = self.norm_2.forward(x.clone());
         see(".norm_2", &normed);
         let fed = self.mlp.forward(normed, layer, ctx.forward);
@@ -92,6 +92,7 @@ impl Block {
         let output = self.valid().forward(input, layer, ctx, None);
         let block = self.clone();
         let (layout, config, rope) = (ctx.layout.clone(), ctx.config.clone(), ctx.rope.clone());
+        let read = ctx.read.cloned();
         let forward = ForwardCtx {
             checkpointing: None,
             probe: None, // it has seen this block already
@@ -103,6 +104,7 @@ impl Block {
                 layout: &layout,
                 config: &config,
                 rope,
+                read: read.as_ref(),
             };
             block.forward(x, layer, &ctx, None)
         })

@@ -30,6 +30,7 @@ use crate::head::Head;
 use crate::init::{Maker, ParamSpec, Values};
 use crate::kv_cache::KvCache;
 use crate::linear::{Embedding, Linear, Norm};
+use crate::row_tokens::RowTokens;
 use crate::weight::Weight;
 use block::Block;
 use block_ctx::BlockCtx;
@@ -144,6 +145,15 @@ impl Gpt {
         self
     }
 
+    /// The decoder without an output projection of its own: its head is the embedding, as where the two
+    /// are tied. For a class head, which leaves the projection untrained and without a gradient.
+    #[must_use]
+    pub fn without_head(mut self) -> Self {
+        self.head = None;
+        self.config.tied_head = true;
+        self
+    }
+
     /// The model with each linear layer replaced by what `map` makes of it, told its path
     /// (`blocks.0.attn.q`, `head` where the head is not tied): where adapters are put in and taken out.
     #[must_use]
@@ -177,14 +187,14 @@ impl Gpt {
             _ => x + wpe.forward(tokens.positions.clone()),
         }
     }
-}
 
-impl CausalLm for Gpt {
-    fn hidden(
+    /// Activations after the final norm: of all tokens, or of those that are `read`.
+    fn run(
         &self,
         tokens: &TokenBatch,
         ctx: &ForwardCtx,
         mut cache: Option<&mut KvCache>,
+        read: Option<&RowTokens>,
     ) -> Tensor<3> {
         if let Some(cache) = cache.as_deref_mut() {
             cache.begin(&tokens.layout);
@@ -202,6 +212,11 @@ impl CausalLm for Gpt {
             layout: &tokens.layout,
             config: &self.config,
             rope: rope::rope_tables(&self.config, tokens, &x.device()),
+            read: None,
+        };
+        let last_ctx = BlockCtx {
+            read,
+            ..block_ctx.clone()
         };
         // Dropout sites are numbered through the model: 0 for the embeddings, three per block.
         x = dropout(x, self.config.dropout, ctx.site_key(0));
@@ -213,9 +228,11 @@ impl CausalLm for Gpt {
             x = checkpointing.part(x.clone(), move || x);
         }
         for (layer, block) in self.blocks.iter().enumerate() {
+            let is_last = layer + 1 == self.blocks.len();
+            let block_ctx = if is_last { &last_ctx } else { &block_ctx };
             x = match checkpointing {
-                Some(checkpointing) => block.checkpointed(x, layer, &block_ctx, checkpointing),
-                None => block.forward(x, layer, &block_ctx, cache.as_deref_mut()),
+                Some(checkpointing) => block.checkpointed(x, layer, block_ctx, checkpointing),
+                None => block.forward(x, layer, block_ctx, cache.as_deref_mut()),
             };
         }
         if let Some(cache) = cache {
@@ -224,6 +241,24 @@ impl CausalLm for Gpt {
         let x = self.norm.forward(x);
         ctx.see(|| "norm".to_owned(), &x);
         x
+    }
+}
+
+impl CausalLm for Gpt {
+    fn hidden(
+        &self,
+        tokens: &TokenBatch,
+        ctx: &ForwardCtx,
+        cache: Option<&mut KvCache>,
+    ) -> Tensor<3> {
+        self.run(tokens, ctx, cache, None)
+    }
+
+    /// The last block attends from these tokens alone, and its feed-forward layer reads no others.
+    fn hidden_at(&self, tokens: &TokenBatch, columns: &[u32], ctx: &ForwardCtx) -> Tensor<2> {
+        let read = RowTokens::new(columns, tokens.dims());
+        let x = self.run(tokens, ctx, None, Some(&read));
+        x.squeeze_dim(1)
     }
 
     fn head(&self) -> Head {
