@@ -386,3 +386,14 @@ fn prompts_are_short_in_tokens_of_a_small_vocabulary() {
         assert!(at(0.99) <= limit, "{name}: {} tokens", at(0.99));
     }
 }
+
+#[test]
+fn the_documentation_shows_the_families_as_they_are() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/data.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let table = InstructionTasks::default().describe();
+    assert!(
+        page.contains(&table),
+        "docs/data.md lacks this table:\n{table}"
+    );
+}

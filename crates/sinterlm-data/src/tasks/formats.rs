@@ -16,7 +16,7 @@ pub(super) struct Format {
 impl Format {
     /// A sentence that asks for this format.
     pub(super) fn phrase(&self, rng: &mut KeyRng) -> &'static str {
-        *pick(rng, self.phrases)
+        pick::<&str>(rng, self.phrases)
     }
 }
 

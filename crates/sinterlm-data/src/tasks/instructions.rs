@@ -94,10 +94,13 @@ pub enum TaskSplit {
     HeldOut,
 }
 
+/// Draws a question.
+type Draw = fn(&mut KeyRng) -> Question;
+
 /// How the questions of a family are made.
 #[derive(Clone, Copy, Debug)]
 enum Make {
-    Alone(fn(&mut KeyRng) -> Question),
+    Alone(Draw),
     Plain(Operation),
     Formatted(Format),
     Combined(Operation, Format),
@@ -168,7 +171,7 @@ fn families() -> Vec<Family> {
     for format in FORMATS {
         families.push(family(format.name, 6, Make::Formatted(*format)));
     }
-    let others: [(&str, usize, fn(&mut KeyRng) -> Question); 17] = [
+    let others: [(&str, usize, Draw); 17] = [
         ("nth", 2, families::nth),
         ("letters", 3, families::letters),
         ("count", 2, families::count),
@@ -331,6 +334,15 @@ pub fn majority_answers(records: &[Record]) -> BTreeMap<Arc<str>, (String, usize
         Some((task, (most.0.to_owned(), most.1, of)))
     };
     answers.into_iter().filter_map(most).collect()
+}
+
+/// An answer to some question of family `task` that is not `right`; none where no such question is
+/// found in many draws, as all have the same answer.
+pub(super) fn other_answer(rng: &mut KeyRng, task: &str, right: &str) -> Option<String> {
+    let all = families().into_iter().chain(held_out());
+    let family = all.into_iter().find(|family| &*family.task == task)?;
+    let answers = (0..100).map(|_| family.make.question(rng).output);
+    answers.into_iter().find(|answer| answer != right)
 }
 
 /// A question of `family` whose content belongs to `split`.

@@ -5,11 +5,16 @@
 mod families;
 mod formats;
 mod instructions;
+mod message_clauses;
+mod messages;
 mod operations;
+mod preferences;
 mod talk;
 mod words;
 
 pub use instructions::{InstructionTasks, TaskSplit, majority_answers};
+pub use messages::SpamMessages;
+pub use preferences::PreferenceTasks;
 
 /// A question with its one right answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
