@@ -63,6 +63,8 @@ pub enum Stream {
     Stories = 6,
     /// Random inputs of self-checks and probes.
     Probe = 7,
+    /// Generated records of the built-in sets; the site is the [`stable_hash`] of the set's name.
+    Records = 8,
 }
 
 /// Hash of bytes that is the same on every machine and in every version.

@@ -13,6 +13,7 @@ mod source;
 mod split;
 mod store;
 mod stories;
+mod tasks;
 mod template;
 mod text_folder;
 mod tokenizer;
@@ -31,6 +32,7 @@ pub use source::{
 };
 pub use store::{StoreHeader, TokenStore};
 pub use stories::StoryGenerator;
+pub use tasks::{InstructionTasks, PreferenceTasks, SpamMessages, TaskSplit, majority_answers};
 pub use template::{ChatMessage, ChatTemplate, EncodedChat, Json, JsonMap, Turn};
 pub use text_folder::{TEXT_FILES, copy_text_files, has_text_files, save_text_files};
 pub use tokenizer::{END_OF_TEXT, TextMarks, TextStream, Tokenizer, tokenizer_of};

@@ -5,10 +5,12 @@
 mod grammar;
 mod phrases;
 mod plots;
-mod words;
-mod world;
+mod scene;
+pub(crate) mod words;
+pub(crate) mod world;
 
 use grammar::Teller;
+pub(crate) use scene::{Fact, Scene};
 use sinterlm_config::{KeyRng, Seed, Stream};
 use world::{Realm, World, chance, index};
 

@@ -1,14 +1,14 @@
 //! Word lists of the stories, alternatives separated by `|`; who gets which word is for `world`.
 
 /// Names of characters called *he*.
-pub(super) const NAMES_HE: &str = "Tom|Ben|Max|Sam|Leo|Jack|Tim|Finn|Noah|Oscar|Hugo|Felix|Milo|Theo\
+pub(crate) const NAMES_HE: &str = "Tom|Ben|Max|Sam|Leo|Jack|Tim|Finn|Noah|Oscar|Hugo|Felix|Milo|Theo\
 |Jonah|Eli|Owen|Luca|Amir|Kofi|Ravi|Diego|Mateo|Kenji|Omar|Yusuf|Arlo|Jasper|Gus|Otto|Ned|Walt\
 |Peter|Simon|Henry|George|Freddy|Charlie|Toby|Louis|Marco|Pablo|Ivan|Anton|Emil|Nils|Bruno|Rex\
 |Barnaby|Rory|Angus|Ezra|Jamal|Dev|Hiro|Rafi|Sunil|Kai|Zeke|Billy|Danny|Archie|Monty|Percy|Rufus\
 |Clem|Wilbur|Pip|Biscuit|Bramble";
 
 /// Names of characters called *she*.
-pub(super) const NAMES_SHE: &str = "Lily|Mia|Anna|Sue|Ella|Lucy|Molly|Rosie|Daisy|Ruby|Zoe|Nora|Ivy\
+pub(crate) const NAMES_SHE: &str = "Lily|Mia|Anna|Sue|Ella|Lucy|Molly|Rosie|Daisy|Ruby|Zoe|Nora|Ivy\
 |Clara|Emma|Sara|Jane|Kate|Amy|Bella|Hana|Yuki|Priya|Leila|Fatima|Amara|Zara|Nina|Elsa|Freya|Greta\
 |Heidi|Ingrid|Olga|Tara|Maya|Lola|Carmen|Luz|Paloma|Sofia|Stella|Violet|Poppy|Hazel|Olive|Willow\
 |Fern|Juniper|Maisie|Tilly|Dolly|Penny|Polly|Betsy|Winnie|Agnes|Edith|Mabel|Pearl|Flora|June|Ada\

@@ -295,23 +295,23 @@ impl World {
 }
 
 /// A number below `count`.
-pub(super) fn index(rng: &mut KeyRng, count: usize) -> usize {
+pub(crate) fn index(rng: &mut KeyRng, count: usize) -> usize {
     ((rng.next_f32() * count as f32) as usize).min(count.saturating_sub(1))
 }
 
 /// True with probability `p`.
-pub(super) fn chance(rng: &mut KeyRng, p: f32) -> bool {
+pub(crate) fn chance(rng: &mut KeyRng, p: f32) -> bool {
     rng.next_f32() < p
 }
 
 /// One of the `|`-separated items of `list`.
-pub(super) fn one<'a>(rng: &mut KeyRng, list: &'a str) -> &'a str {
+pub(crate) fn one<'a>(rng: &mut KeyRng, list: &'a str) -> &'a str {
     let at = index(rng, list.split('|').count());
     list.split('|').nth(at).unwrap_or_default().trim()
 }
 
 /// `count` different items of `list`, in random order.
-fn some<'a>(rng: &mut KeyRng, list: &'a str, count: usize) -> Vec<&'a str> {
+pub(crate) fn some<'a>(rng: &mut KeyRng, list: &'a str, count: usize) -> Vec<&'a str> {
     let items: Vec<&str> = list.split('|').map(str::trim).collect();
     distinct(rng, items.len(), count)
         .into_iter()
