@@ -331,6 +331,43 @@ pub enum DataError {
         /// What is wrong.
         fault: String,
     },
+    /// Hygiene left no record.
+    #[error("{}", left_none(*given, steps))]
+    HygieneEmpty {
+        /// Records in front of the first step.
+        given: u64,
+        /// What each step took.
+        steps: String,
+    },
+    /// A step of hygiene cannot run.
+    #[error("hygiene step `{step}`: {fault}")]
+    HygieneStep {
+        /// The step.
+        step: &'static str,
+        /// What is wrong, and the remedy.
+        fault: String,
+    },
+    /// There are too few records to split.
+    #[error(
+        "{records} records form {clusters} groups that have to stay together, too few for {wanted} splits; give more records, or set a fraction of the split to 0"
+    )]
+    SplitTooSmall {
+        /// Records to split.
+        records: usize,
+        /// Groups of near-duplicates or of one prompt.
+        clusters: usize,
+        /// Splits asked for.
+        wanted: usize,
+    },
+}
+
+fn left_none(given: u64, steps: &str) -> String {
+    match given {
+        0 => "there is no record to clean; check the files and the mapping of their fields".into(),
+        _ => format!(
+            "hygiene left none of {given} records: {steps}; loosen that step or take it out"
+        ),
+    }
 }
 
 fn hub_remedy(status: u16) -> &'static str {

@@ -6,6 +6,7 @@ mod corpus;
 mod digest;
 mod error;
 mod hub;
+mod hygiene;
 mod prepare;
 mod progress;
 mod records;
@@ -23,6 +24,13 @@ pub use batch::Batch;
 pub use config::{DataConfig, InvalidUtf8, SourceConfig, TokenizerConfig};
 pub use error::DataError;
 pub use hub::{Hub, HubCopy, HubFile, HubModel, HubToken, RepoType};
+pub use hygiene::{
+    BalanceBy, BalanceStep, CleanContext, Cleaned, DecontaminateStep, DropIf, ExactDuplicatesStep,
+    HygieneStep, LabelConflicts, LanguageStep, LengthStep, NearDuplicatesStep, NormaliseStep,
+    OwnPattern, Passport, PassportSource, PassportSplits, PassportTable, PersonalDataStep,
+    PersonalKind, QualityStep, SplitConfig, SplitShares, Splits, StepExample, StepReport, Stratify,
+    UnicodeForm, WordsStep, class_weights, clean, label_conflicts, records_hash, split_records,
+};
 pub use prepare::{Fingerprints, Prepared, SourceReport, prepare};
 pub use progress::{Progress, Stage};
 pub use records::{Body, Origin, Record};

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde_json::Value;
 
 use crate::{
-    Summary,
+    Section, Summary,
     curves::Curves,
     samples::{SampleSection, read_sections},
 };
@@ -19,6 +19,7 @@ pub(super) struct Content {
     pub(super) summary: Option<Summary>,
     pub(super) curves: Curves,
     pub(super) samples: Vec<SampleSection>,
+    pub(super) sections: Vec<Section>,
 }
 
 impl Content {
@@ -39,6 +40,7 @@ impl Content {
             summary,
             curves,
             samples: text("samples.md").map_or_else(Vec::new, |text| read_sections(&text)),
+            sections: Section::read_all(run),
         }
     }
 }

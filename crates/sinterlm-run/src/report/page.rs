@@ -63,7 +63,10 @@ pub(super) fn render(report: &Content) -> String {
          <title>{name}</title><style>\n{}</style></head>\n<body><main>\n",
         include_str!("style.css")
     );
-    for section in [head, figures, gates, charts, samples, config, provenance] {
+    let parts = [
+        head, figures, gates, charts, samples, sections, config, provenance,
+    ];
+    for section in parts {
         section(report, &mut page);
         page.push('\n');
     }
@@ -356,6 +359,33 @@ fn samples(report: &Content, page: &mut String) {
             );
         }
         page.push_str("</details>");
+    }
+}
+
+/// What the program itself adds.
+fn sections(report: &Content, page: &mut String) {
+    for section in &report.sections {
+        let (title, text) = (escaped(&section.title), escaped(&section.text));
+        put(page, format_args!("<h2>{title}</h2><div class=\"card\">"));
+        if !text.is_empty() {
+            put(page, format_args!("<div class=\"text\">{text}</div>"));
+        }
+        if !section.columns.is_empty() {
+            page.push_str("<table class=\"columns\"><tr>");
+            for name in &section.columns {
+                put(page, format_args!("<th>{}</th>", escaped(name)));
+            }
+            page.push_str("</tr>");
+            for row in &section.rows {
+                page.push_str("<tr>");
+                for cell in row {
+                    put(page, format_args!("<td>{}</td>", escaped(cell)));
+                }
+                page.push_str("</tr>");
+            }
+            page.push_str("</table>");
+        }
+        page.push_str("</div>");
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use super::*;
 use crate::{
     EvalRecord, Event, Gate, MetricsFile, Observer, Provenance, RunEnd, SampleFile, SampleText,
-    StepRecord, Summary, ValidFigures,
+    Section, StepRecord, Summary, ValidFigures,
 };
 
 fn log(run: &Path, steps: u64) {
@@ -239,4 +239,26 @@ fn a_hundred_thousand_lines_make_no_large_page() {
         "{} bytes",
         page.len()
     );
+}
+
+#[test]
+fn sections_of_the_program_stand_in_the_order_of_their_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let section = |title: &str, columns: &[&str], rows: Vec<Vec<String>>| Section {
+        title: title.into(),
+        text: "two\nlines <b>".into(),
+        columns: columns.iter().map(|name| (*name).into()).collect(),
+        rows,
+    };
+    let later = section("Later", &[], vec![]);
+    let rows = vec![vec!["<script>".into(), "12".into()]];
+    let data = section("Data & more", &["label", "records"], rows);
+    Section::save(dir.path(), "later", &[later]).unwrap();
+    Section::save(dir.path(), "data", &[data.clone(), data]).unwrap();
+    fs::write(dir.path().join("sections/broken.json"), "[{").unwrap();
+    let page = page(dir.path());
+    assert_eq!(page.matches("<h2>Data &amp; more</h2>").count(), 2);
+    assert!(page.contains("two\nlines &lt;b&gt;"));
+    assert!(page.contains("<th>records</th></tr><tr><td>&lt;script&gt;</td><td>12</td></tr>"));
+    assert!(page.rfind("Data &amp;") < page.find("<h2>Later</h2>"));
 }
