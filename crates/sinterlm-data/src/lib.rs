@@ -9,6 +9,7 @@ mod hub;
 mod prepare;
 mod progress;
 mod records;
+mod rows;
 mod source;
 mod split;
 mod store;
@@ -25,6 +26,11 @@ pub use hub::{Hub, HubCopy, HubFile, HubModel, HubToken, RepoType};
 pub use prepare::{Fingerprints, Prepared, SourceReport, prepare};
 pub use progress::{Progress, Stage};
 pub use records::{Body, Origin, Record};
+pub use rows::{
+    BatchFigures, BatchesConfig, Field, LabelsConfig, Layout, MaskPolicy, Mixture, PromptTemplate,
+    Prompter, RenderedRow, Row, RowBatch, RowBatches, RowCounts, RowPlace, RowSet, RowsConfig,
+    Span, Truncation, Unusable, WeightRun,
+};
 pub use source::{
     Document, Documents, JsonRecord, JsonRecords, RecordPlace, TextSource, fingerprint,
     read_documents,

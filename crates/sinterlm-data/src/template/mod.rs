@@ -4,6 +4,7 @@
 mod date;
 mod fields;
 mod finding;
+mod guarded;
 mod jinja;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use fields::{Json, JsonMap};
-use jinja::Program;
+pub(crate) use guarded::Rendered;
+use jinja::{Marked, Program};
 
 use crate::{DataError, Tokenizer};
 
@@ -122,12 +124,6 @@ pub struct Turn {
     pub tokens: Range<usize>,
 }
 
-/// A rendered text, and the ranges of it that stand for special tokens' names in messages.
-struct Rendered {
-    text: String,
-    ordinary: Vec<Range<usize>>,
-}
-
 impl ChatTemplate {
     /// Reads a template; `name` is what errors call it.
     ///
@@ -156,6 +152,11 @@ impl ChatTemplate {
         self
     }
 
+    /// What errors call the template.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The template's text.
     pub fn source(&self) -> &str {
         &self.source
@@ -170,6 +171,19 @@ impl ChatTemplate {
         messages: &[ChatMessage],
         generation_prompt: bool,
     ) -> Result<String, DataError> {
+        Ok(self.render_marked(messages, generation_prompt)?.text)
+    }
+
+    /// Whether the template marks what the model writes, by `{% generation %}`.
+    pub fn has_marks(&self) -> bool {
+        self.program.has_marks
+    }
+
+    fn render_marked(
+        &self,
+        messages: &[ChatMessage],
+        generation_prompt: bool,
+    ) -> Result<Marked, DataError> {
         let messages = Json::List(messages.iter().map(ChatMessage::fields).collect());
         let absent = [("tools", Json::Null), ("documents", Json::Null)];
         let own = self.variables.iter();
@@ -252,57 +266,6 @@ impl ChatTemplate {
             name: self.name.clone(),
             line: 0,
             fault: format!("message {} changes how those before it are written", at + 1),
-        })
-    }
-
-    /// Renders with special tokens' names in messages replaced by placeholders, and puts them back.
-    fn render_guarded(
-        &self,
-        messages: &[ChatMessage],
-        generation_prompt: bool,
-        tokenizer: &Tokenizer,
-    ) -> Result<Rendered, DataError> {
-        let names: Vec<&str> = tokenizer.special_names().collect();
-        let holds = |message: &ChatMessage| names.iter().any(|name| message.content.contains(name));
-        if !messages.iter().any(holds) {
-            return Ok(Rendered {
-                text: self.render(messages, generation_prompt)?,
-                ordinary: Vec::new(),
-            });
-        }
-        // Private-use characters that no message holds: a mark, the number, the mark.
-        let used = |c: char| messages.iter().any(|message| message.content.contains(c));
-        let mut private = ('\u{100000}'..='\u{10fffd}').filter(|c| !used(*c));
-        let full = "a text does not hold 65,000 kinds of private-use characters";
-        let mark = private.next().expect(full);
-        let mut guarded = messages.to_vec();
-        let mut stand_ins = Vec::new();
-        for name in names {
-            let stand_in = format!("{mark}{}{mark}", private.next().expect(full));
-            for message in &mut guarded {
-                message.content = message.content.replace(name, &stand_in);
-            }
-            stand_ins.push((stand_in, name));
-        }
-        let text = self.render(&guarded, generation_prompt)?;
-        let (mut out, mut ordinary) = (String::with_capacity(text.len()), Vec::new());
-        let mut rest = text.as_str();
-        while let Some(at) = rest.find(mark) {
-            out.push_str(&rest[..at]);
-            let tail = &rest[at..];
-            if let Some((stand_in, name)) = stand_ins.iter().find(|(s, _)| tail.starts_with(s)) {
-                ordinary.push(out.len()..out.len() + name.len());
-                out.push_str(name);
-                rest = &tail[stand_in.len()..];
-            } else {
-                // The template cut a stand-in apart.
-                rest = &tail[mark.len_utf8()..];
-            }
-        }
-        out.push_str(rest);
-        Ok(Rendered {
-            text: out,
-            ordinary,
         })
     }
 }

@@ -35,6 +35,7 @@ mod texts;
 mod token;
 mod value;
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::fields::Json;
@@ -47,12 +48,22 @@ use value::{Dict, Scope, Value};
 #[derive(Debug)]
 pub(super) struct Program {
     body: Vec<Stmt>,
+    /// Whether `{% generation %}` stands in it.
+    pub(super) has_marks: bool,
+}
+
+/// A rendered text.
+#[derive(Debug)]
+pub(super) struct Marked {
+    pub(super) text: String,
+    /// Bytes that `{% generation %}` marked, in the order in which the template ran.
+    pub(super) marks: Vec<Range<usize>>,
 }
 
 impl Program {
     pub(super) fn parse(source: &str) -> Result<Self, Fault> {
-        let body = parser::parse(source)?;
-        Ok(Self { body })
+        let (body, has_marks) = parser::parse(source)?;
+        Ok(Self { body, has_marks })
     }
 
     /// The text with these variables; `unix_seconds` is what `strftime_now` tells.
@@ -60,7 +71,7 @@ impl Program {
         &self,
         variables: impl IntoIterator<Item = (&'a str, Json)>,
         unix_seconds: Option<u64>,
-    ) -> Result<String, Fault> {
+    ) -> Result<Marked, Fault> {
         let root = Rc::new(Scope::default());
         for (name, json) in variables {
             root.set(&name.into(), value_of(json)?);
