@@ -104,7 +104,7 @@ type Packed = Arc<Vec<Vec<RowPlace>>>;
 #[derive(Debug)]
 struct Group {
     epoch: u64,
-    group: u64,
+    number: u64,
     rows: Packed,
 }
 
@@ -304,7 +304,7 @@ impl RowBatches {
     /// The batch rows of a group, the first of which is row `first` of the sequence.
     fn group(&self, epoch: u64, group: u64, first: u64) -> Packed {
         let lock = || self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = |kept: &&Group| kept.epoch == epoch && kept.group == group;
+        let is_it = |kept: &&Group| kept.epoch == epoch && kept.number == group;
         if let Some(kept) = lock().iter().find(is_it) {
             return kept.rows.clone();
         }
@@ -331,7 +331,7 @@ impl RowBatches {
         }
         kept.push(Group {
             epoch,
-            group,
+            number: group,
             rows: Arc::clone(&rows),
         });
         rows

@@ -12,6 +12,8 @@ use crate::{ChatMessage, ChatTemplate, DataError};
 /// A row that answers are added to.
 struct Growing {
     row: RenderedRow,
+    /// Tokens up to the end of its last answer. What follows is written again with the next prompt.
+    answered: usize,
     /// Messages that stand in it.
     messages: usize,
     /// Whether the last answer still lacks the token that ends it.
@@ -47,20 +49,23 @@ impl Prompter {
             let last = tokens.last().map(|(id, _)| *id);
             let answer = self.answer(template, &prompt, &whole, last, at)?;
             let continues = |growing: &Growing| {
-                let ids = tokens.iter().map(|(id, _)| id);
-                let before = &growing.row.ids;
+                let before = &growing.row.ids[..growing.answered];
                 prompt.text.starts_with(&growing.row.text)
                     && before.len() <= tokens.len()
-                    && before.iter().eq(ids.take(before.len()))
+                    && before
+                        .iter()
+                        .eq(tokens.iter().map(|(id, _)| id).take(before.len()))
             };
             if growing.as_ref().is_some_and(|growing| !continues(growing)) {
-                done.extend(self.closed(template, growing.take(), &messages[..at], number)?);
+                done.extend(self.closed(template, growing.take(), &messages[..at], number));
             }
             let mut now = growing.take().unwrap_or_else(|| Growing {
                 row: RenderedRow::default(),
+                answered: 0,
                 messages: 0,
                 is_open: false,
             });
+            now.row.truncate(now.answered);
             self.add_prompt(template, &mut now, &prompt, &tokens, messages, at, number)?;
             self.mark_prompt(template, &mut now.row, &prompt, &whole, &tokens, number);
             for ((id, _), trained) in answer.tokens.iter().zip(&answer.trained) {
@@ -68,6 +73,8 @@ impl Prompter {
                 now.row.push([*id], &self.roles.assistant, None, of);
             }
             now.row.text.push_str(&answer.text);
+            let last = now.row.spans.iter().rfind(|span| span.answer.is_some());
+            now.answered = last.map_or(now.answered, |span| span.tokens.end);
             now.messages = at + 1;
             now.is_open = answer.is_open;
             growing = Some(now);
@@ -79,7 +86,7 @@ impl Prompter {
                 fault: "the conversation holds no answer of the assistant".to_owned(),
             });
         }
-        done.extend(self.closed(template, growing, messages, count)?);
+        done.extend(self.closed(template, growing, messages, count));
         let is_trained = |row: &RenderedRow| row.spans.iter().any(|span| span.answer.is_some());
         if template.has_marks() && !done.iter().any(is_trained) {
             return Err(DataError::NoMarkedAnswer {
@@ -167,8 +174,11 @@ impl Prompter {
                 .push([*id], &self.roles.assistant, None, Some(number - 1));
             new = rest;
         }
-        let parts = if self.by_role {
-            self.parts(template, prompt, &messages[..at], now.messages)?
+        let parts = if self.by_part {
+            // What a template writes behind the end of the answer before is of neither message.
+            let mut parts = vec![(self.roles.assistant.clone(), now.row.text.len())];
+            parts.extend(self.parts(template, prompt, &messages[..at], now.messages)?);
+            parts
         } else {
             vec![(self.roles.prompt.clone(), prompt.text.len())]
         };
@@ -227,11 +237,8 @@ impl Prompter {
         };
         debug_assert!(template.has_marks(), "only marked templates give marks");
         let first = tokens.partition_point(|(_, start)| *start < mark.start);
-        let ids: Vec<u32> = row.ids.drain(first..).collect();
-        row.spans.retain_mut(|span| {
-            span.tokens.end = span.tokens.end.min(first);
-            span.tokens.start < span.tokens.end
-        });
+        let ids = row.ids[first..].to_vec();
+        row.truncate(first);
         row.push(ids, &self.roles.assistant, None, Some(number));
     }
 
@@ -243,10 +250,8 @@ impl Prompter {
         growing: Option<Growing>,
         messages: &[ChatMessage],
         answers: usize,
-    ) -> Result<Option<RenderedRow>, DataError> {
-        let Some(mut growing) = growing else {
-            return Ok(None);
-        };
+    ) -> Option<RenderedRow> {
+        let mut growing = growing?;
         if growing.is_open {
             let mut more = messages[..growing.messages].to_vec();
             more.push(ChatMessage::new("user", "x"));
@@ -264,7 +269,7 @@ impl Prompter {
                 .row
                 .push([end], &self.roles.assistant, None, Some(answers - 1));
         }
-        Ok(Some(growing.row))
+        Some(growing.row)
     }
 }
 

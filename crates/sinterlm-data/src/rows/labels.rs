@@ -69,8 +69,8 @@ impl Validate for LabelsConfig {
 
 impl LabelsConfig {
     /// Whether the parts of a prompt must be told apart.
-    pub(super) fn needs_roles(&self) -> bool {
-        self.roles.keys().any(|role| role != "assistant")
+    pub(super) fn needs_parts(&self) -> bool {
+        !self.fields.is_empty() || self.roles.keys().any(|role| role != "assistant")
     }
 
     /// The weights of a row's tokens. `last` is the number of the record's last answer.

@@ -20,16 +20,10 @@ pub(super) fn best_fit(lengths: &[usize], size: usize) -> Vec<Vec<u32>> {
             "packing: a row of {len} tokens, bins of {size}"
         );
         let found = room.range((len, 0)..).next().copied();
-        let (left, bin) = match found {
-            Some(entry) => {
-                room.remove(&entry);
-                entry
-            }
-            None => {
-                bins.push(Vec::new());
-                (size, bins.len() - 1)
-            }
-        };
+        let (left, bin) = found.unwrap_or((size, bins.len()));
+        if !room.remove(&(left, bin)) {
+            bins.push(Vec::new());
+        }
         bins[bin].push(item);
         room.insert((left - len, bin));
     }

@@ -37,8 +37,8 @@ pub struct Prompter {
     pub(super) tokenizer: Tokenizer,
     form: Form,
     begin: Vec<u32>,
-    /// Whether the parts of a prompt are told apart by role.
-    pub(super) by_role: bool,
+    /// Whether the parts of a prompt are told apart by role and field.
+    pub(super) by_part: bool,
     pub(super) roles: Roles,
 }
 
@@ -89,7 +89,7 @@ impl Prompter {
             tokenizer: tokenizer.clone(),
             form,
             begin: begin.to_vec(),
-            by_role: false,
+            by_part: false,
             roles: Roles {
                 prompt: "prompt".into(),
                 assistant: "assistant".into(),
@@ -99,11 +99,11 @@ impl Prompter {
         })
     }
 
-    /// Tells the parts of a chat template's prompt apart by role, which takes a rendering for each
-    /// message.
+    /// Tells the parts of a prompt apart by role and field, which takes time: a chat template renders
+    /// each message by itself.
     #[must_use]
-    pub fn with_roles(mut self) -> Self {
-        self.by_role = true;
+    pub fn with_parts(mut self) -> Self {
+        self.by_part = true;
         self
     }
 
@@ -205,19 +205,28 @@ impl Prompter {
     fn push_prompt(&self, row: &mut RenderedRow, prompt: &Prompt, is_fields: bool) {
         let ordinary: Vec<Range<usize>> = prompt.fields.iter().map(|(at, _)| at.clone()).collect();
         let text = prompt.text.as_str();
-        let tokens = if row.ids.is_empty() {
-            let tokens = self.tokenizer.encode_with_special_outside(text, &ordinary);
-            let first = tokens.first().map(|(id, _)| *id);
-            if first.is_none() || self.begin.last().copied() != first {
-                let begin = self.begin.iter().copied();
-                row.push(begin, &self.roles.user, None, None);
-            }
-            tokens
-        } else {
-            let before = row.ids.last().copied();
-            self.tokenizer.encode_behind(before, text, &ordinary)
-        };
+        let before = row.ids.last().copied();
         row.text.push_str(text);
+        if !self.by_part {
+            let ids = self.tokenizer.ids_behind(before, text, &ordinary);
+            let ids = if before.is_none() {
+                self.beginning(ids)
+            } else {
+                ids
+            };
+            row.push(ids, &self.roles.user, None, None);
+            return;
+        }
+        let tokens = if before.is_some() {
+            self.tokenizer.encode_behind(before, text, &ordinary)
+        } else {
+            let tokens = self.tokenizer.encode_with_special_outside(text, &ordinary);
+            let ids = tokens.iter().map(|(id, _)| *id).collect();
+            let begin = self.beginning(ids).len() - tokens.len();
+            let begin = self.begin.iter().copied().take(begin);
+            row.push(begin, &self.roles.user, None, None);
+            tokens
+        };
         for (id, start) in tokens {
             let mut fields = prompt.fields.iter().filter(|_| is_fields);
             let field = fields.find(|(at, _)| at.contains(&start));
@@ -235,11 +244,10 @@ impl Prompter {
         number: usize,
     ) {
         let before = row.ids.last().copied();
-        let tokens = self.tokenizer.encode_behind(before, text, ordinary);
+        let mut ids = self.tokenizer.ids_behind(before, text, ordinary);
+        ids.push(self.tokenizer.end_of_text());
         row.text.push_str(text);
-        let ids = tokens.into_iter().map(|(id, _)| id);
-        let end = [self.tokenizer.end_of_text()];
-        row.push(ids.chain(end), &self.roles.assistant, field, Some(number));
+        row.push(ids, &self.roles.assistant, field, Some(number));
     }
 
     /// A text's tokens behind what stands before a text, which is there at most once.

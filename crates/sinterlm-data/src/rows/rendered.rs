@@ -19,10 +19,11 @@ pub struct RenderedRow {
 /// A part of a [`RenderedRow`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Who speaks, or `prompt` where that was not asked for, `text` in a text with a class.
+    /// Who speaks; in a text with a class `text`. Prompts of chat templates and of completions are
+    /// `prompt`, unless [`Prompter::with_parts`](crate::Prompter::with_parts) asks for more.
     pub role: Arc<str>,
-    /// The field of the record that the part is from; none for what a template adds and for
-    /// messages.
+    /// The field of an instruction record that the part is from; none for what a template adds, and
+    /// in prompts where it was not asked for.
     pub field: Option<Field>,
     /// Number of the answer, from 0, that the part belongs to: what the model has to write, up to the
     /// token that ends its turn. None for what it reads.
@@ -79,6 +80,15 @@ impl RenderedRow {
                 tokens: begin..end,
             }),
         }
+    }
+
+    /// Takes away the tokens from a place on; the text stays.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.ids.truncate(len);
+        self.spans.retain_mut(|span| {
+            span.tokens.end = span.tokens.end.min(len);
+            span.tokens.start < span.tokens.end
+        });
     }
 
     /// Number of answers in the row.

@@ -115,11 +115,11 @@ impl RowSet {
         prompter: &Prompter,
         config: &RowsConfig,
     ) -> Result<Self, DataError> {
-        let with_roles = config
+        let with_parts = config
             .labels
-            .needs_roles()
-            .then(|| prompter.clone().with_roles());
-        let prompter = with_roles.as_ref().unwrap_or(prompter);
+            .needs_parts()
+            .then(|| prompter.clone().with_parts());
+        let prompter = with_parts.as_ref().unwrap_or(prompter);
         let made: Vec<Result<Made, DataError>> = records
             .par_iter()
             .enumerate()

@@ -206,6 +206,22 @@ impl Tokenizer {
         own.map(|(id, start)| (id, start - lead.len())).collect()
     }
 
+    /// The ids of [`encode_behind`](Self::encode_behind), faster.
+    pub(crate) fn ids_behind(
+        &self,
+        before: Option<u32>,
+        text: &str,
+        ordinary: &[Range<usize>],
+    ) -> Vec<u32> {
+        if self.adds_to_texts && before.is_some() {
+            let tokens = self.encode_behind(before, text, ordinary);
+            return tokens.into_iter().map(|(id, _)| id).collect();
+        }
+        let specials = Specials::Outside(ordinary);
+        let encoding = self.encoding(text, specials, OffsetType::None, false, None);
+        encoding.get_ids().to_vec()
+    }
+
     /// Whether a text that stands alone has other tokens than behind a line's end.
     fn finds_additions(&self) -> bool {
         let alone = self.encode("a");
