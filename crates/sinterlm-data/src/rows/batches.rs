@@ -8,22 +8,13 @@ use serde::Serialize;
 use sinterlm_config::Seed;
 
 use super::config::{BatchesConfig, Layout, Mixture};
-use super::order::Order;
+use super::order::{Order, RowPlace};
 use super::packing::best_fit;
 use super::row_set::{Row, RowSet};
 use crate::{Batch, DataError};
 
 /// Groups that are kept, so that batches read one after another do not pack anew.
 const KEPT: usize = 4;
-
-/// A row of a [`RowSet`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RowPlace {
-    /// Number of the set.
-    pub set: usize,
-    /// Number of the row in it.
-    pub row: usize,
-}
 
 /// A batch with where its rows are from.
 #[derive(Clone, Debug, PartialEq)]

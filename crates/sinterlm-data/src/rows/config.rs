@@ -4,9 +4,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinterlm_config::{Check, Validate};
 
-use super::fixed::{INPUT, INSTRUCTION};
 use super::labels::LabelsConfig;
 use super::truncation::Truncation;
+
+/// The place of an instruction in a prompt.
+pub(super) const INSTRUCTION: &str = "{instruction}";
+/// The place of an input.
+pub(super) const INPUT: &str = "{input}";
 
 /// How records become rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

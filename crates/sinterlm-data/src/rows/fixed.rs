@@ -2,13 +2,8 @@
 
 use std::ops::Range;
 
-use super::config::PromptTemplate;
+use super::config::{INPUT, INSTRUCTION, PromptTemplate};
 use super::rendered::Field;
-
-/// The place of an instruction in a prompt.
-pub(super) const INSTRUCTION: &str = "{instruction}";
-/// The place of an input.
-pub(super) const INPUT: &str = "{input}";
 
 /// `PROMPT_DICT` of tatsu-lab/stanford_alpaca, train.py.
 const ALPACA_WITH: &str = "Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.\n\n### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:";

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sinterlm_config::{Check, Validate};
 
 use super::rendered::{Field, RenderedRow, Span};
-use super::row_set::WeightRun;
+use super::weights::WeightRun;
 use crate::Record;
 
 /// Which tokens are trained, and how much each counts in the loss.
@@ -92,6 +92,17 @@ impl LabelsConfig {
             }
         }
         runs
+    }
+
+    /// The weight of each token of a rendered row, as in [`RowSet`](crate::RowSet).
+    pub fn token_weights(&self, row: &RenderedRow, record: &Record) -> Vec<f32> {
+        let last = row.answers().checked_sub(1);
+        let runs = self.weights(row, record, last);
+        let mut weights = Vec::with_capacity(row.ids.len());
+        for run in runs {
+            weights.resize(run.end as usize, run.weight);
+        }
+        weights
     }
 
     fn weight(&self, span: &Span, last: Option<usize>) -> f32 {

@@ -13,11 +13,14 @@ mod prompt;
 mod rendered;
 mod row_set;
 mod truncation;
+mod weights;
 
-pub use batches::{BatchFigures, RowBatch, RowBatches, RowPlace};
+pub use batches::{BatchFigures, RowBatch, RowBatches};
 pub use config::{BatchesConfig, Layout, Mixture, PromptTemplate, RowsConfig, Unusable};
 pub use labels::{LabelsConfig, MaskPolicy};
+pub use order::RowPlace;
 pub use prompt::Prompter;
 pub use rendered::{Field, RenderedRow, Span};
-pub use row_set::{Row, RowCounts, RowSet, WeightRun};
+pub use row_set::{Row, RowCounts, RowSet};
 pub use truncation::Truncation;
+pub use weights::WeightRun;

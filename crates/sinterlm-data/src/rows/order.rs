@@ -3,11 +3,19 @@
 
 use sinterlm_config::{Permutation, Seed, Stream};
 
-use super::batches::RowPlace;
 use super::config::Mixture;
 
 /// Items that are grouped by length, or packed, together.
 pub(super) const GROUP: u64 = 4096;
+
+/// A row of a [`RowSet`](crate::RowSet).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RowPlace {
+    /// Number of the set.
+    pub set: usize,
+    /// Number of the row in it.
+    pub row: usize,
+}
 
 /// The order of several sets.
 #[derive(Clone, Debug)]

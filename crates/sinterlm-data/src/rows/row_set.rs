@@ -6,10 +6,10 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::config::{RowsConfig, Unusable};
-use super::labels::LabelsConfig;
 use super::prompt::Prompter;
 use super::rendered::RenderedRow;
 use super::truncation::Truncation;
+use super::weights::WeightRun;
 use crate::{Body, DataError, Record};
 
 /// Records that counts show as examples of those left out.
@@ -26,15 +26,6 @@ pub struct Row {
     pub task: Option<Arc<str>>,
     /// Number of the record.
     pub record: usize,
-}
-
-/// Neighbouring tokens of one weight.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct WeightRun {
-    /// Where the next run begins.
-    pub end: u32,
-    /// Weight of predicting each of the tokens.
-    pub weight: f32,
 }
 
 /// The rows of a data set, in the order of its records.
@@ -285,17 +276,4 @@ fn cut(runs: &[WeightRun], kept: &[Range<usize>]) -> Vec<WeightRun> {
         }
     }
     out
-}
-
-impl LabelsConfig {
-    /// The weight of each token of a rendered row, as in [`RowSet`].
-    pub fn token_weights(&self, row: &RenderedRow, record: &Record) -> Vec<f32> {
-        let last = row.answers().checked_sub(1);
-        let runs = self.weights(row, record, last);
-        let mut weights = Vec::with_capacity(row.ids.len());
-        for run in runs {
-            weights.resize(run.end as usize, run.weight);
-        }
-        weights
-    }
 }

@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::Marked;
 use super::arguments::Args;
 use super::ast::{Expr, ExprKind, For, MacroNode, Stmt, StmtKind, Target};
 use super::fault::Fault;
@@ -36,6 +35,14 @@ impl Budget {
         })?;
         Ok(())
     }
+}
+
+/// A rendered text.
+#[derive(Debug)]
+pub(crate) struct Marked {
+    pub(crate) text: String,
+    /// Bytes that `{% generation %}` marked, in the order in which the template ran.
+    pub(crate) marks: Vec<Range<usize>>,
 }
 
 /// What a loop does after a statement.

@@ -35,13 +35,13 @@ mod texts;
 mod token;
 mod value;
 
-use std::ops::Range;
 use std::rc::Rc;
 
 use super::fields::Json;
 use ast::Stmt;
 pub(super) use fault::Fault;
 use machine::Machine;
+pub(super) use machine::Marked;
 use value::{Dict, Scope, Value};
 
 /// A template that was read.
@@ -50,14 +50,6 @@ pub(super) struct Program {
     body: Vec<Stmt>,
     /// Whether `{% generation %}` stands in it.
     pub(super) has_marks: bool,
-}
-
-/// A rendered text.
-#[derive(Debug)]
-pub(super) struct Marked {
-    pub(super) text: String,
-    /// Bytes that `{% generation %}` marked, in the order in which the template ran.
-    pub(super) marks: Vec<Range<usize>>,
 }
 
 impl Program {
