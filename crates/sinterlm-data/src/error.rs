@@ -368,6 +368,80 @@ fn left_none(given: u64, steps: &str) -> String {
             "hygiene left none of {given} records: {steps}; loosen that step or take it out"
         ),
     }
+    /// The form of a config is the model's chat template, and there is none.
+    #[error(
+        "rows.template is chat, and the model has no chat template; use alpaca or another form, or a model that has one"
+    )]
+    NoChatTemplate,
+    /// A form cannot write a record.
+    #[error("{form} template: {fault}")]
+    Rendering {
+        /// Name of the form, or file of the template.
+        form: String,
+        /// What is wrong, and the remedy where there is one.
+        fault: String,
+    },
+    /// A template has `{% generation %}` marks, and none of them is around an answer.
+    #[error(
+        "{template}: its {{% generation %}} marks hold no text of this conversation's answers; put them around the answer and the token that ends it, or take them out"
+    )]
+    NoMarkedAnswer {
+        /// File of the template.
+        template: String,
+    },
+    /// A row is too long, and is to be an error.
+    #[error(
+        "{tokens} tokens, the most are {max}; raise rows.max_seq_len, or set rows.truncation to right, left, middle_of_prompt or drop"
+    )]
+    RowTooLong {
+        /// Tokens of the row.
+        tokens: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// No token of a record is trained.
+    #[error("no token of it is trained{reason}; {remedy}",
+        reason = if *cut { ", as what is left of it holds no answer" } else { "" },
+        remedy = if *cut {
+            "set rows.truncation to middle_of_prompt, or rows.unusable to drop"
+        } else {
+            "check its weight and rows.labels, or set rows.unusable to drop"
+        }
+    )]
+    NothingTrained {
+        /// Whether the row was cut.
+        cut: bool,
+    },
+    /// What is wrong with a record.
+    #[error("{origin}: cannot be trained on")]
+    InRecord {
+        /// Where the record came from.
+        origin: String,
+        /// The fault.
+        #[source]
+        source: Box<DataError>,
+    },
+    /// No record gave a row.
+    #[error(
+        "none of {records} records gives a row to train on{}; check rows.template and rows.labels",
+        if example.is_empty() { String::new() } else { format!(" (the first: {example})") }
+    )]
+    NoRows {
+        /// Records that were read.
+        records: usize,
+        /// The first of them, with the reason.
+        example: String,
+    },
+    /// A mixture does not fit its sets.
+    #[error(
+        "mixture.weights has {weights} weights for {sets} sets; give one for each, or leave it out"
+    )]
+    MixtureWeights {
+        /// Weights.
+        weights: usize,
+        /// Sets.
+        sets: usize,
+    },
 }
 
 fn hub_remedy(status: u16) -> &'static str {

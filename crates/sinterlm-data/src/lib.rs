@@ -10,6 +10,7 @@ mod hygiene;
 mod prepare;
 mod progress;
 mod records;
+mod rows;
 mod source;
 mod split;
 mod store;
@@ -34,6 +35,11 @@ pub use hygiene::{
 pub use prepare::{Fingerprints, Prepared, SourceReport, prepare};
 pub use progress::{Progress, Stage};
 pub use records::{Body, Origin, Record};
+pub use rows::{
+    BatchFigures, BatchesConfig, Field, LabelsConfig, Layout, MaskPolicy, Mixture, PromptTemplate,
+    Prompter, RenderedRow, Row, RowBatch, RowBatches, RowCounts, RowPlace, RowSet, RowsConfig,
+    Span, Truncation, Unusable, WeightRun,
+};
 pub use source::{
     Document, Documents, JsonRecord, JsonRecords, RecordPlace, TextSource, fingerprint,
     read_documents,

@@ -5,6 +5,7 @@ mod date;
 mod fields;
 mod finding;
 mod guard;
+mod guarded;
 mod jinja;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ use serde::{Deserialize, Serialize};
 pub use fields::{Json, JsonMap};
 use guard::{Guard, TextsOf, Visit};
 use jinja::Program;
+pub(crate) use guarded::Rendered;
+use jinja::{Marked, Program};
 
 use crate::{DataError, Tokenizer};
 
@@ -124,12 +127,6 @@ pub struct Turn {
     pub tokens: Range<usize>,
 }
 
-/// A rendered text, and the ranges of it that stand for special tokens' names in messages.
-struct Rendered {
-    text: String,
-    ordinary: Vec<Range<usize>>,
-}
-
 impl ChatTemplate {
     /// Reads a template; `name` is what errors call it.
     ///
@@ -158,6 +155,11 @@ impl ChatTemplate {
         self
     }
 
+    /// What errors call the template.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The template's text.
     pub fn source(&self) -> &str {
         &self.source
@@ -172,6 +174,19 @@ impl ChatTemplate {
         messages: &[ChatMessage],
         generation_prompt: bool,
     ) -> Result<String, DataError> {
+        Ok(self.render_marked(messages, generation_prompt)?.text)
+    }
+
+    /// Whether the template marks what the model writes, by `{% generation %}`.
+    pub fn has_marks(&self) -> bool {
+        self.program.has_marks
+    }
+
+    fn render_marked(
+        &self,
+        messages: &[ChatMessage],
+        generation_prompt: bool,
+    ) -> Result<Marked, DataError> {
         let messages = Json::List(messages.iter().map(ChatMessage::fields).collect());
         let absent = [("tools", Json::Null), ("documents", Json::Null)];
         let own = self.variables.iter();

@@ -194,6 +194,27 @@ impl Matcher {
     }
 }
 
+/// A piece in two where a byte of the whole text lies in it.
+pub(super) fn cut_at(
+    piece: NormalizedString,
+    at: usize,
+) -> Vec<(NormalizedString, Option<Vec<Token>>)> {
+    let (begin, end) = piece.offsets_original();
+    let before = if begin < at && at < end {
+        piece.convert_offsets(Of::Original(0..at - begin))
+    } else {
+        None
+    };
+    let halves = before.and_then(|range| {
+        let first = piece.slice(Of::Normalized(0..range.end))?;
+        Some([first, piece.slice(Of::Normalized(range.end..piece.len()))?])
+    });
+    match halves {
+        Some(halves) => halves.map(|half| (half, None)).into(),
+        None => vec![(piece, None)],
+    }
+}
+
 /// What counts as a part of a word beside a token that has to be one by itself.
 fn is_word(c: char) -> bool {
     static WORD: LazyLock<SysRegex> =

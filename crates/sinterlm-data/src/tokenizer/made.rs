@@ -207,17 +207,18 @@ pub(super) fn wrap(
     let specials = tokens.into_iter().filter(|(token, _)| token.special);
     let mut specials: Vec<_> = specials.map(|(token, id)| (token.content, id)).collect();
     specials.sort_by_key(|(content, id)| (Reverse(content.len()), *id));
-    let tokenizer = Tokenizer {
+    let mut tokenizer = Tokenizer {
         inner: Arc::new(inner),
         added: Arc::new(added),
         vocab_size,
         end_of_text,
         usual_end,
         specials,
+        adds_to_texts: false,
         fingerprint: Arc::default(),
     };
     let probed = tokenizer
-        .try_encoding(PROBE, Specials::AsText, OffsetType::None, false)
+        .try_encoding(PROBE, Specials::AsText, OffsetType::None, false, None)
         .and_then(|encoding| tokenizer.inner.decode(encoding.get_ids(), false));
     match probed {
         Err(e) => {
@@ -229,5 +230,6 @@ pub(super) fn wrap(
         }
         Ok(_) => {}
     }
+    tokenizer.adds_to_texts = tokenizer.finds_additions();
     Ok(tokenizer)
 }

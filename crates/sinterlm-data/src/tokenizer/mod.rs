@@ -47,6 +47,8 @@ pub struct Tokenizer {
     usual_end: Option<u32>,
     /// Special tokens, the longest first.
     specials: Vec<(String, u32)>,
+    /// Whether something, as a space, is put before a whole text.
+    adds_to_texts: bool,
     /// Made when first asked for: it takes as long as reading the tokenizer.
     fingerprint: Arc<OnceLock<String>>,
 }
@@ -137,14 +139,14 @@ impl Tokenizer {
     /// The ids of ordinary text. No text can produce a special token: `<|endoftext|>` in it is
     /// encoded as the characters it consists of.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        let encoding = self.encoding(text, Specials::AsText, OffsetType::None, false);
+        let encoding = self.encoding(text, Specials::AsText, OffsetType::None, false, None);
         encoding.get_ids().to_vec()
     }
 
     /// The ids of ordinary text with the special tokens that the tokenizer's own template puts
     /// around a text, such as a mark of its beginning.
     pub fn encode_with_template(&self, text: &str) -> Vec<u32> {
-        let encoding = self.encoding(text, Specials::AsText, OffsetType::None, true);
+        let encoding = self.encoding(text, Specials::AsText, OffsetType::None, true, None);
         encoding.get_ids().to_vec()
     }
 
@@ -152,7 +154,7 @@ impl Tokenizer {
     /// of two that match at one place the longer counts, and a token may take the spaces beside it.
     /// Never use it on text from users or data sets.
     pub fn encode_with_special(&self, text: &str) -> Vec<u32> {
-        let encoding = self.encoding(text, Specials::Everywhere, OffsetType::None, false);
+        let encoding = self.encoding(text, Specials::Everywhere, OffsetType::None, false, None);
         encoding.get_ids().to_vec()
     }
 
@@ -165,7 +167,7 @@ impl Tokenizer {
         ordinary: &[Range<usize>],
     ) -> Vec<(u32, usize)> {
         let specials = Specials::Outside(ordinary);
-        let encoding = self.encoding(text, specials, OffsetType::Byte, false);
+        let encoding = self.encoding(text, specials, OffsetType::Byte, false, None);
         let starts = encoding.get_offsets().iter().scan(0, |last, (start, _)| {
             *last = (*start).max(*last); // tokens that want the same spaces overlap
             Some(*last)
@@ -173,15 +175,77 @@ impl Tokenizer {
         encoding.get_ids().iter().copied().zip(starts).collect()
     }
 
-    /// The tokens of a text as a whole: some pre-tokenizers treat its beginning in another way.
+    /// As [`encode_with_special_outside`](Self::encode_with_special_outside), for a text that stands
+    /// behind others, the last token of which is `before`: no token reaches over the border, and
+    /// spaces that a tokenizer puts before a whole text are not put before this one.
+    pub(crate) fn encode_behind(
+        &self,
+        before: Option<u32>,
+        text: &str,
+        ordinary: &[Range<usize>],
+    ) -> Vec<(u32, usize)> {
+        if !self.adds_to_texts {
+            return self.encode_with_special_outside(text, ordinary);
+        }
+        // A special token or a line's end stands for what is before.
+        let mark = before.and_then(|id| self.special_name(id));
+        let lead = mark.unwrap_or("\n");
+        let whole = [lead, text].concat();
+        let ordinary: Vec<Range<usize>> = ordinary
+            .iter()
+            .map(|range| range.start + lead.len()..range.end + lead.len())
+            .collect();
+        let cut = mark.is_none().then_some(lead.len());
+        let specials = Specials::Outside(&ordinary);
+        let encoding = self.encoding(&whole, specials, OffsetType::Byte, false, cut);
+        let starts = encoding.get_offsets().iter().scan(0, |last, (start, _)| {
+            *last = (*start).max(*last);
+            Some(*last)
+        });
+        let tokens = encoding.get_ids().iter().copied().zip(starts);
+        let own = tokens.filter(|(_, start)| *start >= lead.len());
+        own.map(|(id, start)| (id, start - lead.len())).collect()
+    }
+
+    /// The ids of [`encode_behind`](Self::encode_behind), faster.
+    pub(crate) fn ids_behind(
+        &self,
+        before: Option<u32>,
+        text: &str,
+        ordinary: &[Range<usize>],
+    ) -> Vec<u32> {
+        if self.adds_to_texts && before.is_some() {
+            let tokens = self.encode_behind(before, text, ordinary);
+            return tokens.into_iter().map(|(id, _)| id).collect();
+        }
+        let specials = Specials::Outside(ordinary);
+        let encoding = self.encoding(text, specials, OffsetType::None, false, None);
+        encoding.get_ids().to_vec()
+    }
+
+    /// Whether a text that stands alone has other tokens than behind a line's end.
+    fn finds_additions(&self) -> bool {
+        let alone = self.encode("a");
+        let behind = self.encoding("\na", Specials::AsText, OffsetType::Byte, false, Some(1));
+        let starts = behind.get_offsets().iter().map(|(start, _)| *start);
+        let own = behind
+            .get_ids()
+            .iter()
+            .zip(starts)
+            .filter(|(_, at)| *at > 0);
+        !own.map(|(id, _)| id).eq(&alone)
+    }
+
+    /// The tokens of a text as a whole, which are cut at a byte: some pre-tokenizers treat its beginning in another way.
     fn encoding(
         &self,
         text: &str,
         specials: Specials<'_>,
         offsets: OffsetType,
         with_template: bool,
+        cut: Option<usize>,
     ) -> Encoding {
-        self.try_encoding(text, specials, offsets, with_template)
+        self.try_encoding(text, specials, offsets, with_template, cut)
             .expect("unknown characters were probed when the tokenizer was made")
     }
 
@@ -191,9 +255,13 @@ impl Tokenizer {
         specials: Specials<'_>,
         offsets: OffsetType,
         with_template: bool,
+        cut: Option<usize>,
     ) -> tokenizers::Result<Encoding> {
         let (inner, normalizer) = (&self.inner, self.inner.get_normalizer());
         let mut pieces = self.added.extract(text, normalizer, specials)?;
+        if let Some(at) = cut {
+            pieces.split(|_, piece| Ok(added::cut_at(piece, at)))?;
+        }
         if let Some(pre_tokenizer) = inner.get_pre_tokenizer() {
             pre_tokenizer.pre_tokenize(&mut pieces)?;
         }

@@ -150,8 +150,10 @@ pub(super) enum StmtKind {
     /// The call and what `caller` stands for in it.
     Call(Expr, Arc<MacroNode>),
     FilterBlock(Expr, Vec<Stmt>),
-    /// A block with names of its own, as `{% generation %}`.
+    /// A block with names of its own.
     Block(Vec<Stmt>),
+    /// `{% generation %}`: what the model writes.
+    Generation(Vec<Stmt>),
     Break,
     Continue,
 }

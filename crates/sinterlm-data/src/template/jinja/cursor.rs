@@ -28,6 +28,8 @@ pub(super) struct Parser {
     pub(super) unknown: Vec<Fault>,
     /// Those that no condition around them excuses.
     pub(super) missing: Vec<Fault>,
+    /// Whether `{% generation %}` was met.
+    pub(super) has_marks: bool,
 }
 
 impl Parser {
@@ -40,6 +42,7 @@ impl Parser {
             macros: Vec::new(),
             unknown: Vec::new(),
             missing: Vec::new(),
+            has_marks: false,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -36,6 +37,14 @@ impl Budget {
     }
 }
 
+/// A rendered text.
+#[derive(Debug)]
+pub(crate) struct Marked {
+    pub(crate) text: String,
+    /// Bytes that `{% generation %}` marked, in the order in which the template ran.
+    pub(crate) marks: Vec<Range<usize>>,
+}
+
 /// What a loop does after a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
@@ -51,6 +60,13 @@ pub(super) struct Machine {
     /// The time that `strftime_now` tells, in seconds since 1970.
     pub(super) unix_seconds: Option<u64>,
     stack_base: usize,
+    /// Ranges of the text that `{% generation %}` marked.
+    marks: Vec<Range<usize>>,
+    /// Bodies that run into a text of their own, which is printed later.
+    captures: u32,
+    /// Bytes of the whole text in front of what such bodies write. A mark in a macro begins here,
+    /// wherever in the macro it stands: so does `transformers`.
+    written: usize,
     /// Scopes that macros hold, and namespaces: both can hold themselves, so they are emptied at
     /// the end.
     held: Vec<Rc<Scope>>,
@@ -58,18 +74,21 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// The text of a template with the variables of a scope.
+    /// The text of a template with the variables of a scope, and its marked ranges.
     pub(super) fn render(
         body: &[Stmt],
         root: &Rc<Scope>,
         unix_seconds: Option<u64>,
-    ) -> Result<String, Fault> {
+    ) -> Result<Marked, Fault> {
         let marker = 0_u8;
         let mut machine = Self {
             budget: Budget { fuel: FUEL },
             line: 1,
             unix_seconds,
             stack_base: (&raw const marker).addr(),
+            marks: Vec::new(),
+            captures: 0,
+            written: 0,
             held: vec![root.clone()],
             namespaces: Vec::new(),
         };
@@ -83,7 +102,10 @@ impl Machine {
             drop(entries);
         }
         match ran {
-            Ok(_) => Ok(out),
+            Ok(_) => Ok(Marked {
+                text: out,
+                marks: machine.marks,
+            }),
             Err(fault) => Err(fault.in_line(machine.line)),
         }
     }
@@ -121,7 +143,9 @@ impl Machine {
     /// The text of a body that has names of its own.
     fn captured(&mut self, body: &[Stmt], scope: &Rc<Scope>) -> Result<String, Fault> {
         let mut out = String::new();
+        self.captures += 1;
         self.block(body, &Scope::inside(scope), &mut out)?;
+        self.captures -= 1;
         Ok(out)
     }
 
@@ -133,6 +157,9 @@ impl Machine {
     ) -> Result<Flow, Fault> {
         self.step()?;
         self.line = stmt.line;
+        if self.captures == 0 {
+            self.written = out.len();
+        }
         match &stmt.kind {
             StmtKind::Text(text) => {
                 self.budget.spend(text.len())?;
@@ -183,6 +210,16 @@ impl Machine {
                 write_text(out, &value)?;
             }
             StmtKind::Block(body) => return self.block(body, &Scope::inside(scope), out),
+            StmtKind::Generation(body) => {
+                let begin = if self.captures == 0 {
+                    out.len()
+                } else {
+                    self.written
+                };
+                let text = self.captured(body, scope)?;
+                self.marks.push(begin..begin + text.len());
+                out.push_str(&text);
+            }
             StmtKind::Break => return Ok(Flow::Break),
             StmtKind::Continue => return Ok(Flow::Continue),
         }
@@ -383,7 +420,9 @@ impl Machine {
         }
         let mut out = String::new();
         let line = self.line;
+        self.captures += 1;
         self.block(&node.body, &scope, &mut out)?;
+        self.captures -= 1;
         self.line = line;
         Ok(Value::str(out))
     }

@@ -41,18 +41,21 @@ use super::fields::Json;
 use ast::Stmt;
 pub(super) use fault::Fault;
 use machine::Machine;
+pub(super) use machine::Marked;
 use value::{Dict, Scope, Value};
 
 /// A template that was read.
 #[derive(Debug)]
 pub(super) struct Program {
     body: Vec<Stmt>,
+    /// Whether `{% generation %}` stands in it.
+    pub(super) has_marks: bool,
 }
 
 impl Program {
     pub(super) fn parse(source: &str) -> Result<Self, Fault> {
-        let body = parser::parse(source)?;
-        Ok(Self { body })
+        let (body, has_marks) = parser::parse(source)?;
+        Ok(Self { body, has_marks })
     }
 
     /// The text with these variables; `unix_seconds` is what `strftime_now` tells.
@@ -60,7 +63,7 @@ impl Program {
         &self,
         variables: impl IntoIterator<Item = (&'a str, Json)>,
         unix_seconds: Option<u64>,
-    ) -> Result<String, Fault> {
+    ) -> Result<Marked, Fault> {
         let root = Rc::new(Scope::default());
         for (name, json) in variables {
             root.set(&name.into(), value_of(json)?);

@@ -9,14 +9,14 @@ use super::fault::Fault;
 use super::lexer::tokenize;
 use super::token::Token;
 
-/// Parses a template.
-pub(super) fn parse(source: &str) -> Result<Vec<Stmt>, Fault> {
+/// Parses a template; also tells whether it marks what the model writes.
+pub(super) fn parse(source: &str) -> Result<(Vec<Stmt>, bool), Fault> {
     let mut parser = Parser::new(tokenize(source)?);
     let body = parser.statements(&[])?;
     parser.missing.append(&mut parser.unknown);
     match parser.missing.into_iter().next() {
         Some(fault) => Err(fault),
-        None => Ok(body),
+        None => Ok((body, parser.has_marks)),
     }
 }
 
@@ -117,7 +117,8 @@ impl Parser {
                 self.loops.push(0);
                 let body = self.closed_body("endgeneration")?;
                 self.loops.pop();
-                StmtKind::Block(body)
+                self.has_marks = true;
+                StmtKind::Generation(body)
             }
             "break" | "continue" => {
                 if self.loops.last() == Some(&0) {
