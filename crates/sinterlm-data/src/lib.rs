@@ -21,10 +21,14 @@ mod windows;
 pub use batch::Batch;
 pub use config::{DataConfig, InvalidUtf8, SourceConfig, TokenizerConfig};
 pub use error::DataError;
-pub use hub::{Hub, HubCopy, HubFile, HubModel, HubToken, RepoType};
+pub use hub::{Hub, HubCopy, HubFile, HubListing, HubModel, HubToken, RepoType};
 pub use prepare::{Fingerprints, Prepared, SourceReport, prepare};
 pub use progress::{Progress, Stage};
-pub use records::{Body, Origin, Record};
+pub use records::{
+    BadRecords, Body, FieldNames, LabelColumn, LoadedSet, Origin, Record, RecordForm,
+    RecordOptions, RecordSet, RecordsConfig, RecordsSource, SetConfig, TableHeader, load_records,
+    read_records, record_fingerprint,
+};
 pub use source::{
     Document, Documents, JsonRecord, JsonRecords, RecordPlace, TextSource, fingerprint,
     read_documents,
