@@ -185,6 +185,8 @@ pub(super) struct Row<'a> {
     fields: JsonMap,
     others: Vec<String>,
     columns: &'a Columns,
+    /// Names of the fields that were taken.
+    taken: Vec<&'a str>,
 }
 
 impl<'a> Row<'a> {
@@ -193,20 +195,21 @@ impl<'a> Row<'a> {
             fields: record.fields,
             others: record.others,
             columns,
+            taken: Vec::new(),
         }
     }
 
     /// The name and value of a field; none where there is none or it is null.
     pub(super) fn take(&mut self, field: Field) -> Option<(&'a str, Json)> {
         let columns = self.columns;
-        columns.of(field).find_map(|name| {
-            let is_null = self
-                .fields
+        let is_there = |name: &&str| {
+            self.fields
                 .get(name)
-                .is_none_or(|value| *value == Json::Null);
-            let value = (!is_null).then(|| self.fields.take(name)).flatten()?;
-            Some((name, value))
-        })
+                .is_some_and(|value| *value != Json::Null)
+        };
+        let name = columns.of(field).find(is_there)?;
+        self.taken.push(name);
+        Some((name, self.fields.take(name)?))
     }
 
     /// Whether a field is there and not null.
@@ -258,6 +261,7 @@ impl<'a> Row<'a> {
         }
         let wanted = self.columns.of(field).next().unwrap_or_default();
         let mut names = self.others.clone();
+        names.extend(self.taken.iter().map(|name| (*name).to_owned()));
         names.extend(self.fields.iter().map(|(name, _)| name.to_owned()));
         let others = hint(names, wanted);
         format!("no field `{wanted}`, {others} (data.fields gives a field another name)")

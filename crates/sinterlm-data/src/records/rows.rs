@@ -83,36 +83,41 @@ impl Rows {
     /// An error of reading as the fault of its row, where it is one.
     pub(super) fn fault_of(&self, error: DataError) -> DataError {
         const REPLACE: &str = "data.invalid_utf8 = \"replace\" reads it as U+FFFD";
-        let (place, what) = match error {
+        let at = |place: RecordPlace, column: u64| {
+            if place.line == self.place().line {
+                format!("column {column}")
+            } else {
+                format!("line {}, column {column}", place.line)
+            }
+        };
+        let what = match error {
             DataError::JsonSyntax {
                 place,
                 column,
                 fault,
                 ..
-            } => (place, format!("column {column} is not valid JSON: {fault}")),
-            DataError::JsonNotObject { place, found, .. } => {
-                (place, format!("{found}, not an object with fields"))
+            } => format!("{} is not valid JSON: {fault}", at(place, column)),
+            DataError::JsonNotObject { found, .. } => {
+                format!("{found}, not an object with fields")
             }
             DataError::LoneSurrogate {
                 place,
                 column,
                 escape,
                 ..
-            } => (
-                place,
-                format!("column {column}: `{escape}` is half of a character, {REPLACE}"),
-            ),
-            DataError::InvalidUtf8 { offset, byte, .. } => (
-                self.place(),
-                format!("byte {offset} of the file (0x{byte:02x}) is not UTF-8, {REPLACE}"),
-            ),
-            DataError::BinaryText { offset, .. } => (
-                self.place(),
-                format!("byte {offset} of the file is zero, which no text has"),
-            ),
+            } => {
+                let at = at(place, column);
+                format!("{at}: `{escape}` is half of a character, {REPLACE}")
+            }
+            DataError::InvalidUtf8 { offset, byte, .. } => {
+                format!("byte {offset} of the file (0x{byte:02x}) is not UTF-8, {REPLACE}")
+            }
+            DataError::BinaryText { offset, .. } => {
+                format!("byte {offset} of the file is zero, which no text has")
+            }
             other => return other,
         };
-        self.fault(place, what)
+        self.fault(self.place(), what)
     }
 
     /// Where the last row begins.
@@ -131,6 +136,10 @@ pub(super) fn fault(path: &Path, place: RecordPlace, fault: String, row: &[u8]) 
     let shown = String::from_utf8_lossy(&row[..row.len().min(EXCERPT_BYTES)]);
     // A character that the excerpt's end cuts in two is no fault of the row.
     let shown = shown.trim_end_matches('\u{fffd}').trim();
+    let shown: String = shown
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     let dots = if row.len() > EXCERPT_BYTES { "..." } else { "" };
     DataError::Record {
         path: path.to_owned(),
@@ -138,7 +147,7 @@ pub(super) fn fault(path: &Path, place: RecordPlace, fault: String, row: &[u8]) 
         excerpt: if row.is_empty() {
             String::new()
         } else {
-            format!("; it begins with `{}{dots}`", shown.escape_debug())
+            format!("; it begins with `{shown}{dots}`")
         },
         fault,
     }
