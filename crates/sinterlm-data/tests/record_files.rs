@@ -135,7 +135,7 @@ fn sets_with_judgements_want_to_know_what_to_learn() {
     let Some(path) = published("preference/kto_en_demo.json") else {
         return;
     };
-    let fault = read_records(&[path.clone()], &RecordOptions::default()).unwrap_err();
+    let fault = read_records(std::slice::from_ref(&path), &RecordOptions::default()).unwrap_err();
     assert!(
         fault.to_string().contains("messages or labelled"),
         "{fault}"
@@ -157,7 +157,8 @@ fn sets_with_judgements_want_to_know_what_to_learn() {
         ("safety/xstest_response_refusal.jsonl", 370),
     ] {
         let path = published(name).unwrap();
-        let fault = read_records(&[path.clone()], &RecordOptions::default()).unwrap_err();
+        let fault =
+            read_records(std::slice::from_ref(&path), &RecordOptions::default()).unwrap_err();
         assert!(
             fault.to_string().contains("completion or labelled"),
             "{fault}"
@@ -256,4 +257,31 @@ mod parquet {
         let fault = read_records(&[path], &RecordOptions::default()).unwrap_err();
         assert!(matches!(fault, DataError::Parquet { .. }), "{fault}");
     }
+}
+
+#[test]
+#[ignore = "slow: reads half a million records and prints how long that takes"]
+fn half_a_million_instructions_are_read_within_a_minute() {
+    let Some(path) = published("instruct/alpaca_en_demo.json") else {
+        return;
+    };
+    let text = std::fs::read_to_string(path).unwrap();
+    let records: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("many.jsonl");
+    let mut lines = String::new();
+    for record in records.iter().cycle().take(500_000) {
+        lines.push_str(&record.to_string());
+        lines.push('\n');
+    }
+    std::fs::write(&path, &lines).unwrap();
+    let start = std::time::Instant::now();
+    let set = read(path, &RecordOptions::default());
+    let seconds = start.elapsed().as_secs_f64();
+    eprintln!(
+        "{seconds:.1} s, {:.0} MB/s",
+        lines.len() as f64 / 1e6 / seconds
+    );
+    assert_eq!(set.records.len(), 500_000);
+    assert!(seconds < 60.0, "{seconds} s");
 }

@@ -250,13 +250,13 @@ fn prompt(row: &mut Row<'_>) -> Result<Vec<ChatMessage>, Fault> {
         }
         (None, None) => return Err(row.missing(Field::Prompt)),
     };
-    match prompt
+    if prompt
         .iter()
-        .any(|message| !message.content.trim().is_empty())
+        .all(|message| message.content.trim().is_empty())
     {
-        true => Ok(prompt),
-        false => Err("the prompt is empty".to_owned()),
+        return Err("the prompt is empty".to_owned());
     }
+    Ok(prompt)
 }
 
 /// Two conversations that differ in their last message alone: what they share, and the two answers.

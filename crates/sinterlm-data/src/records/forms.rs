@@ -53,12 +53,11 @@ pub(super) fn detect(
     if let [form] = fitting[..] {
         return Ok(form);
     }
-    let fault = match fitting[..] {
-        [] => "no form has them all".to_owned(),
-        _ => {
-            let names: Vec<&str> = fitting.iter().map(|&form| name(form)).collect();
-            format!("they may be {}", names.join(" or "))
-        }
+    let fault = if fitting.is_empty() {
+        "no form has them all".to_owned()
+    } else {
+        let names: Vec<&str> = fitting.iter().map(|&form| name(form)).collect();
+        format!("they may be {}", names.join(" or "))
     };
     Err(DataError::RecordForm {
         path: path.to_owned(),

@@ -59,13 +59,15 @@ impl At {
     fn step(self, byte: u8) -> Self {
         match (self, byte) {
             (Self::Stray, _) => Self::Stray,
-            (Self::Start, b'"') | (Self::Quote, b'"') => Self::Quoted,
-            (Self::Quoted, b'"') => Self::Quote,
-            (Self::Quoted, _) => Self::Quoted,
-            (_, b',') => Self::Start,
+            (Self::Start, b'"') => Self::Quoted,
+            (Self::Quoted, byte) if byte != b'"' => Self::Quoted,
+            (Self::Quoted, _) => Self::Quote,
+            // A doubled quote is one in the text.
+            (Self::Quote, b'"') => Self::Quoted,
+            (Self::Start | Self::Plain | Self::Quote, b',') => Self::Start,
             (Self::Quote, b'\r' | b'\n') => Self::Quote,
             (Self::Quote, _) => Self::Stray,
-            _ => Self::Plain,
+            (Self::Start | Self::Plain, _) => Self::Plain,
         }
     }
 }

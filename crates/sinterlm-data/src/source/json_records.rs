@@ -169,7 +169,8 @@ impl JsonRecords {
         let line_end = self.piece.iter().position(|&byte| byte == b'\n');
         let rest = line_end.map(|end| self.piece.split_off(end + 1));
         if let Some(rest) = rest {
-            self.line -= rest.iter().filter(|&&byte| byte == b'\n').count() as u64;
+            // Its lines will be counted when they are read again.
+            self.line -= rest.split(|&byte| byte == b'\n').count() as u64 - 1;
             self.text.give_back(rest);
         } else {
             self.pass_line()?;
