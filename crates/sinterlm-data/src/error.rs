@@ -441,6 +441,76 @@ fn left_none(given: u64, steps: &str) -> String {
         weights: usize,
         /// Sets.
         sets: usize,
+    /// The first record of a file has no known form, or more than one.
+    #[error(
+        "{path}: {place} has the fields {fields}, {fault}; set data.form to one of alpaca, completion, messages, share_gpt, labelled and preference, and data.fields where a field has another name",
+        path = path.display()
+    )]
+    RecordForm {
+        /// The file.
+        path: PathBuf,
+        /// The record.
+        place: RecordPlace,
+        /// Its fields.
+        fields: String,
+        /// Why the form is unknown.
+        fault: String,
+    },
+    /// A record cannot be used.
+    #[error(
+        "{path}: {place}: {fault}{excerpt}; mend the record, or set data.bad_records = \"skip\" to leave such ones out",
+        path = path.display()
+    )]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// The record, with the line of the fault.
+        place: RecordPlace,
+        /// What is wrong with it, with the field.
+        fault: String,
+        /// How it begins, in words; empty where that is not known.
+        excerpt: String,
+    },
+    /// More records cannot be used than may be left out.
+    #[error(
+        "more than {limit} records cannot be used; mend the file, set data.form or data.fields, or raise data.max_bad_records"
+    )]
+    TooManyBadRecords {
+        /// The most that may be left out.
+        limit: u64,
+        /// The last of them.
+        #[source]
+        last: Box<DataError>,
+    },
+    /// A file or folder of records has none.
+    #[error("{path}: holds no record that can be used; give a file or folder with JSON, CSV, TSV or Parquet", path = path.display())]
+    NoRecords {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A Parquet file, and this build cannot read any.
+    #[error("{path}: is a Parquet file, which needs the feature `parquet`; build with --features parquet, or convert it to JSONL", path = path.display())]
+    ParquetFeature {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A Parquet file cannot be read.
+    #[error("{path}: {fault}; fetch or write the file again, with Snappy or without compression", path = path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        fault: String,
+    },
+    /// A data set of the Hub has no file of records.
+    #[error(
+        "{repo}: has no training file in JSON, CSV, TSV or Parquet, among its files are: {files}; name them in data.source.train"
+    )]
+    HubNoRecords {
+        /// The repository.
+        repo: String,
+        /// Some of its files.
+        files: String,
     },
 }
 

@@ -39,6 +39,13 @@ pub use rows::{
     BatchFigures, BatchesConfig, Field, LabelsConfig, Layout, MaskPolicy, Mixture, PromptTemplate,
     Prompter, RenderedRow, Row, RowBatch, RowBatches, RowCounts, RowPlace, RowSet, RowsConfig,
     Span, Truncation, Unusable, WeightRun,
+pub use hub::{Hub, HubCopy, HubFile, HubListing, HubModel, HubToken, RepoType};
+pub use prepare::{Fingerprints, Prepared, SourceReport, prepare};
+pub use progress::{Progress, Stage};
+pub use records::{
+    BadRecords, Body, FieldNames, LabelColumn, LoadedSet, Origin, Record, RecordForm,
+    RecordOptions, RecordSet, RecordsConfig, RecordsSource, SetConfig, TableHeader, load_records,
+    read_records, record_fingerprint,
 };
 pub use source::{
     Document, Documents, JsonRecord, JsonRecords, RecordPlace, TextSource, fingerprint,

@@ -65,6 +65,13 @@ impl Place {
         self.root.join("blobs").join(etag)
     }
 
+    /// Where the list of the repository's files at the file's revision belongs. Python's library passes
+    /// over folders that it does not know.
+    pub(super) fn listing(&self, file: &HubFile) -> PathBuf {
+        let name = format!("{}.json", file.revision.replace('/', "--"));
+        self.root.join("listings").join(name)
+    }
+
     /// Links a finished blob to its file name and commit.
     pub(super) fn publish(
         &self,

@@ -6,10 +6,12 @@ mod endpoint;
 mod fetch;
 mod file;
 mod layout;
+mod listing;
 mod model;
 mod part;
 mod transfer;
 
 pub use endpoint::{Hub, HubToken};
 pub use file::{HubCopy, HubFile, RepoType};
+pub use listing::HubListing;
 pub use model::HubModel;

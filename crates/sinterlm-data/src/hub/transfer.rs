@@ -17,6 +17,8 @@ use super::part::{BUFFER_BYTES, Part};
 use crate::DataError;
 
 const MAX_REDIRECTS: u32 = 8;
+/// Some hundred thousand files.
+const MAX_LISTING_BYTES: u64 = 64 << 20;
 
 /// Why an attempt failed.
 enum Fault {
@@ -341,6 +343,23 @@ fn resolve(url: &str, target: &str) -> Option<String> {
         uri.scheme_str()?,
         uri.authority()?
     ))
+}
+
+/// Asks what a repository holds; returns the address and the answer.
+pub(super) fn listing(hub: &Hub, file: &HubFile) -> Result<(String, Vec<u8>), DataError> {
+    let kind = match file.repo_type {
+        RepoType::Model => "models",
+        RepoType::Dataset => "datasets",
+    };
+    let (repo, revision) = (escaped(&file.repo, true), escaped(&file.revision, false));
+    let url = format!("{}/api/{kind}/{repo}/revision/{revision}", hub.endpoint);
+    let agent = agent(hub);
+    let bytes = retry(hub, &url, || {
+        let body = get(hub, &agent, &url, 0)?.into_body();
+        let limited = body.into_with_config().limit(MAX_LISTING_BYTES);
+        limited.read_to_vec().map_err(passing)
+    })?;
+    Ok((url, bytes))
 }
 
 /// `ENDPOINT/[datasets/]REPO/resolve/REVISION/FILE`.

@@ -1,11 +1,33 @@
 //! Records: what fine-tuning and alignment learn from, in one form whatever file they came from.
 //! Reading them from files belongs to `read`, cleaning to `hygiene`, tokens to `rows`.
 
+mod body;
+mod chat;
+mod columns;
+mod config;
+mod fingerprint;
+mod forms;
+mod options;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod read;
+mod rows;
+mod sets;
+mod table;
+
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::{ChatMessage, RecordPlace};
+pub use config::{
+    BadRecords, FieldNames, LabelColumn, RecordForm, RecordsConfig, RecordsSource, SetConfig,
+    TableHeader,
+};
+pub use fingerprint::record_fingerprint;
+pub use options::RecordOptions;
+pub use read::{RecordSet, read_records};
+pub use sets::{LoadedSet, load_records};
 
 /// One example of a supervised or preference data set.
 #[derive(Clone, Debug, PartialEq)]

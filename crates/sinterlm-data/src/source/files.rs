@@ -7,15 +7,15 @@ use crate::DataError;
 
 /// One path of a source with the files that it stands for.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// The path as it was given.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The files to read, in order.
-    pub(super) files: std::vec::IntoIter<PathBuf>,
+    pub(crate) files: std::vec::IntoIter<PathBuf>,
 }
 
 /// Lists the files of each path: itself, or all files below a folder.
-pub(super) fn list(paths: &[PathBuf]) -> Result<Vec<Entry>, DataError> {
+pub(crate) fn list(paths: &[PathBuf]) -> Result<Vec<Entry>, DataError> {
     if paths.is_empty() {
         return Err(DataError::NoPaths);
     }

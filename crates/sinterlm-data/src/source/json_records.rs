@@ -52,6 +52,9 @@ pub struct JsonRecords {
     line: u64,
     line_start: u64,
     piece: Vec<u8>,
+    /// Whether the end of the last record was found.
+    is_whole: bool,
+    last_place: RecordPlace,
 }
 
 /// How records stand in the file.
@@ -90,7 +93,7 @@ impl JsonRecords {
         ))
     }
 
-    fn new(text: OpenText, wanted: &[&str], invalid_utf8: InvalidUtf8) -> Self {
+    pub(crate) fn new(text: OpenText, wanted: &[&str], invalid_utf8: InvalidUtf8) -> Self {
         Self {
             text,
             wanted: wanted.iter().map(|name| (*name).to_owned()).collect(),
@@ -99,6 +102,11 @@ impl JsonRecords {
             line: 1,
             line_start: 0,
             piece: Vec::new(),
+            is_whole: false,
+            last_place: RecordPlace {
+                record: None,
+                line: 1,
+            },
         }
     }
 
@@ -114,10 +122,16 @@ impl JsonRecords {
     /// [`DataError::LoneSurrogate`], [`DataError::JsonSyntax`], [`DataError::JsonNotObject`]. After one
     /// of them the place in the file is lost.
     pub fn next_record(&mut self) -> Result<Option<JsonRecord>, DataError> {
-        while self.find_record()? {
+        loop {
+            self.piece.clear();
+            self.is_whole = false;
+            if !self.find_record()? {
+                return Ok(None);
+            }
             let (place, start) = (self.place(), self.text.offset);
             let column = start - self.line_start;
-            self.take_record()?;
+            self.last_place = place;
+            self.is_whole = self.take_record()?;
             let text = decode(&self.piece, self.invalid_utf8, &self.text.path, start)?;
             let whole = text.trim_start_matches('\u{feff}');
             if whole.trim().is_empty() {
@@ -140,7 +154,50 @@ impl JsonRecords {
                 Err(fault) => Err(located(fault, path(), place, column)),
             };
         }
-        Ok(None)
+    }
+
+    /// Steps past a record that was refused; false where the end of it cannot be found, as in an array
+    /// whose brackets do not match. A damaged line ends with the line, and so do those of its lines
+    /// that are indented or close a bracket.
+    pub(crate) fn pass_over(&mut self) -> Result<bool, DataError> {
+        if self.is_whole {
+            return Ok(true);
+        }
+        if !matches!(self.form, Some(Form::Lines)) {
+            return Ok(false);
+        }
+        let line_end = self.piece.iter().position(|&byte| byte == b'\n');
+        let rest = line_end.map(|end| self.piece.split_off(end + 1));
+        if let Some(rest) = rest {
+            // Its lines will be counted when they are read again.
+            self.line -= rest.split(|&byte| byte == b'\n').count() as u64 - 1;
+            self.text.give_back(rest);
+        } else {
+            self.pass_line()?;
+        }
+        while let Some(b' ' | b'\t' | b'}' | b']') = self.text.buffer()?.first() {
+            self.pass_line()?;
+        }
+        self.line_start = self.text.offset;
+        self.is_whole = true;
+        Ok(true)
+    }
+
+    fn pass_line(&mut self) -> Result<(), DataError> {
+        self.piece.clear();
+        self.text.take_line(&mut self.piece)?;
+        self.line += 1;
+        Ok(())
+    }
+
+    /// Where the last record begins.
+    pub(crate) fn last_place(&self) -> RecordPlace {
+        self.last_place
+    }
+
+    /// The bytes of the last record, as far as they were read.
+    pub(crate) fn piece(&self) -> &[u8] {
+        &self.piece
     }
 
     fn place(&self) -> RecordPlace {
@@ -205,9 +262,9 @@ impl JsonRecords {
         }
     }
 
-    /// Takes the bytes of a record into `self.piece`.
-    fn take_record(&mut self) -> Result<(), DataError> {
-        self.piece.clear();
+    /// Takes the bytes of a record into `self.piece`; false where it breaks off before its end.
+    fn take_record(&mut self) -> Result<bool, DataError> {
+        let mut is_broken = false;
         let mut scan = Scan::default();
         let in_lines = matches!(self.form, Some(Form::Lines));
         let mut is_over = false;
@@ -237,12 +294,13 @@ impl JsonRecords {
                     self.line += 1;
                     self.line_start = offset + taken as u64;
                 }
-                is_over |= !scan.take(byte) || (!in_lines && scan.has_ended());
+                is_broken = !scan.take(byte);
+                is_over |= is_broken || (!in_lines && scan.has_ended());
             }
             self.piece.extend_from_slice(&bytes[..taken]);
             self.text.consume(taken);
         }
-        Ok(())
+        Ok(!is_broken && scan.is_closed())
     }
 
     fn step(&mut self, byte: u8) {

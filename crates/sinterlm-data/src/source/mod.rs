@@ -15,12 +15,15 @@ mod zstd;
 
 use crate::DataError;
 use files::Entry;
+pub(crate) use files::list as list_files;
 use reader::FileDocuments;
 
 pub use fingerprint::fingerprint;
 pub(crate) use fingerprint::hex;
 pub use json_records::{JsonRecord, JsonRecords};
+pub(crate) use opening::{BYTE_ORDER_MARK, OpenText, decode};
 pub use record_place::RecordPlace;
+pub(crate) use text_field::{hint, kind};
 pub use text_source::TextSource;
 
 /// One document of a text source.

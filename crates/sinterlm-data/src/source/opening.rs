@@ -15,16 +15,19 @@ use crate::{DataError, InvalidUtf8};
 const BUFFER_BYTES: usize = 128 << 10;
 const GZIP_MAGIC: &[u8] = b"\x1f\x8b";
 const ZSTD_MAGIC: &[u8] = b"\x28\xb5\x2f\xfd";
-pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The decompressed bytes of an open file.
-pub(super) struct OpenText {
-    pub(super) path: PathBuf,
+pub(crate) struct OpenText {
+    pub(crate) path: PathBuf,
     /// `gzip` or `zstd` where the file is compressed.
     compression: Option<&'static str>,
     pub(super) bytes: Box<dyn BufRead + Send>,
     /// Bytes taken so far.
-    pub(super) offset: u64,
+    pub(crate) offset: u64,
+    /// Bytes that come before `bytes`, from `returned_at` on.
+    returned: Vec<u8>,
+    returned_at: usize,
 }
 
 impl fmt::Debug for OpenText {
@@ -38,7 +41,7 @@ impl fmt::Debug for OpenText {
 
 impl OpenText {
     /// Opens a file and looks at its first bytes.
-    pub(super) fn open(path: PathBuf) -> Result<Self, DataError> {
+    pub(crate) fn open(path: PathBuf) -> Result<Self, DataError> {
         let unreadable = |source| DataError::SourceRead {
             path: path.clone(),
             source,
@@ -93,6 +96,8 @@ impl OpenText {
             compression,
             bytes,
             offset,
+            returned: Vec::new(),
+            returned_at: 0,
         };
         // A binary file may have no separator for gigabytes: the first bytes suffice.
         match this.buffer()?.iter().position(|&byte| byte == 0) {
@@ -105,16 +110,44 @@ impl OpenText {
     }
 
     /// The bytes that come next; none at the end of the file.
-    pub(super) fn buffer(&mut self) -> Result<&[u8], DataError> {
+    pub(crate) fn buffer(&mut self) -> Result<&[u8], DataError> {
+        if self.returned_at < self.returned.len() {
+            return Ok(&self.returned[self.returned_at..]);
+        }
         let (path, offset, compression) = (&self.path, self.offset, self.compression);
         let bytes = self.bytes.fill_buf();
         bytes.map_err(|error| read_error(path, compression, offset, error))
     }
 
     /// Steps past bytes of the buffer.
-    pub(super) fn consume(&mut self, count: usize) {
-        self.bytes.consume(count);
+    pub(crate) fn consume(&mut self, count: usize) {
+        if self.returned_at < self.returned.len() {
+            self.returned_at += count;
+        } else {
+            self.bytes.consume(count);
+        }
         self.offset += count as u64;
+    }
+
+    /// Gives bytes back that were consumed last, to be read again.
+    pub(crate) fn give_back(&mut self, mut bytes: Vec<u8>) {
+        self.offset -= bytes.len() as u64;
+        bytes.extend_from_slice(&self.returned[self.returned_at..]);
+        (self.returned, self.returned_at) = (bytes, 0);
+    }
+
+    /// Takes the bytes up to and with the next line end, or to the file's end, behind `line`.
+    pub(crate) fn take_line(&mut self, line: &mut Vec<u8>) -> Result<(), DataError> {
+        loop {
+            let bytes = self.buffer()?;
+            let end = bytes.iter().position(|&byte| byte == b'\n');
+            let count = end.map_or(bytes.len(), |end| end + 1);
+            line.extend_from_slice(&bytes[..count]);
+            self.consume(count);
+            if end.is_some() || count == 0 {
+                return Ok(());
+            }
+        }
     }
 
     pub(super) fn read_error(&self, source: io::Error) -> DataError {
@@ -147,7 +180,7 @@ fn is_zstd(start: &[u8]) -> bool {
 }
 
 /// The text of `bytes`, which stand at `start` of the decompressed file.
-pub(super) fn decode<'a>(
+pub(crate) fn decode<'a>(
     bytes: &'a [u8],
     invalid_utf8: InvalidUtf8,
     path: &Path,

@@ -28,7 +28,7 @@ pub(super) fn text_of(record: JsonRecord, field: &str, path: &Path) -> Result<St
     }
 }
 
-fn kind(value: &Json) -> &'static str {
+pub(crate) fn kind(value: &Json) -> &'static str {
     match value {
         Json::Null => "null or not a number",
         Json::Bool(_) => "a boolean",
@@ -40,7 +40,7 @@ fn kind(value: &Json) -> &'static str {
 }
 
 /// Names the field that was probably meant, or those that there are.
-fn hint(mut names: Vec<String>, field: &str) -> String {
+pub(crate) fn hint(mut names: Vec<String>, field: &str) -> String {
     names.sort();
     names.dedup();
     let likeness = |name: &String| strsim::jaro_winkler(name, field);

@@ -75,6 +75,12 @@ impl JsonMap {
         }
     }
 
+    /// Takes the value of a key out.
+    pub(crate) fn take(&mut self, key: &str) -> Option<Json> {
+        let at = self.entries.iter().position(|(own, _)| own == key)?;
+        Some(self.entries.remove(at).1)
+    }
+
     /// The entries in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
         self.entries.iter().map(|(key, value)| (&**key, value))
