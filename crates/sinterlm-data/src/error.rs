@@ -359,15 +359,6 @@ pub enum DataError {
         /// Splits asked for.
         wanted: usize,
     },
-}
-
-fn left_none(given: u64, steps: &str) -> String {
-    match given {
-        0 => "there is no record to clean; check the files and the mapping of their fields".into(),
-        _ => format!(
-            "hygiene left none of {given} records: {steps}; loosen that step or take it out"
-        ),
-    }
     /// The form of a config is the model's chat template, and there is none.
     #[error(
         "rows.template is chat, and the model has no chat template; use alpaca or another form, or a model that has one"
@@ -441,6 +432,7 @@ fn left_none(given: u64, steps: &str) -> String {
         weights: usize,
         /// Sets.
         sets: usize,
+    },
     /// The first record of a file has no known form, or more than one.
     #[error(
         "{path}: {place} has the fields {fields}, {fault}; set data.form to one of alpaca, completion, messages, share_gpt, labelled and preference, and data.fields where a field has another name",
@@ -512,6 +504,15 @@ fn left_none(given: u64, steps: &str) -> String {
         /// Some of its files.
         files: String,
     },
+}
+
+fn left_none(given: u64, steps: &str) -> String {
+    match given {
+        0 => "there is no record to clean; check the files and the mapping of their fields".into(),
+        _ => format!(
+            "hygiene left none of {given} records: {steps}; loosen that step or take it out"
+        ),
+    }
 }
 
 fn hub_remedy(status: u16) -> &'static str {

@@ -24,7 +24,7 @@ mod windows;
 pub use batch::Batch;
 pub use config::{DataConfig, InvalidUtf8, SourceConfig, TokenizerConfig};
 pub use error::DataError;
-pub use hub::{Hub, HubCopy, HubFile, HubModel, HubToken, RepoType};
+pub use hub::{Hub, HubCopy, HubFile, HubListing, HubModel, HubToken, RepoType};
 pub use hygiene::{
     BalanceBy, BalanceStep, CleanContext, Cleaned, DecontaminateStep, DropIf, ExactDuplicatesStep,
     HygieneStep, LabelConflicts, LanguageStep, LengthStep, NearDuplicatesStep, NormaliseStep,
@@ -34,18 +34,15 @@ pub use hygiene::{
 };
 pub use prepare::{Fingerprints, Prepared, SourceReport, prepare};
 pub use progress::{Progress, Stage};
-pub use records::{Body, Origin, Record};
-pub use rows::{
-    BatchFigures, BatchesConfig, Field, LabelsConfig, Layout, MaskPolicy, Mixture, PromptTemplate,
-    Prompter, RenderedRow, Row, RowBatch, RowBatches, RowCounts, RowPlace, RowSet, RowsConfig,
-    Span, Truncation, Unusable, WeightRun,
-pub use hub::{Hub, HubCopy, HubFile, HubListing, HubModel, HubToken, RepoType};
-pub use prepare::{Fingerprints, Prepared, SourceReport, prepare};
-pub use progress::{Progress, Stage};
 pub use records::{
     BadRecords, Body, FieldNames, LabelColumn, LoadedSet, Origin, Record, RecordForm,
     RecordOptions, RecordSet, RecordsConfig, RecordsSource, SetConfig, TableHeader, load_records,
     read_records, record_fingerprint,
+};
+pub use rows::{
+    BatchFigures, BatchesConfig, Field, LabelsConfig, Layout, MaskPolicy, Mixture, PromptTemplate,
+    Prompter, RenderedRow, Row, RowBatch, RowBatches, RowCounts, RowPlace, RowSet, RowsConfig,
+    Span, Truncation, Unusable, WeightRun,
 };
 pub use source::{
     Document, Documents, JsonRecord, JsonRecords, RecordPlace, TextSource, fingerprint,

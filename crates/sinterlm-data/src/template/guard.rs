@@ -1,10 +1,78 @@
 //! Special tokens' names in messages: they are text, and no template may turn them into tokens.
 
+use std::ops::Range;
+
 use super::fields::{Json, JsonMap};
-use super::{ChatMessage, Rendered};
+use super::jinja::Marked;
+use super::{ChatMessage, ChatTemplate};
+use crate::{DataError, Tokenizer};
+
+/// A rendered text, and the ranges of it that stand for special tokens' names in messages.
+#[derive(Debug)]
+pub(crate) struct Rendered {
+    pub(crate) text: String,
+    pub(crate) ordinary: Vec<Range<usize>>,
+    /// Bytes that the template marked as the model's, ascending and apart.
+    pub(crate) marks: Vec<Range<usize>>,
+}
+
+impl ChatTemplate {
+    /// Renders a conversation, and once more with placeholders in place of special tokens' names where
+    /// messages hold such: so their places in the text are known.
+    pub(crate) fn render_guarded(
+        &self,
+        messages: &[ChatMessage],
+        generation_prompt: bool,
+        tokenizer: &Tokenizer,
+    ) -> Result<Rendered, DataError> {
+        let Marked { text, marks } = self.render_marked(messages, generation_prompt)?;
+        let rendered = |ordinary| Rendered {
+            text: text.clone(),
+            ordinary,
+            marks: in_order(marks.clone()),
+        };
+        let mut texts = TextsOf::default();
+        texts.take_messages(&mut messages.to_vec());
+        let names = tokenizer.special_names();
+        let names: Vec<&str> = names.filter(|name| texts.0.contains(*name)).collect();
+        if names.is_empty() {
+            return Ok(rendered(Vec::new()));
+        }
+        let mut guard = Guard::new(&names, &texts.0);
+        let mut guarded = messages.to_vec();
+        guard.take_messages(&mut guarded);
+        let (back, ordinary) = guard.undo(&self.render(&guarded, generation_prompt)?);
+        // A template that looks into a message, as for `</think>`, sees a placeholder there.
+        if back == text {
+            return Ok(rendered(ordinary));
+        }
+        Err(DataError::Template {
+            name: self.name.clone(),
+            line: 0,
+            fault: format!(
+                "the template looks into messages for {}, which is a special token's name in one of them, so text and mark cannot be told apart; take it out of the message",
+                names.join(" or ")
+            ),
+        })
+    }
+}
+
+/// Ranges ascending and apart, without empty ones: marks may lie in marks.
+fn in_order(mut marks: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    marks.retain(|mark| !mark.is_empty());
+    marks.sort_by_key(|mark| mark.start);
+    marks.dedup_by(|next, last| {
+        let joins = next.start < last.end;
+        if joins {
+            last.end = last.end.max(next.end);
+        }
+        joins
+    });
+    marks
+}
 
 /// Walks through all texts of messages, those of further fields included.
-pub(super) trait Visit {
+trait Visit {
     /// One text.
     fn take(&mut self, text: &mut String);
 
@@ -34,7 +102,7 @@ pub(super) trait Visit {
 
 /// All texts, one after another.
 #[derive(Default)]
-pub(super) struct TextsOf(pub(super) String);
+struct TextsOf(String);
 
 impl Visit for TextsOf {
     fn take(&mut self, text: &mut String) {
@@ -45,14 +113,14 @@ impl Visit for TextsOf {
 
 /// Placeholders for names: private-use characters that no message holds, a mark, the name's own, the
 /// mark.
-pub(super) struct Guard<'a> {
+struct Guard<'a> {
     mark: char,
     stand_ins: Vec<(String, &'a str)>,
 }
 
 impl<'a> Guard<'a> {
     /// Guards against `names`, the longest first, in messages whose texts are `texts`.
-    pub(super) fn new(names: &[&'a str], texts: &str) -> Self {
+    fn new(names: &[&'a str], texts: &str) -> Self {
         let full = "a text does not hold 65,000 kinds of private-use characters";
         let mut private = ('\u{100000}'..='\u{10fffd}').filter(|c| !texts.contains(*c));
         let mark = private.next().expect(full);
@@ -67,7 +135,7 @@ impl<'a> Guard<'a> {
     }
 
     /// Puts the names back, and says where they stand.
-    pub(super) fn undo(&self, text: &str) -> Rendered {
+    fn undo(&self, text: &str) -> (String, Vec<Range<usize>>) {
         let (mut out, mut ordinary) = (String::with_capacity(text.len()), Vec::new());
         let mut rest = text;
         while let Some(at) = rest.find(self.mark) {
@@ -84,10 +152,7 @@ impl<'a> Guard<'a> {
             }
         }
         out.push_str(rest);
-        Rendered {
-            text: out,
-            ordinary,
-        }
+        (out, ordinary)
     }
 }
 

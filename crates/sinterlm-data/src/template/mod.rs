@@ -5,7 +5,6 @@ mod date;
 mod fields;
 mod finding;
 mod guard;
-mod guarded;
 mod jinja;
 
 use std::collections::BTreeMap;
@@ -15,9 +14,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use fields::{Json, JsonMap};
-use guard::{Guard, TextsOf, Visit};
-use jinja::Program;
-pub(crate) use guarded::Rendered;
+pub(crate) use guard::Rendered;
 use jinja::{Marked, Program};
 
 use crate::{DataError, Tokenizer};
@@ -269,42 +266,6 @@ impl ChatTemplate {
             name: self.name.clone(),
             line: 0,
             fault: format!("message {} changes how those before it are written", at + 1),
-        })
-    }
-
-    /// Renders with special tokens' names in messages replaced by placeholders, and puts them back.
-    fn render_guarded(
-        &self,
-        messages: &[ChatMessage],
-        generation_prompt: bool,
-        tokenizer: &Tokenizer,
-    ) -> Result<Rendered, DataError> {
-        let plain = self.render(messages, generation_prompt)?;
-        let mut texts = TextsOf::default();
-        texts.take_messages(&mut messages.to_vec());
-        let names = tokenizer.special_names();
-        let names: Vec<&str> = names.filter(|name| texts.0.contains(*name)).collect();
-        if names.is_empty() {
-            return Ok(Rendered {
-                text: plain,
-                ordinary: Vec::new(),
-            });
-        }
-        let mut guard = Guard::new(&names, &texts.0);
-        let mut guarded = messages.to_vec();
-        guard.take_messages(&mut guarded);
-        let rendered = guard.undo(&self.render(&guarded, generation_prompt)?);
-        // A template that looks into a message, as for `</think>`, sees a placeholder there.
-        if rendered.text == plain {
-            return Ok(rendered);
-        }
-        Err(DataError::Template {
-            name: self.name.clone(),
-            line: 0,
-            fault: format!(
-                "the template looks into messages for {}, which is a special token's name in one of them, so text and mark cannot be told apart; take it out of the message",
-                names.join(" or ")
-            ),
         })
     }
 }
