@@ -288,6 +288,15 @@ fn the_marks_of_a_folder_are_those_that_its_files_name() {
     let tokenizer = Tokenizer::from_gguf(&pieces().0).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let marks = || TextMarks::from_folder(folder.path(), &tokenizer, &[2, 7]);
+    let by_tokenizer = TextMarks {
+        bos: Some(1),
+        eos: Some(2),
+        eot: Some(7),
+        add_bos: true,
+        ..TextMarks::default()
+    };
+    assert_eq!(marks().unwrap(), by_tokenizer, "it puts <s> before a text");
+    std::fs::write(folder.path().join("manifest.json"), "{}").unwrap();
     assert_eq!(marks().unwrap(), TextMarks::of_training(&tokenizer));
     let path = folder.path().join("tokenizer_config.json");
     let config = r#"{"bos_token": "<s>", "eos_token": {"content": "</s>"}, "unk_token": "<unk>"}"#;

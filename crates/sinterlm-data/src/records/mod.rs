@@ -5,6 +5,7 @@ mod body;
 mod chat;
 mod columns;
 mod config;
+mod fault;
 mod fingerprint;
 mod forms;
 mod options;

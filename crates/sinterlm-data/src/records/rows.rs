@@ -3,13 +3,12 @@
 use std::path::Path;
 
 use super::columns::Columns;
+use super::fault::fault;
 use super::options::RecordOptions;
 use super::table::{Cells, TableRows};
 use crate::source::OpenText;
 use crate::{DataError, JsonRecord, JsonRecords, RecordPlace};
 
-/// Bytes of a row that an error shows.
-const EXCERPT_BYTES: usize = 60;
 const PARQUET_MAGIC: &[u8] = b"PAR1";
 
 /// The rows of an open file.
@@ -128,28 +127,6 @@ impl Rows {
             #[cfg(feature = "parquet")]
             Self::Parquet(rows) => rows.last_place(),
         }
-    }
-}
-
-/// The fault of a row, with the row's beginning.
-pub(super) fn fault(path: &Path, place: RecordPlace, fault: String, row: &[u8]) -> DataError {
-    let shown = String::from_utf8_lossy(&row[..row.len().min(EXCERPT_BYTES)]);
-    // A character that the excerpt's end cuts in two is no fault of the row.
-    let shown = shown.trim_end_matches('\u{fffd}').trim();
-    let shown: String = shown
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    let dots = if row.len() > EXCERPT_BYTES { "..." } else { "" };
-    DataError::Record {
-        path: path.to_owned(),
-        place,
-        excerpt: if row.is_empty() {
-            String::new()
-        } else {
-            format!("; it begins with `{shown}{dots}`")
-        },
-        fault,
     }
 }
 

@@ -271,7 +271,7 @@ impl TableRows {
     }
 
     fn fault(&self, place: RecordPlace, fault: String) -> DataError {
-        super::rows::fault(&self.text.path, place, fault, &self.piece)
+        super::fault::fault(&self.text.path, place, fault, &self.piece)
     }
 }
 

@@ -6,9 +6,8 @@ use serde_json::Value;
 use sinterlm_formats::{GgufFile, GgufMetadata, TensorSource, refuse_lfs_pointer};
 use tokenizers::Tokenizer as Inner;
 
-use super::open::TOKENIZER;
 use super::pre::Cut;
-use super::{Tokenizer, fault, tables};
+use super::{TOKENIZER, Tokenizer, fault};
 use crate::DataError;
 
 /// What a folder says about its tokenizer.
@@ -53,13 +52,17 @@ impl TextMarks {
 
     /// Whether a model folder says what stands around a text, as published ones do: by
     /// `tokenizer_config.json` or `special_tokens_map.json`, by a tokenizer that puts something there, or
-    /// by one made of `vocab.json` and `merges.txt`, whose kind puts nothing there. The folders that
-    /// training writes say nothing.
+    /// by one made of `vocab.json` and `merges.txt`, whose kind puts nothing there. Folders that
+    /// training wrote, checkpoints and `model` beside a `run.json`, do not: whatever their tokenizer does
+    /// elsewhere, each text began behind the end of another one.
     pub fn are_named(folder: &Path, tokenizer: &Tokenizer) -> bool {
         let is_file = |name: &str| folder.join(name).is_file();
+        if is_file("manifest.json") || is_file("../run.json") {
+            return is_file(CONFIG);
+        }
         is_file(CONFIG)
             || is_file(MAP)
-            || (!is_file(TOKENIZER) && tables::are_in(folder))
+            || (!is_file(TOKENIZER) && is_file("vocab.json"))
             || tokenizer.encode_with_template("a").len() > tokenizer.encode("a").len()
     }
 

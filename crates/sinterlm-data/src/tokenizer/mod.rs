@@ -33,6 +33,9 @@ use self::added::{Added, Specials};
 use crate::DataError;
 use crate::digest::sha256_hex;
 
+/// The tokenizer of a folder.
+const TOKENIZER: &str = "tokenizer.json";
+
 /// The mark that ends every document, as GPT-2 spells it.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 

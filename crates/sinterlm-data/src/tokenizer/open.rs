@@ -8,11 +8,9 @@ use sinterlm_formats::{GgufFile, refuse_lfs_pointer};
 
 use super::made::from_json;
 use super::marks::FolderMarks;
-use super::{Tokenizer, sentencepiece, tables};
+use super::{TOKENIZER, Tokenizer, sentencepiece, tables};
 use crate::DataError;
 
-/// The tokenizer of a folder.
-pub(super) const TOKENIZER: &str = "tokenizer.json";
 /// The tokenizer that comes with weights, as [`Tokenizer::from_file`] reads it: the `tokenizer.json`
 /// of a folder, a folder with `vocab.json` and `merges.txt`, or a GGUF file with a tokenizer in it.
 /// None where there is none.
