@@ -1,5 +1,6 @@
 //! Special tokens' names in messages: they are text, and no template may turn them into tokens.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use super::fields::{Json, JsonMap};
@@ -38,13 +39,14 @@ impl ChatTemplate {
         if names.is_empty() {
             return Ok(rendered(Vec::new()));
         }
-        let mut guard = Guard::new(&names, &texts.0);
-        let mut guarded = messages.to_vec();
-        guard.take_messages(&mut guarded);
-        let (back, ordinary) = guard.undo(&self.render(&guarded, generation_prompt)?);
-        // A template that looks into a message, as for `</think>`, sees a placeholder there.
-        if back == text {
-            return Ok(rendered(ordinary));
+        if let Some(mut guard) = Guard::new(&names, &texts.0, &self.source) {
+            let mut guarded = messages.to_vec();
+            guard.take_messages(&mut guarded);
+            let (back, ordinary) = guard.undo(&self.render(&guarded, generation_prompt)?);
+            // A template that looks into a message, as for `</think>`, sees a placeholder there.
+            if back == text {
+                return Ok(rendered(ordinary));
+            }
         }
         Err(DataError::Template {
             name: self.name.clone(),
@@ -111,27 +113,27 @@ impl Visit for TextsOf {
     }
 }
 
-/// Placeholders for names: private-use characters that no message holds, a mark, the name's own, the
-/// mark.
+/// Placeholders for names, of characters that stand nowhere else: a mark, the name's own, the mark.
 struct Guard<'a> {
     mark: char,
     stand_ins: Vec<(String, &'a str)>,
 }
 
 impl<'a> Guard<'a> {
-    /// Guards against `names`, the longest first, in messages whose texts are `texts`.
-    fn new(names: &[&'a str], texts: &str) -> Self {
-        let full = "a text does not hold 65,000 kinds of private-use characters";
-        let mut private = ('\u{100000}'..='\u{10fffd}').filter(|c| !texts.contains(*c));
-        let mark = private.next().expect(full);
-        let stand_in = |name: &&'a str| {
-            let own = private.next().expect(full);
-            (format!("{mark}{own}{mark}"), *name)
-        };
-        Self {
-            mark,
-            stand_ins: names.iter().map(stand_in).collect(),
-        }
+    /// Guards against `names`, the longest first, in messages whose texts are `texts` and the template
+    /// `source`; none where they hold all characters that could stand in.
+    fn new(names: &[&'a str], texts: &str, source: &str) -> Option<Self> {
+        let used: HashSet<char> = texts.chars().chain(source.chars()).collect();
+        // Characters that Python prints as they are and that have no other case: Chinese ones.
+        let all = ('\u{4e00}'..='\u{9ffc}').chain('\u{20000}'..='\u{2a6dd}');
+        let mut free = all.filter(|c| !used.contains(c));
+        let mark = free.next()?;
+        let stand_ins = names.iter().map(|name| {
+            let own = free.next()?;
+            Some((format!("{mark}{own}{mark}"), *name))
+        });
+        let stand_ins = stand_ins.collect::<Option<_>>()?;
+        Some(Self { mark, stand_ins })
     }
 
     /// Puts the names back, and says where they stand.
