@@ -78,15 +78,14 @@ pub fn check_made<T>(config: &T, name: &str) -> Result<(), ConfigError>
 where
     T: Serialize + DeserializeOwned + JsonSchema + Validate,
 {
-    let mut error = match parse::<T>(&to_toml(config)?, name, &[]) {
-        Ok(_) => return Ok(()),
-        Err(error) => error,
+    let Err(mut error) = parse::<T>(&to_toml(config)?, name, &[]) else {
+        return Ok(());
     };
     if let ConfigError::Invalid { problems, .. } = &mut error {
         // The lines would be those of a text that nobody sees.
-        problems
-            .iter_mut()
-            .for_each(|problem| problem.place = Place::Made);
+        for problem in problems {
+            problem.place = Place::Made;
+        }
     }
     Err(error)
 }

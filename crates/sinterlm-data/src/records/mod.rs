@@ -5,13 +5,13 @@ mod body;
 mod chat;
 mod columns;
 mod config;
-mod fault;
 mod fingerprint;
 mod forms;
 mod options;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod read;
+mod row_fault;
 mod rows;
 mod sets;
 mod table;

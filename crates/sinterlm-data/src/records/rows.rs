@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::columns::Columns;
-use super::fault::fault;
 use super::options::RecordOptions;
+use super::row_fault::fault;
 use super::table::{Cells, TableRows};
 use crate::source::OpenText;
 use crate::{DataError, JsonRecord, JsonRecords, RecordPlace};

@@ -57,17 +57,20 @@ enum At {
 
 impl At {
     fn step(self, byte: u8) -> Self {
-        match (self, byte) {
-            (Self::Stray, _) => Self::Stray,
-            (Self::Start, b'"') => Self::Quoted,
-            (Self::Quoted, byte) if byte != b'"' => Self::Quoted,
-            (Self::Quoted, _) => Self::Quote,
-            // A doubled quote is one in the text.
-            (Self::Quote, b'"') => Self::Quoted,
-            (Self::Start | Self::Plain | Self::Quote, b',') => Self::Start,
-            (Self::Quote, b'\r' | b'\n') => Self::Quote,
-            (Self::Quote, _) => Self::Stray,
-            (Self::Start | Self::Plain, _) => Self::Plain,
+        match self {
+            Self::Stray => Self::Stray,
+            Self::Quoted if byte == b'"' => Self::Quote,
+            Self::Quoted => Self::Quoted,
+            Self::Quote => match byte {
+                // A doubled quote is one in the text.
+                b'"' => Self::Quoted,
+                b',' => Self::Start,
+                b'\r' | b'\n' => Self::Quote,
+                _ => Self::Stray,
+            },
+            Self::Start if byte == b'"' => Self::Quoted,
+            Self::Start | Self::Plain if byte == b',' => Self::Start,
+            Self::Start | Self::Plain => Self::Plain,
         }
     }
 }
@@ -271,7 +274,7 @@ impl TableRows {
     }
 
     fn fault(&self, place: RecordPlace, fault: String) -> DataError {
-        super::fault::fault(&self.text.path, place, fault, &self.piece)
+        super::row_fault::fault(&self.text.path, place, fault, &self.piece)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The fault of a record, with the place and the beginning of its row.
+//! The error for a row that cannot be used, with an excerpt of it.
 
 use std::path::Path;
 
