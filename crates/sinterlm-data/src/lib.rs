@@ -30,14 +30,14 @@ pub use hygiene::{
     HygieneStep, LabelConflicts, LanguageStep, LengthStep, NearDuplicatesStep, NormaliseStep,
     OwnPattern, Passport, PassportSource, PassportSplits, PassportTable, PersonalDataStep,
     PersonalKind, QualityStep, SplitConfig, SplitShares, Splits, StepExample, StepReport, Stratify,
-    UnicodeForm, WordsStep, class_weights, clean, label_conflicts, records_hash, split_records,
+    UnicodeForm, WordsStep, class_weights, clean, label_conflicts, split_records,
 };
 pub use prepare::{Fingerprints, Prepared, SourceReport, prepare};
 pub use progress::{Progress, Stage};
 pub use records::{
     BadRecords, Body, FieldNames, LabelColumn, LoadedSet, Origin, Record, RecordForm,
     RecordOptions, RecordSet, RecordsConfig, RecordsSource, SetConfig, TableHeader, load_records,
-    read_records, record_fingerprint,
+    read_records, records_hash,
 };
 pub use rows::{
     BatchFigures, BatchesConfig, Field, LabelsConfig, Layout, MaskPolicy, Mixture, PromptTemplate,

@@ -88,7 +88,7 @@ fn alpaca_records_become_instructions_and_those_with_a_history_conversations() {
         ("system", "Be brief."),
         ("user", "1 1"),
         ("assistant", "2"),
-        ("user", "And\n2 2"),
+        ("user", "And\n\n2 2"),
         ("assistant", "4"),
     ]);
     assert_eq!(*bodies[3], Body::Chat { messages });

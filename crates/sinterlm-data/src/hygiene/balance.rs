@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use sinterlm_config::{Check, Seed, Stream, Validate};
 
 use super::action::{Action, Loss};
-use super::canonical::content_key;
 use crate::Record;
+use crate::records::content_key;
 
 /// Settings of step `balance`. Records without a class stay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -6,10 +6,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::action::{Action, Edit, Loss};
-use super::canonical::records_hash;
 use super::context::CleanContext;
 use super::excerpt::Excerpts;
 use super::step::HygieneStep;
+use crate::records::records_hash;
 use crate::{DataError, Record};
 
 /// Records whose edits are held at once.

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use sinterlm_config::{Check, Validate};
 
 use super::action::{Action, Loss, Ready, require_share};
-use super::canonical::records_hash;
 use super::context::CleanContext;
 use super::shingles::Words;
+use crate::records::records_hash;
 use crate::{DataError, Record};
 
 /// Settings of step `decontaminate`.

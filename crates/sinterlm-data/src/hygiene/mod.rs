@@ -26,7 +26,6 @@ mod strata;
 mod word_list;
 
 pub use balance::{BalanceBy, BalanceStep};
-pub use canonical::records_hash;
 pub use clean::{Cleaned, StepExample, StepReport, clean};
 pub use context::CleanContext;
 pub use decontaminate::DecontaminateStep;

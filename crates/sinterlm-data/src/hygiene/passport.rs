@@ -5,11 +5,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::canonical::records_hash;
 use super::labels::label_counts;
 use super::strata::SplitShares;
 use super::{Cleaned, LabelConflicts, SplitConfig, Splits, StepReport};
 use crate::digest::sha256_hex;
+use crate::records::records_hash;
 use crate::{DataError, Record};
 
 /// Version of the passport's form.

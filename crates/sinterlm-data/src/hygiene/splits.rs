@@ -7,10 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinterlm_config::{Check, Seed, Stream, Validate};
 
-use super::canonical::{content_key, text_key};
+use super::canonical::text_key;
 use super::labels::label_counts;
 use super::near_index::{JoinedSets, NearIndex};
 use super::strata::{Cluster, SPLITS, SplitShares, Stratify, share_out, stratum};
+use crate::records::content_key;
 use crate::{Body, ChatMessage, DataError, Record};
 
 /// Share of the records above which a cluster is reported.

@@ -80,8 +80,8 @@ fn alpaca(row: &mut Row<'_>) -> Result<Body, Fault> {
     Ok(Body::Chat { messages })
 }
 
-/// A conversation up to an answer. The parts of an instruction go on lines of their own, as
-/// LLaMA-Factory puts them.
+/// A conversation up to an answer. An empty line parts an instruction from its input, as where prompts
+/// are read to be answered.
 fn asked(
     system: String,
     history: Vec<ChatMessage>,
@@ -95,7 +95,7 @@ fn asked(
     messages.extend(history);
     if !input.is_empty() {
         if !instruction.is_empty() {
-            instruction.push('\n');
+            instruction.push_str("\n\n");
         }
         instruction.push_str(input);
     }

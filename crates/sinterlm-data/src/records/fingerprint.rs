@@ -1,84 +1,96 @@
 //! The identity of records, whatever file they came from.
 
 use sha2::{Digest, Sha256};
+use sinterlm_config::stable_hash;
 
 use super::{Body, Record};
 use crate::ChatMessage;
 use crate::source::hex;
 
-/// The identity of records: equal fingerprints mean equal records in equal order.
+/// SHA-256, in hexadecimal, over the canonical form of `records` in their order: all that is learnt
+/// (texts, roles, labels, tasks, weights), not where it came from.
 ///
-/// SHA-256, in hexadecimal, of bodies, tasks and weights. Where a record came from does not count, so
-/// that moved, renamed, recompressed and converted files keep theirs.
-pub fn record_fingerprint(records: &[Record]) -> String {
-    let mut hash = Hash(Sha256::new());
-    hash.text("sinterlm records 1");
+/// # Example
+/// ```
+/// let none = sinterlm_data::records_hash(&[]);
+/// assert_eq!(none.len(), 64);
+/// ```
+pub fn records_hash(records: &[Record]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(b"sinterlm records 1");
+    let mut bytes = Vec::new();
     for record in records {
-        hash.record(record);
+        bytes.clear();
+        write(record, &mut bytes);
+        hash.update(&bytes);
     }
-    hex(&hash.0.finalize())
+    hex(&hash.finalize())
 }
 
-struct Hash(Sha256);
+/// A 64-bit hash of the canonical form, for choices that must not depend on the order of files.
+pub(crate) fn content_key(record: &Record) -> u64 {
+    let mut bytes = Vec::new();
+    write(record, &mut bytes);
+    stable_hash(&bytes)
+}
 
-impl Hash {
-    /// A text behind its length, so that no two lists of texts are the same bytes.
-    fn text(&mut self, text: &str) {
-        self.0.update((text.len() as u64).to_le_bytes());
-        self.0.update(text);
-    }
-
-    fn record(&mut self, record: &Record) {
-        match &record.body {
-            Body::Instruction {
-                instruction,
-                input,
-                output,
-            } => {
-                self.0.update([0]);
-                self.text(instruction);
-                self.text(input);
-                self.text(output);
-            }
-            Body::Completion { prompt, completion } => {
-                self.0.update([1]);
-                self.text(prompt);
-                self.text(completion);
-            }
-            Body::Chat { messages } => {
-                self.0.update([2]);
-                self.messages(messages);
-            }
-            Body::Labelled { text, label } => {
-                self.0.update([3]);
-                self.text(text);
-                self.text(label);
-            }
-            Body::Preference {
-                prompt,
-                chosen,
-                rejected,
-            } => {
-                self.0.update([4]);
-                self.messages(prompt);
-                self.text(chosen);
-                self.text(rejected);
-            }
-        }
-        self.0.update([u8::from(record.task.is_some())]);
-        self.text(record.task.as_deref().unwrap_or_default());
-        self.0.update(record.weight.to_le_bytes());
-    }
-
-    fn messages(&mut self, messages: &[ChatMessage]) {
-        self.0.update((messages.len() as u64).to_le_bytes());
+fn write(record: &Record, out: &mut Vec<u8>) {
+    let text = |out: &mut Vec<u8>, text: &str| {
+        // The length in front keeps two texts apart from one of their joined content.
+        out.extend((text.len() as u64).to_le_bytes());
+        out.extend(text.as_bytes());
+    };
+    let messages = |out: &mut Vec<u8>, messages: &[ChatMessage]| {
+        out.extend((messages.len() as u64).to_le_bytes());
         for message in messages {
-            self.text(&message.role);
-            self.text(&message.content);
+            text(out, &message.role);
+            text(out, &message.content);
             let extra = serde_json::to_string(&message.extra);
-            self.text(&extra.expect("JSON read from a file can be written"));
+            text(
+                out,
+                &extra.expect("JSON without foreign types can be written"),
+            );
+        }
+    };
+    match &record.body {
+        Body::Instruction {
+            instruction,
+            input,
+            output,
+        } => {
+            out.push(1);
+            for part in [instruction, input, output] {
+                text(out, part);
+            }
+        }
+        Body::Completion { prompt, completion } => {
+            out.push(2);
+            text(out, prompt);
+            text(out, completion);
+        }
+        Body::Chat { messages: chat } => {
+            out.push(3);
+            messages(out, chat);
+        }
+        Body::Labelled { text: own, label } => {
+            out.push(4);
+            text(out, own);
+            text(out, label);
+        }
+        Body::Preference {
+            prompt,
+            chosen,
+            rejected,
+        } => {
+            out.push(5);
+            messages(out, prompt);
+            text(out, chosen);
+            text(out, rejected);
         }
     }
+    out.push(u8::from(record.task.is_some()));
+    text(out, record.task.as_deref().unwrap_or_default());
+    out.extend(record.weight.to_bits().to_le_bytes());
 }
 
 #[cfg(test)]
@@ -99,7 +111,7 @@ mod tests {
     fn content_and_order_count_and_the_origin_does_not() {
         let of = |records: &[&Record]| {
             let records: Vec<Record> = records.iter().map(|&record| record.clone()).collect();
-            record_fingerprint(&records)
+            records_hash(&records)
         };
         let (a, b) = (record("ab", "c", 0), record("a", "bc", 1));
         assert_eq!(of(&[&a]), of(&[&record("ab", "c", 7)]));

@@ -25,7 +25,8 @@ pub use config::{
     BadRecords, FieldNames, LabelColumn, RecordForm, RecordsConfig, RecordsSource, SetConfig,
     TableHeader,
 };
-pub use fingerprint::record_fingerprint;
+pub(crate) use fingerprint::content_key;
+pub use fingerprint::records_hash;
 pub use options::RecordOptions;
 pub use read::{RecordSet, read_records};
 pub use sets::{LoadedSet, load_records};

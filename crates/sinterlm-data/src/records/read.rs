@@ -8,7 +8,7 @@ use super::columns::{Columns, Field, Row};
 use super::forms::detect;
 use super::options::RecordOptions;
 use super::rows::{Rows, is_record_file};
-use super::{Origin, Record, record_fingerprint};
+use super::{Origin, Record, records_hash};
 use crate::source::list_files;
 use crate::{BadRecords, DataError, Json, JsonRecord, RecordForm};
 
@@ -26,7 +26,7 @@ pub struct RecordSet {
     pub skipped: Vec<(Origin, String)>,
     /// How many were left out.
     pub skipped_count: u64,
-    /// [`record_fingerprint`] of the records.
+    /// [`records_hash`] of the records.
     pub fingerprint: String,
 }
 
@@ -90,7 +90,7 @@ pub fn read_records(paths: &[PathBuf], options: &RecordOptions) -> Result<Record
         });
     }
     Ok(RecordSet {
-        fingerprint: record_fingerprint(&reader.records),
+        fingerprint: records_hash(&reader.records),
         records: reader.records,
         form: reader.form,
         skipped: reader.skipped,
