@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use sinterlm::pipeline::pretrain;
 use sinterlm::run::{ExitStatus, Options};
-use sinterlm_examples::{Failure, main_with, run_at, training_host};
+use sinterlm_examples::{Failure, main_with, pretrain_at, training_host};
 
 /// Pretrain a GPT on TinyStories or any other text.
 #[derive(Debug, Parser)]
@@ -25,6 +25,6 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<ExitStatus, Failure> {
     let host = training_host(options)?;
-    let at = run_at("pretrain_tinystories", options)?;
+    let at = pretrain_at("pretrain_tinystories", options)?;
     Ok(pretrain(at, &host)?.exit_status())
 }

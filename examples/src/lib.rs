@@ -26,4 +26,4 @@ pub use stdin::read_stdin;
 pub use summaries::write_summary;
 pub use talking::{HELP, Talk, Talking};
 pub use terminal::host_on;
-pub use training::{run_at, training_host};
+pub use training::{Tuning, pretrain_at, run_at, training_host};

@@ -1,7 +1,11 @@
 //! From the options of a training program to what a pipeline takes.
 
-use sinterlm::data::SourceConfig;
-use sinterlm::pipeline::{Host, Mode, PretrainConfig, RunAt, ShowProgress};
+use std::path::PathBuf;
+
+use sinterlm::data::{RecordsConfig, RecordsSource, SourceConfig};
+use sinterlm::pipeline::{
+    ClassifyConfig, Host, InstructConfig, Mode, PretrainConfig, RunAt, RunConfig, ShowProgress,
+};
 use sinterlm::run::{Options, StopFlag};
 
 use crate::exit::{Failure, OrFailure, say};
@@ -32,18 +36,26 @@ pub fn training_host(options: &Options) -> Result<Host, Failure> {
 }
 
 /// Where the run of the example `name` begins: its config with the options applied, or `--resume`.
+/// `apply` puts what the options say of seed, weights and data into the config.
 ///
 /// # Errors
 /// For a faulty config, and options that do not go together.
-pub fn run_at(name: &str, options: &Options) -> Result<RunAt<PretrainConfig>, Failure> {
+pub fn run_at<C: RunConfig>(
+    name: &str,
+    options: &Options,
+    test: &[PathBuf],
+    apply: impl FnOnce(&mut C) -> Result<(), Failure>,
+) -> Result<RunAt<C>, Failure> {
     if let Some(dir) = &options.resume {
         let fixed = options.seed.is_some()
             || options.model.is_some()
-            || !options.train.is_empty()
-            || !options.valid.is_empty();
+            || [&options.train, &options.valid]
+                .iter()
+                .any(|paths| !paths.is_empty())
+            || !test.is_empty();
         if fixed {
             let error = anyhow::anyhow!(
-                "--resume goes on with the run's own --seed, --model, --train and --valid; leave them out"
+                "--resume goes on with the run's own --seed, --model, --train, --valid and --test; leave them out"
             );
             return Err(error).or_unusable();
         }
@@ -51,19 +63,114 @@ pub fn run_at(name: &str, options: &Options) -> Result<RunAt<PretrainConfig>, Fa
         return Ok(RunAt::Resume { dir, set });
     }
     let path = options.config_or_default(name);
-    let mut config: PretrainConfig = sinterlm::config::load(&path, &options.set).or_unusable()?;
-    config.seed = options.seed.unwrap_or(config.seed);
-    config.weights = options.model.clone().or(config.weights);
-    if !options.train.is_empty() {
-        config.data.source = SourceConfig::Files {
-            train: options.train.clone(),
-            valid: options.valid.clone(),
-        };
-        config.data.fingerprint = None;
-    } else if !options.valid.is_empty() {
-        let error = anyhow::anyhow!("--valid without --train: give the training text too");
-        return Err(error).or_unusable();
-    }
+    let mut config: C = sinterlm::config::load(&path, &options.set).or_unusable()?;
+    apply(&mut config)?;
     let out = options.out_or_default(name);
     Ok(RunAt::New { config, out })
+}
+
+/// [`run_at`] of a pretraining run.
+///
+/// # Errors
+/// As [`run_at`].
+pub fn pretrain_at(name: &str, options: &Options) -> Result<RunAt<PretrainConfig>, Failure> {
+    run_at(name, options, &[], |config: &mut PretrainConfig| {
+        config.seed = options.seed.unwrap_or(config.seed);
+        config.weights = options.model.clone().or(config.weights.take());
+        if !options.train.is_empty() {
+            config.data.source = SourceConfig::Files {
+                train: options.train.clone(),
+                valid: options.valid.clone(),
+            };
+            config.data.fingerprint = None;
+        } else if !options.valid.is_empty() {
+            return Err(anyhow::anyhow!(
+                "--valid without --train: give the training text too"
+            ))
+            .or_unusable();
+        }
+        Ok(())
+    })
+}
+
+/// The options of programs that fine-tune.
+#[derive(Debug, clap::Args)]
+pub struct Tuning {
+    /// What all training programs have.
+    #[command(flatten)]
+    pub options: Options,
+    /// Local test records, repeatable: scored once at the end, never looked at before; without it a
+    /// leak-free split of --train is made
+    #[arg(long, value_name = "PATH")]
+    pub test: Vec<PathBuf>,
+}
+
+impl Tuning {
+    /// [`run_at`] of a classification run.
+    ///
+    /// # Errors
+    /// As [`run_at`].
+    pub fn classify_at(&self, name: &str) -> Result<RunAt<ClassifyConfig>, Failure> {
+        run_at(
+            name,
+            &self.options,
+            &self.test,
+            |config: &mut ClassifyConfig| {
+                config.seed = self.options.seed.unwrap_or(config.seed);
+                config.weights = self.options.model.clone().or(config.weights.take());
+                self.put_data(&mut config.data)
+            },
+        )
+    }
+
+    /// [`run_at`] of an instruction tuning run.
+    ///
+    /// # Errors
+    /// As [`run_at`].
+    pub fn instruct_at(&self, name: &str) -> Result<RunAt<InstructConfig>, Failure> {
+        run_at(
+            name,
+            &self.options,
+            &self.test,
+            |config: &mut InstructConfig| {
+                config.seed = self.options.seed.unwrap_or(config.seed);
+                config.weights = self.options.model.clone().or(config.weights.take());
+                self.put_data(&mut config.data)
+            },
+        )
+    }
+
+    /// Puts local records in place of the configured source, or beside its own files.
+    fn put_data(&self, data: &mut RecordsConfig) -> Result<(), Failure> {
+        let Options { train, valid, .. } = &self.options;
+        let test = &self.test;
+        if train.is_empty() && valid.is_empty() && test.is_empty() {
+            return Ok(());
+        }
+        if train.is_empty() {
+            let Some(RecordsSource::Files {
+                valid: own_valid,
+                test: own_test,
+                ..
+            }) = &mut data.source
+            else {
+                return Err(anyhow::anyhow!(
+                    "--valid or --test without --train: give the training records too"
+                ))
+                .or_unusable();
+            };
+            if !valid.is_empty() {
+                own_valid.clone_from(valid);
+            }
+            if !test.is_empty() {
+                own_test.clone_from(test);
+            }
+        } else {
+            let (train, valid, test) = (train.clone(), valid.clone(), test.clone());
+            data.source = Some(RecordsSource::Files { train, valid, test });
+            data.sets.clear();
+        }
+        data.fingerprint = None;
+        Ok(())
+    }
 }

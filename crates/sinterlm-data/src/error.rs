@@ -504,6 +504,23 @@ pub enum DataError {
         /// Some of its files.
         files: String,
     },
+    /// The records are no longer those that a run read.
+    #[error(
+        "data.fingerprint: the records are not those that the run read ({}); put them back, or remove data.fingerprint to use them as they are",
+        sources.join(", ")
+    )]
+    RecordsChanged {
+        /// What was read now.
+        sources: Vec<String>,
+    },
+    /// Every training record stands together with one that is held out.
+    #[error(
+        "no training record is left: {leaked} of them are validation or test records, too; give other ones"
+    )]
+    NothingToTrain {
+        /// Records that were left out.
+        leaked: u64,
+    },
 }
 
 fn left_none(given: u64, steps: &str) -> String {

@@ -8,6 +8,7 @@ mod error;
 mod hub;
 mod hygiene;
 mod prepare;
+mod prepare_records;
 mod progress;
 mod records;
 mod rows;
@@ -33,6 +34,7 @@ pub use hygiene::{
     UnicodeForm, WordsStep, class_weights, clean, label_conflicts, split_records,
 };
 pub use prepare::{Fingerprints, Prepared, SourceReport, prepare};
+pub use prepare_records::{PreparedRecords, RecordPlan, TrainSet, prepare_records};
 pub use progress::{Progress, Stage};
 pub use records::{
     BadRecords, Body, FieldNames, LabelColumn, LoadedSet, Origin, Record, RecordForm,

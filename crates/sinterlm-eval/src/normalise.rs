@@ -1,12 +1,13 @@
 //! Forms of answers in which they compare as equal.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::ngrams::words;
 
 /// What is done to a reference and to an answer before they are compared.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Normalisation {
     /// Lower case, Unicode NFC, runs of white space as one space and none at the ends, without one

@@ -41,7 +41,9 @@ pub fn trained_base(file: &Path, host: &Host) -> Result<Stage, PipelineError> {
         file.display(),
         dir.display()
     ));
-    match pretrain(RunAt::resume_or_new(&dir, config), host)? {
+    let mut host = host.clone();
+    host.program = None; // it resumes runs of its own
+    match pretrain(RunAt::resume_or_new(&dir, config), &host)? {
         End::Done(stage) => Ok(stage),
         End::Stopped { reason, .. } => Err(PipelineError::BaseStopped { reason, dir }),
         End::Shown => unreachable!("the host runs what it is given, as asked above"),

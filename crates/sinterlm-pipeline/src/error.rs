@@ -48,6 +48,18 @@ pub enum PipelineError {
         /// What asks for more.
         error: ConfigError,
     },
+    /// A number of passes has fewer steps than other keys ask for.
+    #[error(
+        "trainer.max_epochs: {epochs} passes over the data are {steps} steps, which are too few; give more, or change what asks for more: {error}"
+    )]
+    TooFewEpochs {
+        /// The passes.
+        epochs: f64,
+        /// Their steps.
+        steps: u64,
+        /// What asks for more.
+        error: ConfigError,
+    },
     /// Training failed.
     #[error(transparent)]
     Train(#[from] TrainError),
@@ -180,6 +192,14 @@ pub enum PipelineError {
         /// The base's config.
         file: PathBuf,
     },
+    /// Fine-tuning without anything to start from.
+    #[error(
+        "weights: fine-tuning starts from a model; name one with --model, or a pretraining config as `base`"
+    )]
+    NoStart,
+    /// The records cannot be classified.
+    #[error("{0}")]
+    Classes(String),
     /// An export cannot be made as it was asked for.
     #[error("{what}: {fault}")]
     Destination {

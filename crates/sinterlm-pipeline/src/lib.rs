@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "unwrap is for tests"))]
 
 mod base;
+mod classify;
 mod data_files;
 mod error;
 mod export_place;
@@ -9,6 +10,7 @@ mod exporting;
 mod gates;
 mod hooks;
 mod host;
+mod instruct;
 mod parts;
 mod plan;
 mod post_mortem;
@@ -19,14 +21,18 @@ mod rows;
 mod run_config;
 mod session;
 mod stage;
+mod trainable;
+mod tuning;
 mod weights;
 
 pub use base::trained_base;
+pub use classify::{ClassWeighting, ClassesConfig, ClassifyConfig, classify, classify_parts};
 pub use error::PipelineError;
 pub use exporting::{Destination, ExportFormat, export};
 pub use gates::GateConfig;
 pub use hooks::{Sampling, Scoring, evaluator, sampler};
 pub use host::{Host, Mode, ShowProgress, Told};
+pub use instruct::{AnswersConfig, InstructConfig, instruct, instruct_parts};
 pub use parts::{ModelStore, Parts, Preview, Summarise};
 pub use pretrain::{pretrain, pretrain_parts};
 pub use recipes::PretrainConfig;
@@ -34,6 +40,7 @@ pub use rows::RowStyle;
 pub use run_config::{RunAt, RunConfig, Tables};
 pub use session::Session;
 pub use stage::{End, ModelRef, Stage};
+pub use trainable::{TrainableConfig, TrainableParts};
 pub use weights::{find_weights, open_model};
 
 /// The release of burn that this one is built on and tested with, pinned exactly.

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use sinterlm_data::{Batch, Tokenizer};
+use sinterlm_formats::write_file_atomic;
 use sinterlm_model::{
     ClassHead, Gpt, GptConfig, ModelError, SaveOptions, WithHead, load_model, load_with_head,
     save_model, save_with_head,
 };
-use sinterlm_run::{EvalRecord, Summary};
+use sinterlm_run::{EvalRecord, Section, Summary};
 use sinterlm_trainer::{Evaluate, Sample, SaveModel, TrainError};
 
-/// Adds the figures of the last evaluation to the summary.
-pub type Summarise<'a> = Box<dyn FnOnce(&EvalRecord, &mut Summary) + 'a>;
+/// Adds the figures of the last evaluation to the summary, and gives what the report shows of them.
+pub type Summarise<'a> = Box<dyn FnOnce(&EvalRecord, &mut Summary) -> Vec<Section> + 'a>;
 
 /// What a session trains. A pipeline makes them; whoever wants another metric or other samples changes
 /// them before [`Session::train`](crate::Session::train).
@@ -37,6 +38,10 @@ pub struct Parts<'a, M, O> {
     pub tokenizer: Tokenizer,
     /// What a plan shows.
     pub preview: Preview,
+    /// Further files of the run directory, by name.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// What the report shows of the data.
+    pub sections: Vec<Section>,
 }
 
 impl<M, O> Debug for Parts<'_, M, O> {
@@ -96,6 +101,27 @@ impl<M> ModelStore<M> {
     /// Where the folder holds no such model.
     pub fn load(&self, folder: &Path, device: &Device) -> Result<M, ModelError> {
         (self.load)(folder, device)
+    }
+
+    /// The store with further files in every folder that it writes: what readers of the model need beside
+    /// its weights.
+    #[must_use]
+    pub fn with_files(self, files: Vec<(String, Vec<u8>)>) -> Self
+    where
+        M: 'static,
+    {
+        let (save, load) = (self.save, self.load);
+        Self {
+            save: Arc::new(move |folder: &Path, model: &M| {
+                save(folder, model)?;
+                for (name, bytes) in &files {
+                    write_file_atomic(folder.join(name), |out| out.write_all(bytes))
+                        .map_err(ModelError::from)?;
+                }
+                Ok(())
+            }),
+            load,
+        }
     }
 
     pub(crate) fn saver(&self) -> impl Fn(&Path, &M) -> Result<(), TrainError> + use<M> {

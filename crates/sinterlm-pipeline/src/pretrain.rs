@@ -100,10 +100,15 @@ pub fn pretrain_parts(
         evaluate: Some(evaluator(valid, scoring, plain.clone())),
         metrics: METRICS.map(str::to_owned).to_vec(),
         sample: Some(sampler(sampling, tokenizer.clone())),
-        summarise: Box::new(move |record, summary| summarise(record, &text, summary)),
+        summarise: Box::new(move |record, summary| {
+            summarise(record, &text, summary);
+            Vec::new()
+        }),
         store,
         tokenizer,
         preview,
+        files: Vec::new(),
+        sections: Vec::new(),
     })
 }
 

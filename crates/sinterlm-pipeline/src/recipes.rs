@@ -16,7 +16,7 @@ use crate::error::PipelineError;
 use crate::gates::GateConfig;
 use crate::hooks::WHOLE_TEXT;
 use crate::host::Host;
-use crate::run_config::{RunConfig, Tables};
+use crate::run_config::{FREE, LENGTHS, RunConfig, Tables, check_warmup};
 use crate::weights::find_weights;
 
 /// A pretraining run: text to tokenizer to model to perplexity.
@@ -79,21 +79,7 @@ impl Default for PretrainConfig {
 
 impl RunConfig for PretrainConfig {
     const KIND: &'static str = "pretrain";
-    const FREE: &'static [&'static str] = &[
-        "eval",
-        "sample",
-        "checkpoint",
-        "log",
-        "gates",
-        "data.cache_dir",
-        "data.max_download_bytes",
-        "trainer.max_steps",
-        "trainer.early_stopping_patience",
-        "trainer.first_step_checks",
-        "trainer.max_skipped_steps",
-        "trainer.on_non_finite",
-        "trainer.spike_z",
-    ];
+    const FREE: &'static [&'static str] = FREE;
 
     const MOVED: &'static [(&'static str, &'static str)] = &[
         ("trainer.label_smoothing", "loss.label_smoothing"),
@@ -151,8 +137,7 @@ impl RunConfig for PretrainConfig {
 }
 
 impl Validate for PretrainConfig {
-    const EITHER: &'static [(&'static str, &'static str)] =
-        &[("trainer.max_steps", "trainer.budget_minutes")];
+    const EITHER: &'static [(&'static str, &'static str)] = LENGTHS;
 
     fn validate(&self, check: &mut Check) {
         for (number, gate) in self.gates.iter().enumerate() {
@@ -169,12 +154,7 @@ impl Validate for PretrainConfig {
         check.section("sample", &self.sample);
         check.section("checkpoint", &self.checkpoint);
         check.section("log", &self.log);
-        let steps = self.trainer.max_steps;
-        let warmup = self.schedule.warmup(steps);
-        let known = self.trainer.budget_minutes.is_none();
-        check.require(!known || warmup <= steps, "schedule.warmup_steps", || {
-            format!("{warmup} is above trainer.max_steps {steps}; lower it or train longer")
-        });
+        check_warmup(&self.tables(), check);
         let best = self.eval.best.as_str();
         let is_partial = self.eval.max_rows > 0 && WHOLE_TEXT.contains(&best);
         check.require(!is_partial, "eval.best", || {

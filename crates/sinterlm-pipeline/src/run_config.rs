@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sinterlm_config::{Seed, Validate};
+use sinterlm_config::{Check, Seed, Validate};
 use sinterlm_trainer::{
     CheckpointConfig, EvalConfig, LogConfig, OptimizerConfig, ScheduleConfig, TrainerConfig,
 };
@@ -13,6 +13,43 @@ use sinterlm_trainer::{
 use crate::error::PipelineError;
 use crate::gates::GateConfig;
 use crate::host::Host;
+
+/// Keys that only say what is watched and saved and when the run ends: [`RunConfig::FREE`] of our own
+/// pipelines. Those that a pipeline lacks do no harm.
+pub(crate) const FREE: &[&str] = &[
+    "eval",
+    "sample",
+    "answers",
+    "checkpoint",
+    "log",
+    "gates",
+    "data.cache_dir",
+    "data.max_download_bytes",
+    "trainer.max_steps",
+    "trainer.early_stopping_patience",
+    "trainer.first_step_checks",
+    "trainer.max_skipped_steps",
+    "trainer.on_non_finite",
+    "trainer.spike_z",
+];
+
+/// The ways to say how long a run is, of which a config gives one.
+pub(crate) const LENGTHS: &[(&str, &str)] = &[
+    ("trainer.max_steps", "trainer.budget_minutes"),
+    ("trainer.max_steps", "trainer.max_epochs"),
+    ("trainer.budget_minutes", "trainer.max_epochs"),
+];
+
+/// Holds the warm-up against the steps of the run, where these are known.
+pub(crate) fn check_warmup(tables: &Tables<'_>, check: &mut Check) {
+    let trainer = tables.trainer;
+    let steps = trainer.max_steps;
+    let warmup = tables.schedule.warmup(steps);
+    let known = trainer.budget_minutes.is_none() && trainer.max_epochs.is_none();
+    check.require(!known || warmup <= steps, "schedule.warmup_steps", || {
+        format!("{warmup} is above trainer.max_steps {steps}; lower it or train longer")
+    });
+}
 
 /// The config of a pipeline's runs.
 pub trait RunConfig: Clone + Serialize + DeserializeOwned + JsonSchema + Validate {

@@ -116,6 +116,15 @@ pub enum TrainError {
         /// What is free, MiB.
         available: u64,
     },
+    /// A model cannot be scored.
+    #[error("evaluation: {0}")]
+    Evaluation(String),
+    /// The data has an end, and the run goes on.
+    #[error("step {step} is behind the end of the data; train for fewer steps")]
+    DataEnded {
+        /// The step.
+        step: u64,
+    },
     /// Labelled rows do not fit each other, or the model.
     #[error("labelled rows: {0}")]
     ClassRows(String),

@@ -25,6 +25,7 @@ mod saver;
 mod schedule;
 mod spikes;
 mod state;
+mod token_batches;
 mod trainable;
 mod trainer;
 mod trigger;
@@ -52,5 +53,6 @@ pub use optimizer::{
 };
 pub use schedule::{ScheduleConfig, ScheduleKind};
 pub use state::{HostTensor, TrainState};
+pub use token_batches::TokenBatches;
 pub use trainer::{TrainSettings, Trainer};
 pub use trigger::{Progress, Trigger};

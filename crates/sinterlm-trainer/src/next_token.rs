@@ -1,4 +1,5 @@
-//! Next-token prediction over windows of a token stream: pretraining.
+//! Next-token prediction: over windows of a text in pretraining, over the answers of records in
+//! fine-tuning.
 
 use burn::tensor::{Device, Tensor};
 use sinterlm_data::{Batch, TrainWindows};
@@ -11,11 +12,13 @@ use crate::config::{LossConfig, TrainerConfig};
 use crate::error::TrainError;
 use crate::figures::Figures;
 use crate::objective::{At, Objective};
+use crate::token_batches::TokenBatches;
 
-/// Cross-entropy of the next token; the objective of pretraining.
+/// Cross-entropy of the next token, the mean over the weights of a step's tokens; the objective of
+/// pretraining and, over rows whose answers alone have weights, of instruction tuning.
 #[derive(Debug)]
-pub struct NextToken {
-    windows: TrainWindows,
+pub struct NextToken<S = TrainWindows> {
+    source: S,
     rows: usize,
     micro_batches: u64,
     options: CrossEntropyOptions,
@@ -23,11 +26,11 @@ pub struct NextToken {
     device: Device,
 }
 
-impl NextToken {
-    /// Trains on `windows`, in the pieces that `config` names, on an autodiff `device`.
-    pub fn new(windows: TrainWindows, config: &TrainerConfig, device: &Device) -> Self {
+impl<S: TokenBatches> NextToken<S> {
+    /// Trains on the batches of `source`, in the pieces that `config` names, on an autodiff `device`.
+    pub fn new(source: S, config: &TrainerConfig, device: &Device) -> Self {
         Self {
-            windows,
+            source,
             rows: config.micro_rows(),
             micro_batches: config.grad_accum_steps,
             options: CrossEntropyOptions::default(),
@@ -57,11 +60,12 @@ impl NextToken {
     }
 }
 
-impl<M: CausalLm> Objective<M> for NextToken {
+impl<M: CausalLm, S: TokenBatches> Objective<M> for NextToken<S> {
     type Batch = Batch;
 
     fn batch(&self, at: At) -> Result<Batch, TrainError> {
-        Ok(self.windows.batch(self.number(at), self.rows))
+        let batch = self.source.batch(self.number(at), self.rows);
+        batch.ok_or(TrainError::DataEnded { step: at.step + 1 })
     }
 
     fn rows(&self, batch: &Batch) -> Vec<RowFacts> {
@@ -77,11 +81,7 @@ impl<M: CausalLm> Objective<M> for NextToken {
     }
 
     fn locate(&self, at: At, rows: &mut [RowFacts]) {
-        let firsts = self.windows.first_tokens(self.number(at), self.rows);
-        for (row, first) in rows.iter_mut().zip(firsts) {
-            row.first_token = Some(first);
-            row.documents = Some(self.windows.documents(first));
-        }
+        self.source.locate(self.number(at), rows);
     }
 
     fn counts(&self, batch: &Batch) -> Counts {
@@ -109,6 +109,6 @@ impl<M: CausalLm> Objective<M> for NextToken {
 
     fn epochs(&self, steps: u64) -> Option<f64> {
         let rows = steps * self.micro_batches * self.rows as u64;
-        Some(rows as f64 / self.windows.rows_per_epoch() as f64)
+        Some(self.source.epochs(rows))
     }
 }

@@ -16,5 +16,5 @@ pub use sinterlm_trainer as trainer;
 
 /// The run configs of the pipelines, as plain data composed of the crates' own tables.
 pub mod recipes {
-    pub use sinterlm_pipeline::PretrainConfig;
+    pub use sinterlm_pipeline::{ClassifyConfig, InstructConfig, PretrainConfig};
 }

@@ -39,6 +39,7 @@ pub use passport::{Passport, PassportSource, PassportSplits, PassportTable};
 pub use personal::{OwnPattern, PersonalDataStep};
 pub use personal_kinds::PersonalKind;
 pub use quality::QualityStep;
+pub(crate) use splits::without_leaks;
 pub use splits::{SplitConfig, Splits, split_records};
 pub use step::HygieneStep;
 pub use strata::{SplitShares, Stratify};

@@ -1,7 +1,7 @@
 //! Training, validation and test records that share nothing: records that are nearly the same, or
 //! answer the same prompt, stay together.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -225,6 +225,28 @@ pub fn split_records(
         largest_cluster,
         warnings,
     })
+}
+
+/// The training records that stand together with none of those held out, by the rules of a split, and how
+/// many did.
+pub(crate) fn without_leaks(
+    train: Vec<Record>,
+    held_out: &[Record],
+    config: &SplitConfig,
+) -> (Vec<Record>, u64) {
+    let count = train.len();
+    let mut all = train;
+    all.extend_from_slice(held_out);
+    let mut joined = joined(&all, config);
+    let taken: HashSet<usize> = (count..all.len()).map(|i| joined.root(i)).collect();
+    all.truncate(count);
+    let leaks: Vec<bool> = (0..count)
+        .map(|i| taken.contains(&joined.root(i)))
+        .collect();
+    let mut leaks = leaks.into_iter();
+    all.retain(|_| !leaks.next().unwrap_or(false));
+    let leaked = count - all.len();
+    (all, leaked as u64)
 }
 
 /// Records that have to stay together.

@@ -1,4 +1,4 @@
-//! The steps of `[[data.hygiene]]`: which there are, and which of them reads what beside the records.
+//! The steps of `[[hygiene]]`: which there are, and which of them reads what beside the records.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,11 @@ impl HygieneStep {
             Self::Decontaminate(_) => "decontaminate",
             Self::Balance(_) => "balance",
         }
+    }
+
+    /// Whether the step changes records and drops none.
+    pub(crate) fn is_edit(&self) -> bool {
+        matches!(self, Self::Normalise(_) | Self::PersonalData(_))
     }
 
     /// Reads what the step needs.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinterlm_config::{Check, Validate};
 
-use crate::InvalidUtf8;
+use crate::{InstructionTasks, InvalidUtf8, SpamMessages};
 
 /// Where records come from and how they are read: one source, or a mixture of several sets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +40,10 @@ pub struct RecordsConfig {
     /// The most that may be downloaded of one file, in bytes.
     #[schemars(range(min = 1))]
     pub max_download_bytes: u64,
+    /// Hash of the records as a run read them. Filled in by the run; others are refused then. Remove it
+    /// to use changed data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
 }
 
 /// One set of a mixture.
@@ -100,6 +104,10 @@ pub enum RecordsSource {
         #[serde(default = "main_revision")]
         revision: String,
     },
+    /// Built-in instructions with closed-form answers, see [`InstructionTasks`]; with splits of their own.
+    Instructions(InstructionTasks),
+    /// Built-in messages, `ham` and `spam`, see [`SpamMessages`]; no benchmark. With splits of their own.
+    Messages(SpamMessages),
 }
 
 /// Which fields records have.
@@ -223,6 +231,7 @@ impl Default for RecordsConfig {
             max_records: None,
             sets: Vec::new(),
             max_download_bytes: 256 << 20,
+            fingerprint: None,
         }
     }
 }
@@ -294,6 +303,8 @@ impl Validate for RecordsSource {
                     "is empty, but other splits have files; name the training files, too".into()
                 });
             }
+            Self::Instructions(tasks) => tasks.validate(check),
+            Self::Messages(messages) => messages.validate(check),
         }
     }
 }

@@ -160,6 +160,42 @@ impl Record {
         }
     }
 
+    /// The last answer: of a preference record the better one. None for labelled texts, and for a
+    /// conversation that ends with a question.
+    pub fn answer(&self) -> Option<&str> {
+        match &self.body {
+            Body::Instruction { output, .. } => Some(output),
+            Body::Completion { completion, .. } => Some(completion),
+            Body::Chat { messages } => {
+                let last = messages.last().filter(|last| last.role == "assistant");
+                last.map(|last| &*last.content)
+            }
+            Body::Preference { chosen, .. } => Some(chosen),
+            Body::Labelled { .. } => None,
+        }
+    }
+
+    /// What the last answer is to, in words; a labelled text itself.
+    pub fn question(&self) -> String {
+        let last = |messages: &[ChatMessage]| {
+            let asked = messages
+                .iter()
+                .rev()
+                .find(|message| message.role != "assistant");
+            asked.map_or_else(String::new, |asked| asked.content.clone())
+        };
+        match &self.body {
+            Body::Instruction {
+                instruction, input, ..
+            } if !input.trim().is_empty() => format!("{instruction}\n\n{input}"),
+            Body::Instruction { instruction, .. } => instruction.clone(),
+            Body::Completion { prompt, .. } => prompt.clone(),
+            Body::Chat { messages } => last(messages),
+            Body::Preference { prompt, .. } => last(prompt),
+            Body::Labelled { text, .. } => text.clone(),
+        }
+    }
+
     /// The class of a labelled text; none for other records.
     pub fn label(&self) -> Option<&str> {
         match &self.body {

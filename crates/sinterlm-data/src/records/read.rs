@@ -30,6 +30,19 @@ pub struct RecordSet {
     pub fingerprint: String,
 }
 
+impl RecordSet {
+    /// Records of our own making, none of which was left out.
+    pub(super) fn made(records: Vec<Record>, form: RecordForm) -> Self {
+        Self {
+            fingerprint: records_hash(&records),
+            records,
+            form,
+            skipped: Vec::new(),
+            skipped_count: 0,
+        }
+    }
+}
+
 /// Reads the records of files and folders in their order.
 ///
 /// A folder gives those of its files whose names end as JSON, CSV, TSV or Parquet. The form that

@@ -1,5 +1,5 @@
-//! The sets of a config: where their files are, on this machine or on the Hub, and their splits.
-//! Reading the files belongs to `read`.
+//! The sets of a config: where their files are, on this machine or on the Hub, or what makes them, and
+//! their splits. Reading the files belongs to `read`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,7 +7,10 @@ use std::sync::Arc;
 use super::options::RecordOptions;
 use super::read::{RecordSet, read_records};
 use super::rows::{ending, is_record_file};
-use crate::{DataError, Hub, HubFile, RecordsConfig, RecordsSource};
+use crate::{
+    DataError, Hub, HubFile, InstructionTasks, Record, RecordForm, RecordsConfig, RecordsSource,
+    SpamMessages, SplitConfig, TaskSplit, split_records,
+};
 
 /// Files of a data set's repository that describe it and hold no records.
 const DESCRIPTIONS: [&str; 3] = [
@@ -29,6 +32,9 @@ pub struct LoadedSet {
     pub valid: Option<RecordSet>,
     /// Test records; none where the source has none of its own.
     pub test: Option<RecordSet>,
+    /// Records of kinds that no training record is of, for figures of their own; none but where the source
+    /// makes them.
+    pub held_out: Option<RecordSet>,
 }
 
 /// Reads all sets of a config, fetching those of the Hub; `progress` receives a file's name, its bytes
@@ -44,6 +50,9 @@ pub fn load_records(
     progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Vec<LoadedSet>, DataError> {
     let mut load = |source: &RecordsSource, options: &RecordOptions, weight: f64| {
+        if let Some(made) = made(source, options, weight)? {
+            return Ok(made);
+        }
         let splits = splits(source, config.max_download_bytes, hub, progress)?;
         let read = |paths: &[PathBuf]| match paths {
             [] => Ok(None),
@@ -55,6 +64,7 @@ pub fn load_records(
             train: read_records(&splits.train, options)?,
             valid: read(&splits.valid)?,
             test: read(&splits.test)?,
+            held_out: None,
         })
     };
     if let Some(source) = &config.source {
@@ -66,6 +76,144 @@ pub fn load_records(
     let sets = config.sets.iter();
     sets.map(|set| load(&set.source, &RecordOptions::of_set(config, set), set.weight))
         .collect()
+}
+
+impl RecordsSource {
+    /// The source with nothing left open that may change: of a data set on the Hub, the commit that its
+    /// branch or tag names now and the files that are read of it; of files, their paths from the root of
+    /// the file system.
+    ///
+    /// # Errors
+    /// [`DataError::Io`] for a path that cannot be made absolute; those of [`Hub::files`], and
+    /// [`DataError::HubNoRecords`] for a repository without training records.
+    pub fn resolved(&self, hub: &Hub) -> Result<Self, DataError> {
+        match self {
+            Self::Files { train, valid, test } => Ok(Self::Files {
+                train: absolute(train)?,
+                valid: absolute(valid)?,
+                test: absolute(test)?,
+            }),
+            Self::Hub {
+                repo,
+                train,
+                valid,
+                test,
+                revision,
+            } => {
+                let is_commit =
+                    revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit());
+                if is_commit && !train.is_empty() {
+                    return Ok(self.clone());
+                }
+                let listing = hub.files(repo, HubFile::dataset(repo, "").repo_type, revision)?;
+                let files = if train.is_empty() {
+                    chosen_of(repo, &listing.files)?
+                } else {
+                    Splits {
+                        train: train.clone(),
+                        valid: valid.clone(),
+                        test: test.clone(),
+                    }
+                };
+                Ok(Self::Hub {
+                    repo: repo.clone(),
+                    train: files.train,
+                    valid: files.valid,
+                    test: files.test,
+                    revision: listing.commit,
+                })
+            }
+            Self::Instructions(_) | Self::Messages(_) => Ok(self.clone()),
+        }
+    }
+
+    /// The local paths that the source names.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        let lists = match self {
+            Self::Files { train, valid, test } => [train.as_slice(), valid, test],
+            _ => [&[][..]; 3],
+        };
+        lists.into_iter().flatten().map(PathBuf::as_path)
+    }
+}
+
+impl RecordsConfig {
+    /// The sources, of a mixture each set's.
+    pub fn sources(&self) -> impl Iterator<Item = &RecordsSource> {
+        let sets = self.sets.iter().map(|set| &set.source);
+        self.source.iter().chain(sets)
+    }
+
+    /// The sources, to be changed.
+    pub fn sources_mut(&mut self) -> impl Iterator<Item = &mut RecordsSource> {
+        let sets = self.sets.iter_mut().map(|set| &mut set.source);
+        self.source.iter_mut().chain(sets)
+    }
+}
+
+fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>, DataError> {
+    let absolute = |path: &PathBuf| {
+        std::path::absolute(path).map_err(|source| DataError::Io {
+            path: path.clone(),
+            action: "cannot be made absolute",
+            source,
+        })
+    };
+    paths.iter().map(absolute).collect()
+}
+
+/// The records of a source that makes them.
+fn made(
+    source: &RecordsSource,
+    options: &RecordOptions,
+    weight: f64,
+) -> Result<Option<LoadedSet>, DataError> {
+    let most = options.max_records.unwrap_or(u64::MAX);
+    let set = |mut records: Vec<Record>, form| {
+        records.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+        RecordSet::made(records, form)
+    };
+    let [train, valid, test, held_out] = match source {
+        RecordsSource::Files { .. } | RecordsSource::Hub { .. } => return Ok(None),
+        RecordsSource::Instructions(tasks) => instructions(tasks).map(Some),
+        RecordsSource::Messages(messages) => {
+            let [train, valid, test] = split_messages(messages)?;
+            [Some(train), Some(valid), Some(test), None]
+        }
+    };
+    let form = match source {
+        RecordsSource::Messages(_) => RecordForm::Labelled,
+        _ => RecordForm::Alpaca,
+    };
+    let set = |records: Option<Vec<Record>>| records.map(|records| set(records, form));
+    Ok(Some(LoadedSet {
+        name: options.task.clone(),
+        weight,
+        train: set(train).expect("every source has training records"),
+        valid: set(valid),
+        test: set(test),
+        held_out: set(held_out),
+    }))
+}
+
+fn instructions(tasks: &InstructionTasks) -> [Vec<Record>; 4] {
+    [
+        TaskSplit::Train,
+        TaskSplit::Valid,
+        TaskSplit::Test,
+        TaskSplit::HeldOut,
+    ]
+    .map(|split| tasks.records(split))
+}
+
+/// Messages are all made from the same clauses, so that only equal ones are kept together.
+fn split_messages(messages: &SpamMessages) -> Result<[Vec<Record>; 3], DataError> {
+    let config = SplitConfig {
+        near_threshold: 1.0,
+        ..SplitConfig::default()
+    };
+    let splits = split_records(messages.records(), &config, messages.seed)?;
+    Ok([splits.train, splits.valid, splits.test])
 }
 
 /// The files of each split.
@@ -100,24 +248,15 @@ fn splits(
             let (train, valid, test) = (train.clone(), valid.clone(), test.clone());
             (repo, revision.clone(), Splits { train, valid, test })
         }
+        RecordsSource::Instructions(_) | RecordsSource::Messages(_) => {
+            unreachable!("made before files are looked for")
+        }
     };
     let mut part = HubFile::dataset(repo, "");
     part.max_bytes = Some(max_bytes);
     if files == Splits::default() {
         let listing = hub.files(repo, part.repo_type, &revision)?;
-        files = chosen(&listing.files);
-        if files.train.is_empty() {
-            return Err(DataError::HubNoRecords {
-                repo: repo.clone(),
-                files: listing
-                    .files
-                    .iter()
-                    .take(8)
-                    .cloned()
-                    .collect::<Vec<_>>()
-                    .join(", "),
-            });
-        }
+        files = chosen_of(repo, &listing.files)?;
         // All files of one commit, even where the branch moves meanwhile.
         revision = listing.commit;
     }
@@ -138,6 +277,18 @@ fn splits(
         valid: fetch(files.valid)?,
         test: fetch(files.test)?,
     })
+}
+
+/// The [chosen] files of a repository, among them one to train on.
+fn chosen_of(repo: &str, files: &[String]) -> Result<Splits<String>, DataError> {
+    let splits = chosen(files);
+    if splits.train.is_empty() {
+        return Err(DataError::HubNoRecords {
+            repo: repo.to_owned(),
+            files: files[..files.len().min(8)].join(", "),
+        });
+    }
+    Ok(splits)
 }
 
 /// The data files of a repository by split: those of one format, as many hold the same records twice.

@@ -126,6 +126,16 @@ pub fn load_with_head(
     Ok((WithHead { lm, score }, head))
 }
 
+/// Whether a model folder is of a class with a class head.
+///
+/// # Errors
+/// Where its `config.json` cannot be read.
+pub fn has_class_head(folder: &Path) -> Result<bool, ModelError> {
+    let json = read_json(&folder.join(CONFIG))?;
+    let named = json["architectures"][0].as_str();
+    Ok(named.is_some_and(|name| name.ends_with(TASK)))
+}
+
 fn refused(path: &Path, fault: String) -> ModelError {
     let path = PathBuf::from(path);
     ModelError::ClassHead { path, fault }

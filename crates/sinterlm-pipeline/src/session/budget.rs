@@ -1,4 +1,4 @@
-//! A run's length as time: how many steps it has on this machine.
+//! A run's length as passes over the data or as time: how many steps it has, of time on this machine.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -16,6 +16,31 @@ use crate::run_config::RunConfig;
 const PROBE: &str = "probe";
 
 impl<C: RunConfig> Session<C> {
+    /// Turns `trainer.max_epochs` into `trainer.max_steps`, where a new run has such a length.
+    pub(super) fn fit_epochs<M: Module + 'static, O: Objective<M>>(
+        &mut self,
+        trainer: &mut Trainer<M, O>,
+    ) -> Result<(), PipelineError> {
+        let Some(epochs) = self.config.tables().trainer.max_epochs else {
+            return Ok(());
+        };
+        let steps = trainer
+            .fit_epochs(epochs)
+            .map_err(PipelineError::Selection)?;
+        let trainer = self.config.trainer_mut();
+        (trainer.max_steps, trainer.max_epochs) = (steps, None);
+        let fault = |error: ConfigError| PipelineError::TooFewEpochs {
+            epochs,
+            steps,
+            error,
+        };
+        check_made(&self.config, &format!("the config of {steps} steps")).map_err(fault)?;
+        self.host.say(format!(
+            "epochs: {epochs} are {steps} steps (trainer.max_steps = {steps})"
+        ));
+        Ok(())
+    }
+
     /// Turns `trainer.budget_minutes` into `trainer.max_steps`, where a new run has such a budget. From
     /// here on the config in force has the steps, as if they had been given. `hooks` evaluate and
     /// write samples; `rows` are those scored on the way and at the end.

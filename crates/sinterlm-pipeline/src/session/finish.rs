@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use sinterlm_formats::{StagedDir, write_file_atomic};
-use sinterlm_run::{RunEnd, Summary, peak_memory_bytes};
+use sinterlm_run::{RunEnd, Section, Summary, peak_memory_bytes};
 use sinterlm_trainer::{Outcome, StopCause};
 
 use super::Session;
@@ -12,6 +12,9 @@ use crate::error::PipelineError;
 use crate::parts::{ModelStore, Summarise};
 use crate::run_config::RunConfig;
 use crate::stage::{End, ModelRef, Stage};
+
+/// Name of the sections of the last evaluation; the report shows them behind those of the data.
+const RESULTS: &str = "results";
 
 impl<C: RunConfig> Session<C> {
     /// Writes the final model and `summary.json`, and says how it went; after a signal it says how to
@@ -42,7 +45,10 @@ impl<C: RunConfig> Session<C> {
         summary.tokens_per_second = Some(outcome.tokens as f64 / outcome.seconds.max(1e-9));
         summary.peak_memory_bytes = peak_memory_bytes();
         if let Some(record) = &outcome.evaluation {
-            summarise(record, &mut summary);
+            let sections = summarise(record, &mut summary);
+            if !sections.is_empty() {
+                Section::save(self.dir.path(), RESULTS, &sections)?;
+            }
         }
         self.judge(outcome, &mut summary);
         summary.write(self.dir.summary_path())?;

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use sinterlm_config::{check_made, load_moved, to_toml};
 use sinterlm_data::Tokenizer;
-use sinterlm_formats::remove_stale_staging;
+use sinterlm_formats::{remove_stale_staging, write_file_atomic};
 use sinterlm_kernels::Isa;
-use sinterlm_run::{MetricsFile, Provenance, RunDir, RunEnd, RunError, SampleFile};
+use sinterlm_run::{MetricsFile, Provenance, RunDir, RunEnd, RunError, SampleFile, Section};
 use sinterlm_trainer::{Checkpoint, find_checkpoint, find_checkpoint_until, set_aside_broken};
 
 use crate::BURN_VERSION;
@@ -153,8 +153,13 @@ impl<C: RunConfig> Session<C> {
     }
 
     /// Undoes what a run did after the checkpoint that it is resumed from, and what was left
-    /// unfinished; then writes `config.toml`, `run.json` and `tokenizer.json`.
-    fn begin(&mut self, tokenizer: &Tokenizer) -> Result<(), PipelineError> {
+    /// unfinished; then writes `config.toml`, `run.json`, `tokenizer.json` and further `files`.
+    fn begin(
+        &mut self,
+        tokenizer: &Tokenizer,
+        files: &[(String, Vec<u8>)],
+        sections: &[Section],
+    ) -> Result<(), PipelineError> {
         if let Some(point) = &self.resumed {
             if self.dir.metrics_path().exists() {
                 MetricsFile::cut_back(self.dir.metrics_path(), point.metrics_bytes)?;
@@ -186,7 +191,31 @@ impl<C: RunConfig> Session<C> {
         self.is_running = true;
         tokenizer
             .save(&self.dir.tokenizer_path())
-            .map_err(PipelineError::WriteText)
+            .map_err(PipelineError::WriteText)?;
+        for (name, bytes) in files {
+            write_file_atomic(self.dir.path().join(name), |out| out.write_all(bytes))?;
+        }
+        if !sections.is_empty() {
+            Section::save(self.dir.path(), "data", sections)?;
+        }
+        Ok(())
+    }
+
+    /// The checkpoint that the run is resumed from.
+    pub(crate) fn checkpoint_path(&self) -> Option<&Path> {
+        self.checkpoint.as_ref().map(|found| found.path.as_path())
+    }
+
+    /// Whether the run was begun before.
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.resumed.is_some()
+    }
+
+    /// Notes in `run.json` what the run learns from: the hash of its records and of their passport.
+    pub(crate) fn note_data(&mut self, fingerprint: &str, passport: &str) {
+        self.provenance
+            .set("data", fingerprint)
+            .set("passport", passport);
     }
 
     /// Notes in `run.json` by which error the run ended.

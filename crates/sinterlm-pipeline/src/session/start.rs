@@ -108,8 +108,13 @@ impl<C: RunConfig> Session<C> {
         if let (Some(path), None) = (folder, checkpoint) {
             probe_weights(&model, tokenizer, path, host)?;
         }
+        self.say_model(decoder);
+        Ok(model)
+    }
+
+    pub(crate) fn say_model(&self, decoder: &GptConfig) {
         let parameters = decoder.parameters();
-        host.say(format!(
+        self.host.say(format!(
             "model: {} layers, width {}, context {}, {} parameters ({} in embeddings)",
             decoder.n_layers,
             decoder.d_model,
@@ -117,7 +122,6 @@ impl<C: RunConfig> Session<C> {
             parameters.total,
             parameters.embedding
         ));
-        Ok(model)
     }
 
     /// Resolves what the config leaves to the machine: `trainer.precision = "auto"`, and

@@ -49,6 +49,7 @@ impl<C: RunConfig> Session<C> {
                 .resume(checkpoint)
                 .map_err(PipelineError::Checkpoint)?;
         } else {
+            self.fit_epochs(&mut trainer)?;
             let rows = parts.preview.scored_rows;
             self.fit_budget(&mut trainer, &mut beside, &parts.store, rows)?;
         }
@@ -68,7 +69,7 @@ impl<C: RunConfig> Session<C> {
         // From here on a signal is heeded between steps; before, nothing would be lost.
         let stop = self.host.stop.clone();
         let _held = stop.hold();
-        self.begin(&parts.tokenizer)?;
+        self.begin(&parts.tokenizer, &parts.files, &parts.sections)?;
         let mut hooks = self.hooks(&parts.store)?;
         (hooks.evaluate, hooks.sample) = (beside.evaluate, beside.sample);
         let outcome = trainer.run(&mut hooks).map_err(PipelineError::from);

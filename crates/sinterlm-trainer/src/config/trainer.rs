@@ -15,6 +15,9 @@ use crate::trainable::Trainable;
 /// No budget is longer: a year.
 const MOST_MINUTES: f64 = 525_600.0;
 
+/// More passes over the data teach nothing new.
+const MOST_EPOCHS: f64 = 1e6;
+
 /// Rows of one forward and backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
@@ -45,6 +48,10 @@ pub struct TrainerConfig {
     /// steps and looks at no clock; on another machine it has another length.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_minutes: Option<f64>,
+    /// Passes over the data, in place of `max_steps`: the run turns them into steps before the first one
+    /// and keeps these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_epochs: Option<f64>,
     /// Rows of one forward and backward pass; `"auto"` fits the memory and needs `rows_per_step`.
     pub micro_batch_size: MicroBatch,
     /// Micro-batches of one optimizer step; exact by tokens. With `"auto"` it follows.
@@ -93,6 +100,7 @@ impl Default for TrainerConfig {
         Self {
             max_steps: 1000,
             budget_minutes: None,
+            max_epochs: None,
             micro_batch_size: MicroBatch::Rows(4),
             grad_accum_steps: 1,
             rows_per_step: 0,
@@ -123,6 +131,10 @@ impl Validate for TrainerConfig {
                 )
             },
         );
+        let epochs = self.max_epochs.unwrap_or(1.0);
+        check.require(epochs > 0.0 && epochs <= MOST_EPOCHS, "max_epochs", || {
+            format!("{epochs} passes are none to train for; give a number above 0 and up to {MOST_EPOCHS}, or leave it out")
+        });
         match self.micro_batch_size {
             MicroBatch::Rows(rows) => {
                 check.require(rows > 0, "micro_batch_size", || {

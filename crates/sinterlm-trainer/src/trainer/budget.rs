@@ -82,6 +82,36 @@ impl<M: Module + 'static, O: Objective<M>> Trainer<M, O> {
         })
     }
 
+    /// Turns passes over the data into the number of steps of the run, the fewest that make so many.
+    ///
+    /// # Errors
+    /// [`TrainError::NoEpochs`] where the objective knows of no end of its data.
+    pub fn fit_epochs(&mut self, epochs: f64) -> Result<u64, TrainError> {
+        let key = "trainer.max_epochs";
+        let enough = |steps: u64| {
+            let done = self
+                .objective
+                .epochs(steps)
+                .ok_or(TrainError::NoEpochs { key })?;
+            Ok::<bool, TrainError>(done >= epochs - 1e-9)
+        };
+        let mut above = 1;
+        while !enough(above)? {
+            above *= 2;
+        }
+        let mut below = above / 2;
+        while above - below > 1 {
+            let middle = below + (above - below) / 2;
+            if enough(middle)? {
+                above = middle;
+            } else {
+                below = middle;
+            }
+        }
+        self.config.max_steps = above;
+        Ok(above)
+    }
+
     /// What a step and the work beside the steps take.
     fn probe(
         &mut self,
