@@ -8,7 +8,7 @@ use sinterlm_config::{Check, Seed, Validate};
 use sinterlm_data::{HygieneStep, RecordsConfig, RecordsSource, SplitConfig};
 use sinterlm_model::{GptConfig, Pool};
 use sinterlm_trainer::{
-    CheckpointConfig, EvalConfig, Goal, LogConfig, OptimizerConfig, ScheduleConfig, TrainerConfig,
+    CheckpointConfig, EvalConfig, LogConfig, OptimizerConfig, ScheduleConfig, TrainerConfig,
 };
 
 use crate::error::PipelineError;
@@ -143,12 +143,7 @@ impl Default for ClassifyConfig {
             trainer: TrainerConfig::default(),
             optimizer: OptimizerConfig::default(),
             schedule: ScheduleConfig::default(),
-            eval: EvalConfig {
-                best: "valid/balanced_accuracy".to_owned(),
-                goal: Goal::Max,
-                prompts: Vec::new(),
-                ..EvalConfig::default()
-            },
+            eval: EvalConfig::default(),
             checkpoint: CheckpointConfig::default(),
             log: LogConfig::default(),
         }
