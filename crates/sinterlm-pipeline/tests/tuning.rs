@@ -301,6 +301,7 @@ fn refused(table: &str, change: impl FnOnce(&mut ClassifyConfig)) -> String {
         valid: Vec::new(),
         test: Vec::new(),
     });
+    config.split.near_threshold = 1.0;
     change(&mut config);
     let out = folder.path().join("run");
     let error = classify(
@@ -321,8 +322,10 @@ fn records_that_cannot_be_classified_are_refused_by_name() {
     let one = "ham\tone message here\nham\tanother thing there\nham\tsome third words\n";
     let text = refused(one, |_| ());
     assert!(text.contains("all training records are `ham`"), "{text}");
-    let two =
-        "ham\tone message here\nspam\tanother thing there\nham\tsome third words\nspam\ta fourth\n";
+    let two: String = (0..20)
+        .map(|n| format!("{}\tmessage {n} of many\n", ["ham", "spam"][n % 2]))
+        .collect();
+    let two = two.as_str();
     let text = refused(two, |config| {
         config.classes.labels = vec!["ham".into(), "eggs".into()];
     });
