@@ -27,8 +27,8 @@ pub use checkpointing::Checkpointing;
 pub use context::{Adapters, ForwardCtx, Precision};
 pub use error::{ModelError, WeightFaults};
 pub use folder::{
-    ClassHead, LoadOptions, LoadReport, SaveOptions, WeightsAs, find_model, load_model,
-    load_model_with, load_with_head, read_config, read_end_ids, save_gguf, save_model,
+    ClassHead, LoadOptions, LoadReport, SaveOptions, WeightsAs, find_model, has_class_head,
+    load_model, load_model_with, load_with_head, read_config, read_end_ids, save_gguf, save_model,
     save_model_with, save_with_head,
 };
 pub use generate::{

@@ -126,6 +126,21 @@ pub fn load_with_head(
     Ok((WithHead { lm, score }, head))
 }
 
+/// Whether the model at `path` is one with a class head, by its description; false for a file.
+///
+/// # Errors
+/// [`ModelError::Folder`] for a description that cannot be read.
+pub fn has_class_head(path: &Path) -> Result<bool, ModelError> {
+    let path = path.join(CONFIG);
+    if !path.is_file() {
+        return Ok(false);
+    }
+    let json = read_json(&path)?;
+    let classes = json["architectures"].as_array().into_iter().flatten();
+    let mut names = classes.filter_map(Value::as_str);
+    Ok(names.any(|name| name.ends_with(TASK)))
+}
+
 fn refused(path: &Path, fault: String) -> ModelError {
     let path = PathBuf::from(path);
     ModelError::ClassHead { path, fault }

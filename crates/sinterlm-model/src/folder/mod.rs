@@ -30,7 +30,7 @@ use sinterlm_formats::WeightFile;
 
 use crate::error::ModelError;
 use crate::gpt::GptConfig;
-pub use class_head::{ClassHead, load_with_head, save_with_head};
+pub use class_head::{ClassHead, has_class_head, load_with_head, save_with_head};
 use description::Description;
 pub use gguf_write::save_gguf;
 pub use load::{LoadOptions, load_model, load_model_with};
