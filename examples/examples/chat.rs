@@ -2,8 +2,8 @@
 //!
 //!     cargo run --release --example chat -- --model runs/NAME
 //!
-//! Commands: /help /reset /save FILE /quit. A model without a chat template is addressed in a plain
-//! format of roles and lines.
+//! Commands: /help /reset /save FILE /quit. A model that was tuned on instructions is addressed in their
+//! form, another one through its chat template, one that has neither in a plain format of roles and lines.
 
 use std::process::ExitCode;
 

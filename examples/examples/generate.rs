@@ -2,7 +2,8 @@
 //!
 //!     cargo run --release --example generate -- --model runs/NAME --prompt "Once upon a time"
 //!
-//! With `--input FILE` it answers prompts or conversations, one JSON object a line in and out.
+//! With `--input FILE` it answers prompts, instructions or conversations, one JSON object a line in and
+//! out.
 
 use std::process::ExitCode;
 use std::time::Instant;

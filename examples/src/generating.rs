@@ -30,11 +30,13 @@ pub struct Generating {
     /// numbers); stored on the CPU where absent.
     #[arg(long, value_enum, value_name = "AS")]
     weights: Option<WeightsChoice>,
-    /// Beginning of a text, repeatable; read from stdin where absent.
+    /// Beginning of a text, repeatable; read from stdin where absent. It is continued as it stands, also
+    /// by a model that was tuned on instructions or conversations.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Vec<String>,
-    /// Prompts as JSON, one object a line: prompt, instruction with input, or messages. They go through
-    /// the model's chat template where it has one, and an object a line is printed.
+    /// Prompts as JSON, one object a line: prompt, instruction with input, or messages. They are written
+    /// in the form that the model was tuned in, else through its chat template where it has one, and an
+    /// object a line is printed.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "samples", "logprobs"])]
     input: Option<PathBuf>,
     #[command(flatten)]

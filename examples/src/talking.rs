@@ -54,8 +54,11 @@ impl Talking {
     pub fn introduce(&self, host: &Host, model: &TextModel) {
         if !self.quiet {
             let (device, path) = (&host.device_name, model.path.display());
-            let template = model.template.as_ref();
-            let format = template.map_or("a plain format", |_| "its template");
+            let format = match (&model.form, &model.template) {
+                (Some(_), _) => "the form of its training",
+                (None, Some(_)) => "its template",
+                (None, None) => "a plain format",
+            };
             eprintln!("device: {device}, weights: {path}, {format}; /help lists commands");
         }
     }

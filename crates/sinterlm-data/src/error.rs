@@ -521,6 +521,14 @@ pub enum DataError {
         /// Records that were left out.
         leaked: u64,
     },
+    /// The form beside a model's weights cannot be used.
+    #[error("{path}: {fault}; mend the file, or take it out and give prompts as whole texts", path = path.display())]
+    FormFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+    },
 }
 
 fn left_none(given: u64, steps: &str) -> String {

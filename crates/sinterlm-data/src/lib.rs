@@ -54,6 +54,8 @@ pub use store::{StoreHeader, TokenStore};
 pub use stories::StoryGenerator;
 pub use tasks::{InstructionTasks, PreferenceTasks, SpamMessages, TaskSplit, majority_answers};
 pub use template::{ChatMessage, ChatTemplate, EncodedChat, Json, JsonMap, Turn};
-pub use text_folder::{TEXT_FILES, copy_text_files, has_text_files, save_text_files};
+pub use text_folder::{
+    TEXT_FILES, copy_text_files, has_text_files, made_text_files, save_text_files,
+};
 pub use tokenizer::{END_OF_TEXT, TextMarks, TextStream, Tokenizer, tokenizer_of};
 pub use windows::{TrainWindows, ValidWindows};

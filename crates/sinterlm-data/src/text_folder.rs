@@ -9,13 +9,14 @@ use sinterlm_formats::write_file_atomic;
 use crate::{ChatTemplate, DataError, TextMarks, Tokenizer};
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const GENERATION_CONFIG: &str = "generation_config.json";
 /// Names of all files that Hugging Face's programs write for text.
 pub const TEXT_FILES: [&str; 11] = [
     "tokenizer.json",
     TOKENIZER_CONFIG,
     "special_tokens_map.json",
     "added_tokens.json",
-    "generation_config.json",
+    GENERATION_CONFIG,
     "chat_template.jinja",
     "chat_template.json",
     "vocab.json",
@@ -62,12 +63,23 @@ pub fn save_text_files(
     template: Option<&ChatTemplate>,
     max_seq_len: usize,
 ) -> Result<(), DataError> {
-    let write = |name: &str, text: &str| {
-        write_file_atomic(folder.join(name), |out| out.write_all(text.as_bytes()))
-    };
+    let own = [("tokenizer.json", marked_json(tokenizer, marks))];
+    let others = made_text_files(tokenizer, marks, template, max_seq_len);
+    for (name, text) in own.into_iter().chain(others) {
+        write_file_atomic(folder.join(name), |out| out.write_all(text.as_bytes()))?;
+    }
+    Ok(())
+}
+
+/// Names and contents of the files that [`save_text_files`] writes beside `tokenizer.json`.
+pub fn made_text_files(
+    tokenizer: &Tokenizer,
+    marks: &TextMarks,
+    template: Option<&ChatTemplate>,
+    max_seq_len: usize,
+) -> Vec<(&'static str, String)> {
     let pretty =
         |value: &Value| serde_json::to_string_pretty(value).expect("a JSON value prints") + "\n";
-    write("tokenizer.json", &marked_json(tokenizer, marks))?;
     let mut config = json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": false,
@@ -83,7 +95,6 @@ pub fn save_text_files(
             config[key] = tokenizer.decode(&[id]).into();
         }
     }
-    write(TOKENIZER_CONFIG, &pretty(&config))?;
     let ends: Vec<u32> = marks.eos.into_iter().chain(marks.eot).collect();
     let mut generation = Map::new();
     for (key, id) in [("bos_token_id", marks.bos), ("pad_token_id", marks.padding)] {
@@ -96,11 +107,14 @@ pub fn save_text_files(
         [end] => drop(generation.insert("eos_token_id".to_owned(), end.into())),
         _ => drop(generation.insert("eos_token_id".to_owned(), ends.into())),
     }
-    write("generation_config.json", &pretty(&generation.into()))?;
+    let mut files = vec![
+        (TOKENIZER_CONFIG, pretty(&config)),
+        (GENERATION_CONFIG, pretty(&generation.into())),
+    ];
     if let Some(template) = template {
-        write("chat_template.jinja", template.source())?;
+        files.push(("chat_template.jinja", template.source().to_owned()));
     }
-    Ok(())
+    files
 }
 
 /// The `tokenizer.json` of a tokenizer that puts the marks around a text.

@@ -5,12 +5,17 @@ use std::io::{ErrorKind, Read, Result};
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
-use sinterlm_data::TEXT_FILES;
+use sinterlm_data::{PromptTemplate, TEXT_FILES};
 
 /// Name of the receipt in a folder; beside a file it is the file's name with this behind a dot.
 pub(crate) const RECEIPT: &str = "receipt.json";
 /// The files of an exported folder beside those for text.
-const MODEL_FILES: [&str; 3] = ["config.json", "model.safetensors", RECEIPT];
+const MODEL_FILES: [&str; 4] = [
+    "config.json",
+    "model.safetensors",
+    PromptTemplate::FILE,
+    RECEIPT,
+];
 /// The first bytes of a GGUF file.
 const GGUF: [u8; 4] = *b"GGUF";
 /// Links that are followed, as many as Linux follows.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use sinterlm_data::{
-    ChatMessage, DataError, TextMarks, copy_text_files, has_text_files, save_text_files,
+    Body, ChatMessage, DataError, TextMarks, copy_text_files, has_text_files, save_text_files,
 };
 use sinterlm_eval::{Comparison, Fidelity, PromptPair, RECEIPT_PROMPTS, Receipt};
 use sinterlm_formats::{Dtype, StagedDir, TensorType, WeightFile};
@@ -182,6 +182,9 @@ impl Destination {
                     save_text_files(path, tokenizer, marks, template, length)
                 };
                 copied.map_err(PipelineError::WriteText)?;
+                if let Some(form) = &source.form {
+                    form.save(path).map_err(PipelineError::WriteText)?;
+                }
                 let options = SaveOptions {
                     dtype,
                     begin: marks.bos,
@@ -219,6 +222,9 @@ impl Destination {
             "size_bytes": size_bytes,
             "has_chat_template": source.template.is_some(),
         });
+        if let Some(form) = &source.form {
+            json["prompt_template"] = serde_json::to_value(form).expect("a form is plain data");
+        }
         let figures = serde_json::to_value(receipt).expect("a receipt is plain data");
         let both = json.as_object_mut().zip(figures.as_object());
         let (json_map, figures) = both.expect("both are objects");
@@ -349,18 +355,7 @@ fn marks(source: &TextModel, other_tokenizer: Option<&Path>) -> Result<TextMarks
     {
         return Ok(TextMarks::from_gguf(&file)?);
     }
-    // As the tokenizer does it: what comes before a text, if anything, begins it.
-    let (plain, whole) = (tokenizer.encode("a"), tokenizer.encode_with_template("a"));
-    let begin = whole
-        .first()
-        .copied()
-        .filter(|_| whole.ends_with(&plain) && whole.len() > plain.len());
-    Ok(TextMarks {
-        bos: begin,
-        eos: Some(tokenizer.end_of_text()),
-        add_bos: begin.is_some(),
-        ..TextMarks::default()
-    })
+    Ok(TextMarks::of_tokenizer(tokenizer))
 }
 
 /// `FILE.receipt.json`.
@@ -375,7 +370,8 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// The built-in prompts by both tokenizers, and a conversation by both templates.
+/// The built-in prompts by both tokenizers, a conversation by both templates, and an instruction by both
+/// forms.
 fn prompts(
     source: &TextModel,
     copy: &TextModel,
@@ -408,6 +404,19 @@ fn prompts(
             });
         }
         break;
+    }
+    // A GGUF has no place for a form.
+    if source.form.is_some() && copy.path.is_dir() {
+        let asked = Body::Instruction {
+            instruction: "Which is larger?".to_owned(),
+            input: "7, 12".to_owned(),
+            output: String::new(),
+        };
+        pairs.push(PromptPair {
+            text: "an instruction in the model's form".to_owned(),
+            source_ids: source.ask(&asked)?,
+            copy_ids: copy.ask(&asked)?,
+        });
     }
     Ok(pairs)
 }

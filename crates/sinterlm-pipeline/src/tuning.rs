@@ -11,7 +11,7 @@ use sinterlm_data::{
 use sinterlm_formats::WeightFile;
 use sinterlm_model::{GptConfig, read_config, read_end_ids};
 use sinterlm_run::Section;
-use sinterlm_text::TextError;
+use sinterlm_text::{TextError, text_files_of};
 
 use crate::base::trained_base;
 use crate::error::PipelineError;
@@ -74,20 +74,21 @@ impl TextParts {
         ends.extend(read_end_ids(path)?);
         ends.sort_unstable();
         ends.dedup();
-        let (marks, chat) = if path.is_dir() {
-            let marks = TextMarks::from_folder(path, &tokenizer, &read_end_ids(path)?)?;
-            (marks, ChatTemplate::from_folder(path)?)
+        let chat = if path.is_dir() {
+            ChatTemplate::from_folder(path)?
         } else if let WeightFile::Gguf(file) = WeightFile::open(path)? {
-            (
-                TextMarks::from_gguf(&file)?,
-                ChatTemplate::from_gguf(&file)?,
-            )
+            ChatTemplate::from_gguf(&file)?
         } else {
-            (TextMarks::of_training(&tokenizer), None)
+            None
         };
-        let begin = marks.bos.filter(|_| marks.add_bos);
+        // As a TextModel of this folder reads texts.
+        let begin = if path.is_file() || TextMarks::are_named(path, &tokenizer) {
+            tokenizer.beginning()
+        } else {
+            vec![tokenizer.end_of_text()]
+        };
         Ok(Self {
-            begin: begin.into_iter().collect(),
+            begin,
             tokenizer,
             ends,
             chat,
@@ -198,10 +199,10 @@ pub(crate) fn passport_files(prepared: &PreparedRecords) -> (Vec<(String, Vec<u8
 /// and where its data came from.
 pub(crate) fn side_files(
     start: &Path,
+    tokenizer: &Tokenizer,
     passport: &Passport,
 ) -> Result<Vec<(String, Vec<u8>)>, PipelineError> {
-    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
-    let _ = start;
+    let mut files = text_files_of(start, tokenizer)?;
     let data = json!({
         "passport": passport.fingerprint(),
         "records": passport.records,

@@ -1,13 +1,13 @@
 //! Answers to the prompts of a file, batch by batch.
 
 use serde::Serialize;
-use sinterlm_data::{ChatTemplate, DataError};
+use sinterlm_data::{Body, PromptTemplate};
 use sinterlm_model::{CausalLm, Finish, Overflow};
 
 use crate::continuing::Continuing;
 use crate::conversation::PLAIN_STOPS;
 use crate::error::TextError;
-use crate::prompt_records::{PromptForm, PromptRecord, PromptRecords};
+use crate::prompt_records::{PromptRecord, PromptRecords};
 use crate::text_model::TextModel;
 
 /// Prompts that are answered before the first of them are handed out. Many times as many as are read
@@ -31,10 +31,10 @@ pub struct Answer {
 impl TextModel {
     /// Answers the prompts in their order and hands out each answer.
     ///
-    /// A model with a chat template reads each prompt through it, a text as a message of the user.
-    /// Without one, a text is continued, and a conversation is written as roles and lines; where a
-    /// file holds such a conversation, the beginning of the user's next line ends every answer, too.
-    /// `unix_seconds` is the time that a template is told.
+    /// Each is read as [`ask`](Self::ask) tells; what a form begins every answer with is left out of the
+    /// text. Where a model has neither a form nor a template and a file holds a conversation, the
+    /// beginning of the user's next line ends every answer, too. `unix_seconds` is the time that a
+    /// template is told.
     ///
     /// # Errors
     /// [`TextError::Record`] for a prompt that the template refuses or that does not fit into the
@@ -50,7 +50,7 @@ impl TextModel {
         let template = self.template.clone().map(|own| own.with_date(unix_seconds));
         let mut ids = Vec::with_capacity(prompts.records.len());
         for record in &prompts.records {
-            let read = self.ids_of(&record.form, template.as_ref());
+            let read = self.ask_by(template.as_ref(), &record.body);
             let read = read.map_err(|error| fault(prompts, record, error.to_string()))?;
             let context = self.model.max_seq_len();
             if continuing.config.overflow == Overflow::Error && read.len() > context {
@@ -64,8 +64,9 @@ impl TextModel {
             ids.push(read);
         }
         let mut continuing = continuing.clone();
-        let is_chat = |record: &PromptRecord| matches!(record.form, PromptForm::Messages(_));
-        if template.is_none() && prompts.records.iter().any(is_chat) {
+        let is_chat = |record: &PromptRecord| matches!(record.body, Body::Chat { .. });
+        let is_plain = template.is_none() && self.form.is_none();
+        if is_plain && prompts.records.iter().any(is_chat) {
             continuing.stops.extend(PLAIN_STOPS.map(str::to_owned));
         }
         for (records, ids) in prompts.records.chunks(BATCH).zip(ids.chunks(BATCH)) {
@@ -76,8 +77,8 @@ impl TextModel {
             continuing.first_number += records.len() as u64;
             for ((record, text), generated) in records.iter().zip(texts).zip(done) {
                 on_answer(Answer {
-                    prompt: record.form.text().to_owned(),
-                    text,
+                    prompt: record.text().into_owned(),
+                    text: self.without_start(&record.body, text),
                     ended_by_eos: generated.finish == Finish::Stop,
                     tokens: generated.tokens.len(),
                 });
@@ -86,25 +87,21 @@ impl TextModel {
         Ok(())
     }
 
-    fn ids_of(
-        &self,
-        form: &PromptForm,
-        template: Option<&ChatTemplate>,
-    ) -> Result<Vec<u32>, DataError> {
-        match (template, form) {
-            (Some(template), form) => template.ids(&form.messages(), true, &self.tokenizer),
-            (None, PromptForm::Text(text)) => Ok(self.prompt(text)),
-            (None, PromptForm::Messages(all)) => {
-                ChatTemplate::plain().ids(all, true, &self.tokenizer)
-            }
+    /// An answer without what its form begins every answer with.
+    fn without_start(&self, body: &Body, text: String) -> String {
+        let start = self.form.as_ref().map_or("", PromptTemplate::answer_start);
+        match (body, text.strip_prefix(start)) {
+            // The text behind a prompt is trained as it is.
+            (Body::Completion { .. }, _) | (_, None) => text,
+            (_, Some(answer)) => answer.to_owned(),
         }
     }
 }
 
 fn fault(prompts: &PromptRecords, record: &PromptRecord, fault: String) -> TextError {
-    let field = match record.form {
-        PromptForm::Text(_) => "prompt",
-        PromptForm::Messages(_) => "messages",
+    let field = match record.body {
+        Body::Chat { .. } => "messages",
+        _ => "prompt",
     };
     TextError::Record {
         path: prompts.path.clone(),

@@ -1,9 +1,10 @@
 //! A conversation with a model: what was said, and what the model has read of it.
 
 use sinterlm_config::{Seed, Stream};
-use sinterlm_data::{ChatMessage, ChatTemplate, TextStream};
+use sinterlm_data::{Body, ChatMessage, ChatTemplate, PromptTemplate, TextStream};
 use sinterlm_model::{Context, Decoder, Gpt, ModelError, Overflow, SampleConfig, Sampler, Token};
 
+use crate::answer_start::WithoutStart;
 use crate::error::TextError;
 use crate::text_model::TextModel;
 
@@ -31,7 +32,7 @@ pub struct Conversation<'a> {
     /// What was said so far.
     pub messages: Vec<ChatMessage>,
     model: &'a TextModel,
-    template: ChatTemplate,
+    template: Option<ChatTemplate>,
     decoder: Decoder<'a, Gpt>,
     sampler: Sampler,
     config: ConversationConfig,
@@ -39,18 +40,18 @@ pub struct Conversation<'a> {
 }
 
 impl<'a> Conversation<'a> {
-    /// A conversation that nothing was said in; a model without a template is addressed in a plain
-    /// format of roles and lines.
+    /// A conversation that nothing was said in, to be read as [`TextModel::ask`] tells: a model without
+    /// a form and without a template is addressed in a plain format of roles and lines.
     pub fn new(model: &'a TextModel, config: &ConversationConfig) -> Self {
         let mut config = config.clone();
-        if model.template.is_none() {
+        if model.template.is_none() && model.form.is_none() {
             config.stops.extend(PLAIN_STOPS.map(str::to_owned));
         }
         let (template, now) = (model.template.clone(), config.unix_seconds);
         let overflow = config.sample.overflow;
         Self {
             messages: Vec::new(),
-            template: template.unwrap_or_else(ChatTemplate::plain).with_date(now),
+            template: template.map(|own| own.with_date(now)),
             decoder: Decoder::new(&model.model, 1, usize::MAX, overflow),
             sampler: Sampler::new(&config.sample, &config.logit_bias),
             model,
@@ -66,8 +67,10 @@ impl<'a> Conversation<'a> {
     /// the model cannot read or continue it. The message is then taken back.
     pub fn answer(&mut self, message: &str, on_text: impl FnMut(&str)) -> Result<(), TextError> {
         self.messages.push(ChatMessage::new("user", message));
-        let tokenizer = &self.model.tokenizer;
-        let ids = self.template.ids(&self.messages, true, tokenizer);
+        let body = Body::Chat {
+            messages: self.messages.clone(),
+        };
+        let ids = self.model.ask_by(self.template.as_ref(), &body);
         let written = match ids {
             Ok(ids) => self.write(&ids, on_text).map_err(TextError::from),
             Err(error) => Err(error.into()),
@@ -93,6 +96,8 @@ impl<'a> Conversation<'a> {
         self.answers += 1;
         let stream = TextStream::new(&self.model.tokenizer).skip_special();
         let mut stream = stream.with_stops(&self.config.stops);
+        let form = self.model.form.as_ref();
+        let mut answer = WithoutStart::new(form.map_or("", PromptTemplate::answer_start));
         let mut text = String::new();
         let mut give = |piece: &str| {
             text.push_str(piece);
@@ -119,12 +124,13 @@ impl<'a> Conversation<'a> {
             if self.model.ends.contains(&id) {
                 break;
             }
-            give(&stream.push(id));
+            give(&answer.push(&stream.push(id)));
             if stream.stopped().is_some() {
                 break;
             }
         }
-        give(&stream.finish());
+        give(&answer.push(&stream.finish()));
+        give(&answer.finish());
         Ok(text)
     }
 }

@@ -60,4 +60,16 @@ pub enum TextError {
         /// The byte found there.
         byte: u8,
     },
+    /// The model was tuned for classes and writes no text.
+    #[error("{}: the model has a class head and writes no text; `classify` gives the classes of texts", path.display())]
+    HasClassHead {
+        /// The model folder.
+        path: PathBuf,
+    },
+    /// The prompts of the model go through its chat template, and there is none.
+    #[error("{}: is `chat`, and the folder holds no chat template; put chat_template.jinja beside it", path.display())]
+    FormWithoutTemplate {
+        /// The file of the form.
+        path: PathBuf,
+    },
 }

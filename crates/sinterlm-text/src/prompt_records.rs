@@ -1,14 +1,28 @@
 //! Files of prompts: JSON objects in the forms of completion, instruction and chat data, read as
 //! texts to train on are. Every record is checked before any is used.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use sinterlm_data::{ChatMessage, DataError, InvalidUtf8, Json, JsonMap, JsonRecords, RecordPlace};
+use sinterlm_data::{
+    Body, ChatMessage, DataError, InvalidUtf8, Json, JsonMap, JsonRecords, RecordPlace,
+};
 
+use crate::asking::{instruction as asked, joined};
 use crate::error::TextError;
 
 /// The fields that a record is read by.
-const FIELDS: [&str; 4] = ["prompt", "instruction", "input", "messages"];
+const FIELDS: [&str; 7] = [
+    "prompt",
+    COMPLETIONS[0],
+    COMPLETIONS[1],
+    COMPLETIONS[2],
+    "instruction",
+    "input",
+    "messages",
+];
+/// How the continuation of a prompt is called where training reads one.
+const COMPLETIONS: [&str; 3] = ["completion", "response", "answer"];
 
 /// The prompts of a file, in its order.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,33 +38,22 @@ pub struct PromptRecords {
 pub struct PromptRecord {
     /// Where it stands in the file.
     pub place: RecordPlace,
-    /// What the model is asked.
-    pub form: PromptForm,
+    /// What the model is asked. An answer that it holds is not looked at.
+    pub body: Body,
 }
 
-/// What a model is asked.
-#[derive(Clone, Debug, PartialEq)]
-pub enum PromptForm {
-    /// A text to continue: the value of `prompt`, or `instruction` with `input` behind an empty line.
-    Text(String),
-    /// A conversation to answer, which does not end with the assistant.
-    Messages(Vec<ChatMessage>),
-}
-
-impl PromptForm {
-    /// The prompt in words: the text, or what was said last.
-    pub fn text(&self) -> &str {
-        match self {
-            Self::Text(text) => text,
-            Self::Messages(messages) => messages.last().map_or("", |last| &last.content),
-        }
-    }
-
-    /// The prompt as a conversation.
-    pub(crate) fn messages(&self) -> Vec<ChatMessage> {
-        match self {
-            Self::Text(text) => vec![ChatMessage::new("user", text)],
-            Self::Messages(messages) => messages.clone(),
+impl PromptRecord {
+    /// The prompt in words: the text, an instruction with its input behind an empty line, or what was
+    /// said last.
+    pub fn text(&self) -> Cow<'_, str> {
+        match &self.body {
+            Body::Completion { prompt: text, .. } | Body::Labelled { text, .. } => text.into(),
+            Body::Instruction {
+                instruction, input, ..
+            } => joined(instruction, input),
+            Body::Chat { messages: all } | Body::Preference { prompt: all, .. } => {
+                all.last().map_or("", |last| &last.content).into()
+            }
         }
     }
 }
@@ -61,6 +64,9 @@ impl PromptRecords {
     /// `{"instruction": .., "input": ..}` (Alpaca; `input` may be absent or empty) or
     /// `{"messages": [{"role": .., "content": ..}, ..]}`. Further fields are ignored, as are empty
     /// lines.
+    ///
+    /// A prompt is an instruction without an input; one with a `completion`, `response` or `answer` is a
+    /// text to continue as it stands, which is what training makes of such a record.
     ///
     /// # Errors
     /// [`TextError::Data`] for a file that cannot be read, is not JSON or holds no record,
@@ -74,13 +80,13 @@ impl PromptRecords {
         let mut records = Vec::new();
         while let Some(record) = file.next_record().map_err(without_keys)? {
             let place = record.place;
-            let form = read_form(&record.fields).map_err(|(field, fault)| TextError::Record {
+            let body = read_body(&record.fields).map_err(|(field, fault)| TextError::Record {
                 path: path.to_owned(),
                 place,
                 field,
                 fault,
             })?;
-            records.push(PromptRecord { place, form });
+            records.push(PromptRecord { place, body });
         }
         let path = path.to_owned();
         if records.is_empty() {
@@ -123,20 +129,32 @@ fn fault<T>(field: impl Into<String>, fault: impl Into<String>) -> Result<T, Fau
 }
 
 /// The prompt of a record.
-fn read_form(record: &JsonMap) -> Result<PromptForm, Fault> {
+fn read_body(record: &JsonMap) -> Result<Body, Fault> {
     let forms = ["prompt", "instruction", "messages"];
     let given: Vec<&str> = forms
         .into_iter()
         .filter(|form| record.get(form).is_some())
         .collect();
     match given[..] {
-        ["instruction"] => instruction(record).map(PromptForm::Text),
-        ["messages"] => messages(&record["messages"]).map(PromptForm::Messages),
+        ["instruction"] => instruction(record),
+        ["messages"] => {
+            let messages = messages(&record["messages"])?;
+            Ok(Body::Chat { messages })
+        }
         [] => fault(
             "record",
             "has none of prompt, instruction and messages; add one of them",
         ),
-        [_] => text_of(record, "prompt").map(PromptForm::Text),
+        [_] => {
+            let prompt = text_of(record, "prompt")?;
+            let is_text = |name: &&str| matches!(record.get(name), Some(Json::Text(_)));
+            Ok(if COMPLETIONS.iter().any(is_text) {
+                let completion = String::new();
+                Body::Completion { prompt, completion }
+            } else {
+                asked(&prompt)
+            })
+        }
         [first, second, ..] => fault(second, format!("there is {first} too; keep one of them")),
     }
 }
@@ -148,19 +166,20 @@ fn text_of(record: &JsonMap, field: &str) -> Result<String, Fault> {
     }
 }
 
-fn instruction(record: &JsonMap) -> Result<String, Fault> {
-    let text = text_of(record, "instruction")?;
-    if text.trim().is_empty() {
+fn instruction(record: &JsonMap) -> Result<Body, Fault> {
+    let instruction = text_of(record, "instruction")?;
+    if instruction.trim().is_empty() {
         return fault("instruction", "is empty; say what is to be done");
     }
     let input = match record.get("input") {
         None | Some(Json::Null) => String::new(),
         Some(_) => text_of(record, "input")?,
     };
-    if input.trim().is_empty() {
-        return Ok(text);
-    }
-    Ok(format!("{text}\n\n{input}"))
+    Ok(Body::Instruction {
+        instruction,
+        input,
+        output: String::new(),
+    })
 }
 
 /// The messages of a record. Their fields keep the order of the file, which a template can print.
@@ -234,18 +253,31 @@ mod tests {
             {\"role\": \"system\", \"content\": \"Be kind.\"}, {\"role\": \"user\", \"content\": \"Hi\", \
             \"name\": \"a\", \"id\": 7}]}\n";
         let records = read(text).unwrap().records;
-        let texts: Vec<(u64, &str)> = records
+        let texts: Vec<(u64, Cow<str>)> = records
             .iter()
-            .map(|record| (record.place.line, record.form.text()))
+            .map(|record| (record.place.line, record.text()))
             .collect();
         let expected = [(1, "Once"), (3, "Add.\n\n1 2"), (4, "Sing."), (5, "Hi")];
-        assert_eq!(texts, expected);
-        let extra = &records[3].form.messages()[1].extra;
+        assert_eq!(texts, expected.map(|(line, text)| (line, text.into())));
+        let Body::Chat { messages } = &records[3].body else {
+            panic!("{:?}", records[3]);
+        };
+        let extra = &messages[1].extra;
         let names: Vec<&str> = extra.iter().map(|(name, _)| name).collect();
         assert_eq!(
             (names.as_slice(), &extra["name"]),
             (&["name", "id"][..], &"a".into())
         );
+    }
+
+    #[test]
+    fn a_prompt_is_asked_unless_a_completion_shows_that_it_is_continued() {
+        let text = "{\"prompt\": \"a\", \"response_0\": \"b\"}\n{\"prompt\": \"a\", \"completion\": \"b\"}\n\
+            {\"prompt\": \"a\", \"answer\": null}\n{\"prompt\": \"a\", \"response\": \"\"}\n";
+        let records = read(text).unwrap().records;
+        let is_continued = |record: &PromptRecord| matches!(record.body, Body::Completion { .. });
+        let continued: Vec<bool> = records.iter().map(is_continued).collect();
+        assert_eq!(continued, [false, true, false, true]);
     }
 
     #[test]
@@ -259,7 +291,7 @@ mod tests {
             "{\"prompt\": \"a\", \"id\": \"\\ud83d\"}\n\u{feff}{\"prompt\": \"b\"}\n",
         ] {
             let records = read(text).unwrap().records;
-            let texts: Vec<_> = records.iter().map(|record| record.form.text()).collect();
+            let texts: Vec<_> = records.iter().map(PromptRecord::text).collect();
             assert_eq!(texts, ["a", "b"], "{text}");
         }
         let error = read("[{\"prompt\": \"a\"},\n\n{\"prompt\": NaN}]").unwrap_err();

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use sinterlm_config::Seed;
-use sinterlm_data::{ChatTemplate, TextMarks, Tokenizer, tokenizer_of};
+use sinterlm_data::{ChatTemplate, PromptTemplate, TextMarks, Tokenizer, tokenizer_of};
 use sinterlm_formats::WeightFile;
 use sinterlm_model::{
-    Gpt, LoadOptions, SampleConfig, WeightsAs, find_model, load_model_with, read_end_ids,
+    Gpt, LoadOptions, SampleConfig, WeightsAs, find_model, has_class_head, load_model_with,
+    read_end_ids,
 };
 
 use crate::continuing::{Continuing, start_of_text};
@@ -33,6 +34,8 @@ pub struct TextModel {
     pub tokenizer: Tokenizer,
     /// Its chat template.
     pub template: Option<ChatTemplate>,
+    /// The form that its instructions were written in when it was tuned on them.
+    pub form: Option<PromptTemplate>,
     /// Tokens that end a text: the tokenizer's, and those that the model's description names.
     pub ends: Vec<u32>,
     /// Where the model computes.
@@ -47,9 +50,14 @@ impl TextModel {
     /// to it, or with another one. Run directories and names of the Hub are the pipelines' to resolve.
     ///
     /// # Errors
-    /// Where there is no model or no tokenizer, or they do not belong together.
+    /// Where there is no model or no tokenizer, or they do not belong together;
+    /// [`TextError::HasClassHead`] for a classifier.
     pub fn open(path: &Path, options: &OpenOptions, device: &Device) -> Result<Self, TextError> {
         let path = find_model(path)?;
+        if has_class_head(&path)? {
+            return Err(TextError::HasClassHead { path });
+        }
+        let form = PromptTemplate::of_folder(&path)?;
         let load = LoadOptions {
             weights: options.weights,
             ..LoadOptions::default()
@@ -59,6 +67,10 @@ impl TextModel {
             || load_model_with(&path, device, &load),
         );
         let ((tokenizer, template), (model, _)) = (parts?, model?);
+        if form == Some(PromptTemplate::Chat) && template.is_none() {
+            let path = path.join(PromptTemplate::FILE);
+            return Err(TextError::FormWithoutTemplate { path });
+        }
         let (knows, holds) = (tokenizer.vocab_size(), model.config().vocab_size);
         if knows > holds {
             return Err(TextError::OtherTokenizer { path, knows, holds });
@@ -73,6 +85,7 @@ impl TextModel {
             model,
             tokenizer,
             template,
+            form,
             ends,
             device: device.clone(),
         })
@@ -87,6 +100,16 @@ impl TextModel {
             }
         }
         start_of_text(&self.tokenizer, text)
+    }
+
+    /// What stands before a text that this model reads: the end of the text before for models of ours,
+    /// what the tokenizer puts there, which may be nothing, for others.
+    pub fn begin(&self) -> Vec<u32> {
+        if self.is_published {
+            self.tokenizer.beginning()
+        } else {
+            vec![self.tokenizer.end_of_text()]
+        }
     }
 
     /// How this model continues texts where nothing else is said: drawn one token after another, up

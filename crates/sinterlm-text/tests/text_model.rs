@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use burn::tensor::Device;
 use sinterlm_config::Seed;
-use sinterlm_data::{RecordPlace, Tokenizer};
+use sinterlm_data::{Body, RecordPlace, Tokenizer};
 use sinterlm_model::{GptConfig, SampleConfig, save_model};
 use sinterlm_text::{
-    Conversation, ConversationConfig, Method, OpenOptions, PromptForm, PromptRecord, PromptRecords,
-    TextError, TextModel,
+    Conversation, ConversationConfig, Method, OpenOptions, PromptRecord, PromptRecords, TextError,
+    TextModel,
 };
 use tempfile::TempDir;
 
@@ -88,7 +88,10 @@ fn answers_are_those_of_one_batch_however_many_there_are() {
     let record = None;
     let records = (1..=300).map(|line| PromptRecord {
         place: RecordPlace { record, line },
-        form: PromptForm::Text("the dog".to_owned()),
+        body: Body::Completion {
+            prompt: "the dog".to_owned(),
+            completion: String::new(),
+        },
     });
     let prompts = PromptRecords {
         path: "prompts.jsonl".into(),

@@ -130,3 +130,44 @@ fn records_that_cannot_be_answered_are_refused_by_line_and_field_before_any_is()
     let (ended, _input) = answer(run, fine, &["--prompt", "Once"]);
     ended.refused(2, &["--input", "--prompt"]);
 }
+
+/// The finished run as if it had been tuned in a form, with what tells apart how it is asked.
+fn tuned(form: &str) -> (TempDir, PathBuf) {
+    let (folder, run) = copy_of_finished();
+    fs::write(run.join("model/prompt_template.json"), form).unwrap();
+    (folder, run)
+}
+
+#[test]
+fn a_tuned_model_is_asked_in_the_form_of_its_training_and_prompts_are_continued() {
+    let own = json!({
+        "kind": "own",
+        "with_input": "Once upon a time {instruction} saw {input}",
+        "without_input": "Once upon a time {instruction}",
+    });
+    let (_folder, run) = tuned(&own.to_string());
+    let records = "{\"instruction\": \"a dog\", \"input\": \"a cat\"}\n{\"prompt\": \"a dog\"}\n\
+        {\"messages\": [{\"role\": \"user\", \"content\": \"a dog\"}]}\n\
+        {\"prompt\": \"One day\", \"completion\": \"a dog\"}\n";
+    let (ended, _input) = answer(&run, records, &[]);
+    let answers = lines(ended);
+    let base = &finished().0;
+    for (answer, prompt, asked) in [
+        (
+            &answers[0],
+            "a dog\n\na cat",
+            "Once upon a time a dog saw a cat",
+        ),
+        (&answers[1], "a dog", "Once upon a time a dog"),
+        (&answers[2], "a dog", "Once upon a time a dog"),
+        (&answers[3], "One day", "One day"),
+    ] {
+        assert_eq!(answer["prompt"], prompt);
+        assert_eq!(answer["text"], continued(base, asked), "{asked}");
+    }
+    assert_eq!(continued(&run, "a dog"), continued(base, "a dog"));
+
+    let (_folder, run) = tuned("{\"kind\": \"own\"}");
+    let (ended, _input) = answer(&run, records, &[]);
+    ended.refused(2, &["prompt_template.json: missing field `with_input`"]);
+}

@@ -262,3 +262,26 @@ fn a_model_of_the_hub_is_found_in_the_cache_and_told_when_out_of_reach() {
     generate("some/tiny").done();
     generate("some/other").refused(2, &["some/other", "not in the local Hub cache"]);
 }
+
+#[test]
+fn the_form_that_a_model_was_tuned_in_travels_to_folders() {
+    let (folder, run) = copy_of_finished();
+    let at = |name: &str| folder.path().join(name);
+    let form = "{\"kind\": \"alpaca\"}";
+    fs::write(run.join("model/prompt_template.json"), form).unwrap();
+    export(&run, &at("first"), &[]).done();
+    export(&at("first"), &at("second"), &[]).done();
+    for name in ["first", "second"] {
+        let copied = json(&at(name).join("prompt_template.json"));
+        assert_eq!(copied["kind"], "alpaca", "{name}");
+        let receipt = receipt(&at(name));
+        assert_eq!(receipt["prompt_template"]["kind"], "alpaca");
+        let last = receipt["prompts"].as_array().unwrap().last().unwrap();
+        assert_eq!(last["text"], "an instruction in the model's form");
+        assert_eq!(last["ids_equal"], true);
+    }
+    export(&run, &at("first"), &["--force"]).done();
+    export(&run, &at("a.gguf"), &[]).done();
+    export(&at("a.gguf"), &at("third"), &[]).done();
+    assert!(!at("third").join("prompt_template.json").exists());
+}

@@ -216,6 +216,24 @@ fn a_template_that_refuses_a_conversation_is_named_with_its_line() {
 }
 
 #[test]
+fn a_tuned_model_is_talked_to_in_the_form_of_its_training() {
+    let (_folder, run) = copy_of_finished();
+    let form = "{\"kind\": \"own\", \"with_input\": \"{instruction}{input}\", \
+        \"without_input\": \"Once upon a time {instruction}\"}";
+    fs::write(run.join("model/prompt_template.json"), form).unwrap();
+    let greedy = ["--quiet", "--max-new-tokens", "12", "--temperature", "0"];
+    let mut command = program("chat");
+    let answer = chat(command.arg("--model").arg(&run).args(greedy), "a dog\n").done();
+    let text = generate(&["--temperature", "0", "--prompt", "Once upon a time a dog"]).done();
+    assert_eq!(format!("Once upon a time a dog{}", answer.out), text.out);
+
+    let mut command = program("chat");
+    command.arg("--model").arg(&run).args(&greedy[1..]);
+    let said = chat(&mut command, "/quit\n").done().err;
+    assert!(said.contains("the form of its training"), "{said}");
+}
+
+#[test]
 fn texts_may_begin_with_hyphens() {
     let listed = generate(&["--prompt", "- one"]).done();
     assert!(listed.out.starts_with("- one"), "{}", listed.out);

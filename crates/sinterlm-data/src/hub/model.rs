@@ -8,18 +8,19 @@ use std::str::FromStr;
 
 use super::endpoint::Hub;
 use super::file::{HubCopy, HubFile, RepoType};
-use crate::DataError;
+use crate::{DataError, PromptTemplate};
 
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 /// Small files that may accompany the weights; fetched before them.
-const BESIDE: [&str; 6] = [
+const BESIDE: [&str; 7] = [
     TOKENIZER,
     "tokenizer_config.json",
     "special_tokens_map.json",
     "generation_config.json",
     "chat_template.jinja",
     "chat_template.json",
+    PromptTemplate::FILE,
 ];
 /// Weights in the order of preference: an index of shards, or the one file.
 const WEIGHTS: [&str; 4] = [

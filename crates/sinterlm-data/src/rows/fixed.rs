@@ -41,26 +41,26 @@ pub(super) struct Prompt {
 impl FixedForm {
     /// The form of a config; none for chat templates.
     pub(super) fn new(template: &PromptTemplate) -> Option<Self> {
-        let made = |name, with: &str, without: &str, answer_start: &str, separator: &str| Self {
+        let made = |name, with: &str, without: &str, separator: &str| Self {
             name,
             with_input: parts(with),
             without_input: parts(without),
-            answer_start: answer_start.to_owned(),
+            answer_start: template.answer_start().to_owned(),
             separator: separator.to_owned(),
         };
         Some(match template {
-            PromptTemplate::Alpaca => made("alpaca", ALPACA_WITH, ALPACA_WITHOUT, "", ""),
+            PromptTemplate::Alpaca => made("alpaca", ALPACA_WITH, ALPACA_WITHOUT, ""),
             PromptTemplate::PlainInstruction => {
-                made("plain_instruction", PLAIN_WITH, PLAIN_WITHOUT, " ", "")
+                made("plain_instruction", PLAIN_WITH, PLAIN_WITHOUT, "")
             }
-            PromptTemplate::Roles => made("roles", ROLES_WITH, ROLES_WITHOUT, "", "\n"),
+            PromptTemplate::Roles => made("roles", ROLES_WITH, ROLES_WITHOUT, "\n"),
             PromptTemplate::Chat => return None,
             PromptTemplate::Own {
                 with_input,
                 without_input,
-                answer_start,
                 separator,
-            } => made("own", with_input, without_input, answer_start, separator),
+                ..
+            } => made("own", with_input, without_input, separator),
         })
     }
 

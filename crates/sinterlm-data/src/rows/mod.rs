@@ -6,6 +6,7 @@ mod batches;
 mod chat;
 mod config;
 mod fixed;
+mod form_file;
 mod labels;
 mod order;
 mod packing;

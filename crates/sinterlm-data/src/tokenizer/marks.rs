@@ -50,6 +50,18 @@ impl TextMarks {
         }
     }
 
+    /// What the tokenizer does by itself, where nothing else tells: what it puts before a text, if
+    /// anything, begins one.
+    pub fn of_tokenizer(tokenizer: &Tokenizer) -> Self {
+        let bos = tokenizer.beginning().first().copied();
+        Self {
+            bos,
+            eos: Some(tokenizer.end_of_text()),
+            add_bos: bos.is_some(),
+            ..Self::default()
+        }
+    }
+
     /// Whether a model folder says what stands around a text, as published ones do: by
     /// `tokenizer_config.json` or `special_tokens_map.json`, by a tokenizer that puts something there, or
     /// by one made of `vocab.json` and `merges.txt`, whose kind puts nothing there. Folders that

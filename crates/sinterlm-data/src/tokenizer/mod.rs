@@ -153,6 +153,16 @@ impl Tokenizer {
         encoding.get_ids().to_vec()
     }
 
+    /// What the tokenizer's own template puts before a text: a mark of its beginning, or nothing.
+    pub fn beginning(&self) -> Vec<u32> {
+        let (text, mut whole) = (self.encode("a"), self.encode_with_template("a"));
+        let start = whole
+            .windows(text.len().max(1))
+            .position(|ids| *ids == text);
+        whole.truncate(start.unwrap_or(0));
+        whole
+    }
+
     /// The ids of trusted text, in which special tokens are recognised, as crate `tokenizers` does:
     /// of two that match at one place the longer counts, and a token may take the spaces beside it.
     /// Never use it on text from users or data sets.

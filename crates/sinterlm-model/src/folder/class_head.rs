@@ -126,14 +126,19 @@ pub fn load_with_head(
     Ok((WithHead { lm, score }, head))
 }
 
-/// Whether a model folder is of a class with a class head.
+/// Whether the model at `path` is one with a class head, by its description; false for a file.
 ///
 /// # Errors
-/// Where its `config.json` cannot be read.
-pub fn has_class_head(folder: &Path) -> Result<bool, ModelError> {
-    let json = read_json(&folder.join(CONFIG))?;
-    let named = json["architectures"][0].as_str();
-    Ok(named.is_some_and(|name| name.ends_with(TASK)))
+/// [`ModelError::Folder`] for a description that cannot be read.
+pub fn has_class_head(path: &Path) -> Result<bool, ModelError> {
+    let path = path.join(CONFIG);
+    if !path.is_file() {
+        return Ok(false);
+    }
+    let json = read_json(&path)?;
+    let classes = json["architectures"].as_array().into_iter().flatten();
+    let mut names = classes.filter_map(Value::as_str);
+    Ok(names.any(|name| name.ends_with(TASK)))
 }
 
 fn refused(path: &Path, fault: String) -> ModelError {

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex};
 
 use sinterlm_config::Seed;
 use sinterlm_data::{Batch, Body, Record};
-use sinterlm_model::{ClassHead, Gpt, GptConfig, Reading, WithHead, load_model, load_with_head};
+use sinterlm_model::{
+    ClassHead, Gpt, GptConfig, Reading, WithHead, has_class_head, load_model, load_with_head,
+};
 use sinterlm_trainer::{ClassRow, ClassRows, Classes};
 
 use crate::error::PipelineError;
@@ -139,7 +141,7 @@ pub fn classify_parts(
     };
     let chosen = Arc::new(Mutex::new(None));
     let store = ModelStore::with_head(head, text.tokenizer.end_of_text());
-    let store = store.with_files(side_files(&start, &prepared.passport)?);
+    let store = store.with_files(side_files(&start, &text.tokenizer, &prepared.passport)?);
     let device = host.device.clone().autodiff();
     let resumed = session.checkpoint_path().is_some();
     let (model, is_new) = if resumed {
@@ -323,7 +325,7 @@ fn start_model(
     text: &TextParts,
 ) -> Result<(WithHead<Gpt>, bool), PipelineError> {
     let device = host.device.clone().autodiff();
-    if folder.is_dir() && sinterlm_model::has_class_head(folder)? {
+    if has_class_head(folder)? {
         let (model, head) = load_with_head(folder, &device)?;
         if head.labels == labels {
             return Ok((model, false));

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use sinterlm_config::Seed;
 use sinterlm_data::{
-    BatchesConfig, Body, Layout, Mixture, PreparedRecords, Prompter, Record, RowBatches, RowSet,
-    RowsConfig, TrainSet,
+    BatchesConfig, Body, Layout, Mixture, PreparedRecords, PromptTemplate, Prompter, Record,
+    RowBatches, RowSet, RowsConfig, TrainSet,
 };
 use sinterlm_model::{Gpt, GptConfig};
 use sinterlm_run::SampleText;
@@ -103,9 +103,9 @@ pub fn instruct_parts(
     };
 
     let host = session.host().clone();
-    let mut side = side_files(&start, &prepared.passport)?;
+    let mut side = side_files(&start, tokenizer, &prepared.passport)?;
     let form = serde_json::to_string_pretty(template).expect("a template is plain data");
-    side.push((PROMPT_TEMPLATE.to_owned(), (form + "\n").into_bytes()));
+    side.push((PromptTemplate::FILE.to_owned(), (form + "\n").into_bytes()));
     let store = ModelStore::whole(tokenizer.end_of_text()).with_files(side);
     let decoder = config.model.clone();
     let model = session.starting_model(&decoder, weights.as_deref(), tokenizer, &store)?;
@@ -363,6 +363,3 @@ fn sampler(
             .collect()
     })
 }
-
-/// Name of the file beside a model's weights that says how it is asked.
-const PROMPT_TEMPLATE: &str = "prompt_template.json";
