@@ -3,10 +3,7 @@
 
 use burn::module::ModuleDisplay;
 use burn::tensor::activation::softmax;
-use sinterlm_model::{CausalLm, ForwardCtx, Reading, WithHead};
-
-/// Tokens of a batch, padding included; a longer row is a batch of its own.
-const TOKENS_AT_ONCE: usize = 4096;
+use sinterlm_model::{CausalLm, ForwardCtx, PrefixCache, Reading, WithHead};
 
 /// The probability of each class for each row, row-major `[rows, classes]` in the order of `rows`: the
 /// softmax of the head's scores. `model` without autodiff.
@@ -21,23 +18,32 @@ pub fn class_probabilities<M: CausalLm + ModuleDisplay, R: AsRef<[u32]>>(
     reading: &Reading,
     ctx: &ForwardCtx,
 ) -> Vec<f32> {
+    class_probabilities_behind(model, rows, None, reading, ctx)
+}
+
+/// [`class_probabilities`] from what a cache of [`Reading::cached_rows`] holds of the rows, where there
+/// is one.
+///
+/// # Panics
+/// As [`class_probabilities`], and if the cache is of other rows.
+pub fn class_probabilities_behind<M: CausalLm + ModuleDisplay, R: AsRef<[u32]>>(
+    model: &WithHead<M>,
+    rows: &[R],
+    prefix: Option<&PrefixCache>,
+    reading: &Reading,
+    ctx: &ForwardCtx,
+) -> Vec<f32> {
     let [classes, _] = model.score.weight.dims();
     let device = model.score.weight.device();
-    let len = |row: usize| rows[row].as_ref().len();
-    let mut order: Vec<usize> = (0..rows.len()).collect();
-    order.sort_by_key(|&row| len(row));
     let mut probabilities = vec![0.0; rows.len() * classes];
-    let mut left = &order[..];
-    while !left.is_empty() {
-        // The longest of those that are taken is the last one.
-        let fits =
-            |count: &usize| count * len(left[count - 1]).max(reading.min_seq) <= TOKENS_AT_ONCE;
-        let count = (1..=left.len()).take_while(fits).last().unwrap_or(1);
-        let (batch, rest) = left.split_at(count);
-        left = rest;
+    for batch in reading.batches(rows) {
         let ids: Vec<&[u32]> = batch.iter().map(|&row| rows[row].as_ref()).collect();
         assert!(!ids[0].is_empty(), "row {} has no token", batch[0]);
-        let scores = model.scores(&reading.batch(&ids, &device), reading.pool, ctx);
+        let mut tokens = reading.batch(&ids, &device);
+        if let Some(cache) = prefix {
+            tokens = reading.with_prefix(tokens, cache, &batch);
+        }
+        let scores = model.scores(&tokens, reading.pool, ctx);
         let found = softmax(scores, 1).into_data().convert::<f32>();
         let found = found.as_slice::<f32>().expect("just converted to f32");
         for (&row, found) in batch.iter().zip(found.chunks_exact(classes)) {

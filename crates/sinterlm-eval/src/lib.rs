@@ -23,7 +23,7 @@ mod threshold;
 pub use bag_of_words::bag_of_words;
 pub use bleu::{Bleu, BleuTokens};
 pub use chrf::chrf;
-pub use class_probabilities::class_probabilities;
+pub use class_probabilities::{class_probabilities, class_probabilities_behind};
 pub use classes::{ClassFigures, ClassReport};
 pub use exact_match::{Answer, ExactMatch, MatchFigures};
 pub use generations::{Generated, GenerationReport};

@@ -16,6 +16,16 @@ pub struct TokenBatch {
     pub layout: RowLayout,
     /// `positions` on the host, where rotations are computed.
     host_positions: Arc<[u32]>,
+    prefix: Option<Prefix>,
+}
+
+/// What the first blocks of a decoder made of a batch.
+#[derive(Clone, Debug)]
+pub(crate) struct Prefix {
+    /// How many blocks these are.
+    pub(crate) blocks: usize,
+    /// `[batch, seq, d_model]`.
+    pub(crate) hidden: Tensor<3>,
 }
 
 impl TokenBatch {
@@ -66,7 +76,27 @@ impl TokenBatch {
             positions: ints(positions, shape, device),
             layout,
             host_positions: positions.into(),
+            prefix: None,
         }
+    }
+
+    /// The batch with the activations behind the first `blocks` blocks of the decoder that will read
+    /// it, `[batch, seq, d_model]`: see [`Gpt::prefix`](crate::Gpt::prefix). The decoder begins behind
+    /// these blocks then. What stands at padding does not matter.
+    ///
+    /// # Panics
+    /// If `hidden` is not as long as the batch.
+    #[must_use]
+    pub fn with_prefix(self, blocks: usize, hidden: Tensor<3>) -> Self {
+        let [rows, seq, _] = hidden.dims();
+        assert_eq!([rows, seq], self.dims(), "a prefix must fill [batch, seq]");
+        let prefix = Some(Prefix { blocks, hidden });
+        Self { prefix, ..self }
+    }
+
+    /// What the first blocks made of the batch, where that is known.
+    pub(crate) fn prefix(&self) -> Option<&Prefix> {
+        self.prefix.as_ref()
     }
 
     /// The positions of all tokens, row by row.
@@ -91,6 +121,7 @@ impl TokenBatch {
             positions: ints(&positions, [rows, seq], &device),
             layout: RowLayout::dense(rows, seq),
             host_positions: positions.into(),
+            prefix: self.prefix.clone(),
         }
     }
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod batch;
+mod cached_reading;
 mod causal_lm;
 mod checkpointing;
 mod context;
@@ -14,6 +15,7 @@ mod kv_cache;
 mod linear;
 mod low_rank;
 mod params;
+mod prefix_cache;
 mod probe;
 mod reading;
 mod row_tokens;
@@ -42,6 +44,7 @@ pub use kv_cache::KvCache;
 pub use linear::{Embedding, Linear, Norm, NormKind};
 pub use low_rank::LowRank;
 pub use params::{NamedValues, PathStack, is_trainable, named_values, param_id};
+pub use prefix_cache::{PrefixCache, PrefixOf};
 pub use probe::{Probe, TensorSummary};
 pub use reading::{Pool, Reading};
 pub use selection::Selection;

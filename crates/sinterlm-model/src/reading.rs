@@ -38,7 +38,31 @@ pub struct Reading {
     pub min_seq: usize,
 }
 
+/// Tokens of a batch of rows that are only read, padding included.
+const TOKENS_AT_ONCE: usize = 4096;
+
 impl Reading {
+    /// Numbers of rows in batches for reading them all: rows of like lengths together, from the
+    /// shortest to the longest, so that little is padded. A batch has up to 4,096 tokens, padding
+    /// included; a longer row is a batch of its own.
+    pub fn batches<R: AsRef<[u32]>>(&self, rows: &[R]) -> Vec<Vec<usize>> {
+        let len = |row: usize| rows[row].as_ref().len();
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|&row| len(row));
+        let mut batches = Vec::new();
+        let mut left = &order[..];
+        while !left.is_empty() {
+            // The longest of those that are taken is the last one.
+            let fits =
+                |count: &usize| count * len(left[count - 1]).max(self.min_seq) <= TOKENS_AT_ONCE;
+            let count = (1..=left.len()).take_while(fits).last().unwrap_or(1);
+            let (batch, rest) = left.split_at(count);
+            batches.push(batch.to_vec());
+            left = rest;
+        }
+        batches
+    }
+
     /// A batch of rows, each followed by padding.
     ///
     /// # Panics

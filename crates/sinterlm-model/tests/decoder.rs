@@ -150,7 +150,7 @@ fn counted_parameters_are_the_ones_made() {
 
 #[test]
 fn dropout_acts_in_training_alone() {
-    let device = Device::flex();
+    let device = Device::flex().autodiff();
     let config = GptConfig {
         dropout: 0.3,
         ..config()

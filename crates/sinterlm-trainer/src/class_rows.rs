@@ -1,7 +1,7 @@
 //! Rows of tokens with a class each: what a classifier learns from. Their order and their loss are
 //! the objective's.
 
-use sinterlm_model::Reading;
+use sinterlm_model::{PrefixCache, Reading};
 
 use crate::error::TrainError;
 
@@ -85,6 +85,24 @@ impl ClassRows {
             row.weight *= weights[row.class as usize];
         }
         Ok(self)
+    }
+
+    /// The rows as a [`PrefixCache`] has to hold them.
+    pub fn cached_rows(&self) -> Vec<Vec<u32>> {
+        self.reading.cached_rows(&self.rows)
+    }
+
+    /// Refuses a cache whose rows are not as long as these.
+    pub(crate) fn check_cache(&self, cache: &PrefixCache) -> Result<(), TrainError> {
+        let rows = self.cached_rows();
+        let is_of_them = cache.rows() == rows.len()
+            && (rows.iter().enumerate()).all(|(row, ids)| cache.row_tokens(row) == ids.len());
+        if is_of_them {
+            return Ok(());
+        }
+        Err(fault(
+            "the cache of activations is of other ones; make it of `ClassRows::cached_rows`",
+        ))
     }
 
     /// Weights that make all classes count alike, `rows / (classes · rows of the class)`; 0 for a class

@@ -1,10 +1,12 @@
 //! Classes of texts: a decoder with a head that scores each class.
 
+use std::sync::Arc;
+
 use burn::module::ModuleDisplay;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use sinterlm_config::{Permutation, Seed, Stream};
 use sinterlm_losses::{Counts, CrossEntropyOptions, cross_entropy};
-use sinterlm_model::{CausalLm, ForwardCtx, WithHead};
+use sinterlm_model::{CausalLm, ForwardCtx, PrefixCache, WithHead};
 use sinterlm_run::RowFacts;
 
 use crate::class_rows::ClassRows;
@@ -22,6 +24,7 @@ use crate::objective::{At, Objective};
 #[derive(Debug)]
 pub struct Classes {
     rows: ClassRows,
+    prefix: Option<Arc<PrefixCache>>,
     micro_rows: usize,
     micro_batches: u64,
     seed: Seed,
@@ -39,6 +42,7 @@ impl Classes {
     pub fn new(rows: ClassRows, config: &TrainerConfig, seed: Seed, device: &Device) -> Self {
         Self {
             rows,
+            prefix: None,
             micro_rows: config.micro_rows(),
             micro_batches: config.grad_accum_steps,
             seed,
@@ -53,6 +57,17 @@ impl Classes {
     pub fn with_label_smoothing(mut self, share: f64) -> Self {
         self.options.label_smoothing = share as f32;
         self
+    }
+
+    /// Begins behind the frozen blocks, with what a cache of [`ClassRows::cached_rows`] holds of each
+    /// row.
+    ///
+    /// # Errors
+    /// [`TrainError::ClassRows`] for a cache of other rows.
+    pub fn with_prefix(mut self, cache: Arc<PrefixCache>) -> Result<Self, TrainError> {
+        self.rows.check_cache(&cache)?;
+        self.prefix = Some(cache);
+        Ok(self)
     }
 
     /// Says whether the head was just drawn, so that the first loss is known to lie near ln(classes).
@@ -152,7 +167,11 @@ impl<M: CausalLm + ModuleDisplay> Objective<WithHead<M>> for Classes {
         let classes = Tensor::<1, Int>::from_data(TensorData::new(classes, [count]), device);
         let weights: Vec<f32> = rows.iter().map(|row| row.weight).collect();
         let weights = Tensor::<1>::from_data(TensorData::new(weights, [count]), device);
-        let scores = model.scores(&reading.batch(&rows, device), reading.pool, ctx);
+        let mut tokens = reading.batch(&rows, device);
+        if let Some(cache) = &self.prefix {
+            tokens = reading.with_prefix(tokens, cache, &batch.0);
+        }
+        let scores = model.scores(&tokens, reading.pool, ctx);
         let best = scores.clone().argmax(1).reshape([count]);
         let correct = best.equal(classes.clone()).float().sum();
         figures.add("train/accuracy", correct, count as f64);

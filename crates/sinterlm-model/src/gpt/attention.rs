@@ -102,9 +102,9 @@ impl Attention {
         let k = rotated(heads(k, n_kv_heads, self.k_norm.as_ref()), ctx.rope.clone());
         let v = see("v", self.v.forward(x, ctx.forward));
         let v = heads(v, n_kv_heads, None);
-        let dropout = dropout_key.filter(|_| config.dropout > 0.0);
+        let dropout = dropout_key.filter(|_| ctx.dropout > 0.0);
         let options = AttentionOptions {
-            dropout: dropout.map(|key| (config.dropout, key)),
+            dropout: dropout.map(|key| (ctx.dropout, key)),
             precision: ctx.forward.precision.matmul(),
             softcap: (config.attn_softcap > 0.0).then_some(config.attn_softcap),
             window: config.window_of(layer),

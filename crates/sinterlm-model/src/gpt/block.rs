@@ -58,7 +58,7 @@ impl Block {
         ctx: &BlockCtx<'_>,
         cache: Option<&mut KvCache>,
     ) -> Tensor<3> {
-        let p = ctx.config.dropout;
+        let p = ctx.dropout;
         let site = |n: u64| ctx.forward.site_key(1 + 3 * layer as u64 + n);
         let see = |name: &str, x: &Tensor<3>| {
             ctx.forward.see(|| format!("blocks.{layer}{name}"), x);
@@ -92,7 +92,7 @@ impl Block {
         let output = self.valid().forward(input, layer, ctx, None);
         let block = self.clone();
         let (layout, config, rope) = (ctx.layout.clone(), ctx.config.clone(), ctx.rope.clone());
-        let read = ctx.read.cloned();
+        let (dropout, read) = (ctx.dropout, ctx.read.cloned());
         let forward = ForwardCtx {
             checkpointing: None,
             probe: None, // it has seen this block already
@@ -104,6 +104,7 @@ impl Block {
                 layout: &layout,
                 config: &config,
                 rope,
+                dropout,
                 read: read.as_ref(),
             };
             block.forward(x, layer, &ctx, None)

@@ -15,6 +15,8 @@ pub(super) struct BlockCtx<'a> {
     pub(super) layout: &'a RowLayout,
     pub(super) config: &'a GptConfig,
     pub(super) rope: Option<RopeTables>,
+    /// Share of activations that the block drops: none where it is frozen.
+    pub(super) dropout: f64,
     /// The tokens that a block's output is wanted of, where it is not wanted of all.
     pub(super) read: Option<&'a RowTokens>,
 }

@@ -94,6 +94,7 @@ pub struct GptConfig {
     #[schemars(range(min = 0.0))]
     pub logits_softcap: f64,
     /// Dropout probability after the embeddings, in attention and before each residual sum; 0 to 0.9.
+    /// What is frozen drops nothing.
     #[schemars(range(min = 0.0, max = 0.9))]
     pub dropout: f64,
     /// Whether the output projection is the token embedding; GPT-2's is.

@@ -6,6 +6,7 @@ mod block;
 mod block_ctx;
 mod config;
 mod mlp;
+mod prefix;
 mod presets;
 mod rope;
 mod rope_scaling;
@@ -30,6 +31,7 @@ use crate::head::Head;
 use crate::init::{Maker, ParamSpec, Values};
 use crate::kv_cache::KvCache;
 use crate::linear::{Embedding, Linear, Norm};
+use crate::params::has_trainable;
 use crate::row_tokens::RowTokens;
 use crate::weight::Weight;
 use block::Block;
@@ -189,6 +191,9 @@ impl Gpt {
     }
 
     /// Activations after the final norm: of all tokens, or of those that are `read`.
+    ///
+    /// What is frozen drops nothing: dropout is there against overfitting, and activations that are
+    /// computed once and kept could not have it.
     fn run(
         &self,
         tokens: &TokenBatch,
@@ -199,6 +204,52 @@ impl Gpt {
         if let Some(cache) = cache.as_deref_mut() {
             cache.begin(&tokens.layout);
         }
+        let shared = self.block_ctx(tokens, ctx);
+        let is_training = ctx.dropout_key.is_some() && self.config.dropout > 0.0;
+        let dropout_if = |is_on: bool| if is_on { self.config.dropout } else { 0.0 };
+        // A cache needs the keys and values of all blocks.
+        let prefix = tokens.prefix().filter(|_| cache.is_none());
+        let skipped = prefix.map_or(0, |prefix| prefix.blocks);
+        let mut x = if let Some(prefix) = prefix {
+            self.behind(prefix, tokens, ctx)
+        } else {
+            // Dropout sites are numbered through the model: 0 for the embeddings, three per block.
+            let p = dropout_if(is_training && self.trains_embeddings());
+            let x = dropout(self.embed(tokens), p, ctx.site_key(0));
+            ctx.see(|| "embeddings".to_owned(), &x);
+            x
+        };
+        let checkpointing = ctx.checkpointing.as_ref();
+        let checkpointing = checkpointing.filter(|_| cache.is_none() && x.is_autodiff());
+        if let Some(checkpointing) = checkpointing.filter(|_| x.is_tracked()) {
+            // The embeddings' tape keeps no activation but their sum, which the first block needs.
+            x = checkpointing.part(x.clone(), move || x);
+        }
+        let n_layers = self.blocks.len();
+        for (layer, block) in self.blocks.iter().enumerate().skip(skipped) {
+            let block_ctx = BlockCtx {
+                dropout: dropout_if(is_training && has_trainable(block)),
+                read: read.filter(|_| layer + 1 == n_layers),
+                ..shared.clone()
+            };
+            x = match checkpointing {
+                Some(checkpointing) => block.checkpointed(x, layer, &block_ctx, checkpointing),
+                None => block.forward(x, layer, &block_ctx, cache.as_deref_mut()),
+            };
+        }
+        if let Some(cache) = cache {
+            cache.advance();
+        }
+        if let Some(read) = read.filter(|_| skipped == n_layers) {
+            x = read.select(x).unsqueeze_dim(1);
+        }
+        let x = self.norm.forward(x);
+        ctx.see(|| "norm".to_owned(), &x);
+        x
+    }
+
+    /// What all blocks of a pass over `tokens` share.
+    fn block_ctx<'a>(&'a self, tokens: &'a TokenBatch, forward: &'a ForwardCtx) -> BlockCtx<'a> {
         let last = tokens.host_positions().iter().max().copied().unwrap_or(0) as usize;
         assert!(
             last < self.config.max_seq_len,
@@ -206,41 +257,14 @@ impl Gpt {
             last + 1,
             self.config.max_seq_len
         );
-        let mut x = self.embed(tokens);
-        let block_ctx = BlockCtx {
-            forward: ctx,
+        BlockCtx {
+            forward,
             layout: &tokens.layout,
             config: &self.config,
-            rope: rope::rope_tables(&self.config, tokens, &x.device()),
+            rope: rope::rope_tables(&self.config, tokens, &tokens.ids.device()),
+            dropout: 0.0,
             read: None,
-        };
-        let last_ctx = BlockCtx {
-            read,
-            ..block_ctx.clone()
-        };
-        // Dropout sites are numbered through the model: 0 for the embeddings, three per block.
-        x = dropout(x, self.config.dropout, ctx.site_key(0));
-        ctx.see(|| "embeddings".to_owned(), &x);
-        let checkpointing = ctx.checkpointing.as_ref();
-        let checkpointing = checkpointing.filter(|_| cache.is_none() && x.is_autodiff());
-        if let Some(checkpointing) = checkpointing.filter(|_| x.is_tracked()) {
-            // The embeddings' tape keeps no activation but their sum, which the first block needs.
-            x = checkpointing.part(x.clone(), move || x);
         }
-        for (layer, block) in self.blocks.iter().enumerate() {
-            let is_last = layer + 1 == self.blocks.len();
-            let block_ctx = if is_last { &last_ctx } else { &block_ctx };
-            x = match checkpointing {
-                Some(checkpointing) => block.checkpointed(x, layer, block_ctx, checkpointing),
-                None => block.forward(x, layer, block_ctx, cache.as_deref_mut()),
-            };
-        }
-        if let Some(cache) = cache {
-            cache.advance();
-        }
-        let x = self.norm.forward(x);
-        ctx.see(|| "norm".to_owned(), &x);
-        x
     }
 }
 
@@ -282,6 +306,6 @@ impl CausalLm for Gpt {
             capacity.min(self.config.max_seq_len),
             head_dim,
         ];
-        KvCache::new(self.blocks.len(), shape, &self.wte.weight.device())
+        KvCache::new(self.blocks.len(), shape, &self.device())
     }
 }
