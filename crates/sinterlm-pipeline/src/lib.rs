@@ -14,6 +14,7 @@ mod instruct;
 mod parts;
 mod plan;
 mod post_mortem;
+mod prefix;
 mod pretrain;
 mod recipes;
 mod resume;

@@ -1,10 +1,12 @@
 //! Next-token prediction: over windows of a text in pretraining, over the answers of records in
 //! fine-tuning.
 
+use std::sync::Arc;
+
 use burn::tensor::{Device, Tensor};
-use sinterlm_data::{Batch, TrainWindows};
+use sinterlm_data::{RowBatch, TrainWindows};
 use sinterlm_losses::{Counts, CrossEntropyOptions};
-use sinterlm_model::{CausalLm, ForwardCtx};
+use sinterlm_model::{CausalLm, ForwardCtx, PrefixCache};
 use sinterlm_run::RowFacts;
 use sinterlm_text::DeviceBatch;
 
@@ -23,7 +25,15 @@ pub struct NextToken<S = TrainWindows> {
     micro_batches: u64,
     options: CrossEntropyOptions,
     is_untrained: bool,
+    prefix: Option<Prefix>,
     device: Device,
+}
+
+/// What frozen blocks make of all rows of data, with the number of each set's first row.
+#[derive(Debug)]
+struct Prefix {
+    cache: Arc<PrefixCache>,
+    firsts: Vec<usize>,
 }
 
 impl<S: TokenBatches> NextToken<S> {
@@ -35,6 +45,7 @@ impl<S: TokenBatches> NextToken<S> {
             micro_batches: config.grad_accum_steps,
             options: CrossEntropyOptions::default(),
             is_untrained: false,
+            prefix: None,
             device: device.clone(),
         }
     }
@@ -54,6 +65,14 @@ impl<S: TokenBatches> NextToken<S> {
         self
     }
 
+    /// Begins behind the frozen blocks, with what `cache` holds of each row of data; `firsts` says at which
+    /// number the rows of each set begin. For sources whose batches name the places of their rows.
+    #[must_use]
+    pub fn with_prefix(mut self, cache: Arc<PrefixCache>, firsts: Vec<usize>) -> Self {
+        self.prefix = Some(Prefix { cache, firsts });
+        self
+    }
+
     /// Number of the micro-batch over the whole run.
     fn number(&self, at: At) -> u64 {
         at.step * self.micro_batches + at.micro
@@ -61,14 +80,15 @@ impl<S: TokenBatches> NextToken<S> {
 }
 
 impl<M: CausalLm, S: TokenBatches> Objective<M> for NextToken<S> {
-    type Batch = Batch;
+    type Batch = RowBatch;
 
-    fn batch(&self, at: At) -> Result<Batch, TrainError> {
+    fn batch(&self, at: At) -> Result<RowBatch, TrainError> {
         let batch = self.source.batch(self.number(at), self.rows);
         batch.ok_or(TrainError::DataEnded { step: at.step + 1 })
     }
 
-    fn rows(&self, batch: &Batch) -> Vec<RowFacts> {
+    fn rows(&self, batch: &RowBatch) -> Vec<RowFacts> {
+        let batch = &batch.batch;
         let ids = batch.ids.chunks_exact(batch.seq);
         let rows = ids.zip(batch.weights.chunks_exact(batch.seq)).enumerate();
         rows.map(|(row, (ids, weights))| RowFacts {
@@ -84,19 +104,27 @@ impl<M: CausalLm, S: TokenBatches> Objective<M> for NextToken<S> {
         self.source.locate(self.number(at), rows);
     }
 
-    fn counts(&self, batch: &Batch) -> Counts {
-        Counts::of_tokens(batch.token_count())
+    fn counts(&self, batch: &RowBatch) -> Counts {
+        Counts::of_tokens(batch.batch.token_count())
     }
 
     fn loss(
         &self,
         model: &M,
-        batch: &Batch,
+        batch: &RowBatch,
         step: &Counts,
         ctx: &ForwardCtx,
         _figures: &mut Figures,
     ) -> Tensor<1> {
-        DeviceBatch::new(batch, &self.device)
+        let mut on_device = DeviceBatch::new(&batch.batch, &self.device);
+        if let Some(Prefix { cache, firsts }) = &self.prefix {
+            let rows = batch.places.iter().map(|places| {
+                let numbers = places.iter().map(|place| firsts[place.set] + place.row);
+                numbers.collect::<Vec<_>>()
+            });
+            on_device.tokens = cache.attach(on_device.tokens, rows);
+        }
+        on_device
             .loss(model, &self.options, ctx)
             .share_of(step.tokens)
     }

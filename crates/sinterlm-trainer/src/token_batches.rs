@@ -1,12 +1,13 @@
 //! Where batches of tokens come from: windows of a text, or rows made from records.
 
-use sinterlm_data::{Batch, RowBatches, TrainWindows};
+use sinterlm_data::{RowBatch, RowBatches, TrainWindows};
 use sinterlm_run::RowFacts;
 
 /// An order of token rows, cut into batches: batch `n` of `rows` rows is a pure function of both.
 pub trait TokenBatches {
-    /// Batch `n` of `rows` rows; none behind the end of the data, where it has one.
-    fn batch(&self, n: u64, rows: usize) -> Option<Batch>;
+    /// Batch `n` of `rows` rows; none behind the end of the data, where it has one. Rows of a text have
+    /// no places.
+    fn batch(&self, n: u64, rows: usize) -> Option<RowBatch>;
 
     /// Passes over the data in the first `rows` rows.
     fn epochs(&self, rows: u64) -> f64;
@@ -16,8 +17,10 @@ pub trait TokenBatches {
 }
 
 impl TokenBatches for TrainWindows {
-    fn batch(&self, n: u64, rows: usize) -> Option<Batch> {
-        Some(self.batch(n, rows))
+    fn batch(&self, n: u64, rows: usize) -> Option<RowBatch> {
+        let batch = self.batch(n, rows);
+        let places = Vec::new();
+        Some(RowBatch { batch, places })
     }
 
     fn epochs(&self, rows: u64) -> f64 {
@@ -34,8 +37,8 @@ impl TokenBatches for TrainWindows {
 }
 
 impl TokenBatches for RowBatches {
-    fn batch(&self, n: u64, rows: usize) -> Option<Batch> {
-        self.batch(n, rows).map(|found| found.batch)
+    fn batch(&self, n: u64, rows: usize) -> Option<RowBatch> {
+        self.batch(n, rows)
     }
 
     fn epochs(&self, rows: u64) -> f64 {

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
-use sinterlm_eval::{ClassReport, Interval, Threshold, bag_of_words, class_probabilities};
-use sinterlm_model::{ForwardCtx, Gpt, Precision, Reading, WithHead};
+use sinterlm_eval::{ClassReport, Interval, Threshold, bag_of_words, class_probabilities_behind};
+use sinterlm_model::{ForwardCtx, Gpt, Precision, PrefixCache, Reading, WithHead};
 use sinterlm_run::{EvalRecord, Section, Summary};
 use sinterlm_trainer::{ClassRow, Evaluate, Scope};
 
@@ -31,6 +31,8 @@ pub(super) struct ClassScoring {
     pub labels: Vec<String>,
     pub reading: Reading,
     pub valid: Labelled,
+    /// What frozen blocks make of the validation rows.
+    pub valid_prefix: Option<Arc<PrefixCache>>,
     pub test: Labelled,
     /// For the bag of words; empty without it.
     pub train_texts: Vec<String>,
@@ -95,14 +97,15 @@ impl ClassScoring {
 
     fn score(&self, model: &WithHead<Gpt>, scope: Scope) -> (Vec<(String, f64)>, Option<Results>) {
         let ctx = ForwardCtx::evaluation(self.precision);
-        let probabilities =
-            |rows: &[ClassRow]| class_probabilities(model, rows, &self.reading, &ctx);
+        let probabilities = |rows: &[ClassRow], prefix: Option<&PrefixCache>| {
+            class_probabilities_behind(model, rows, prefix, &self.reading, &ctx)
+        };
         let most = match (scope, self.max_rows) {
             (Scope::Final, _) | (_, 0) => self.valid.rows.len(),
             (Scope::During, most) => most.min(self.valid.rows.len()),
         };
         let truth = &self.valid.truth()[..most];
-        let found = probabilities(&self.valid.rows[..most]);
+        let found = probabilities(&self.valid.rows[..most], self.valid_prefix.as_deref());
         let valid = ClassReport::of(&self.labels, truth, &found);
         let mut figures = Vec::new();
         if most > 0 {
@@ -129,7 +132,7 @@ impl ClassScoring {
         };
         if !self.test.rows.is_empty() {
             let truth = self.test.truth();
-            let found = probabilities(&self.test.rows);
+            let found = probabilities(&self.test.rows, None);
             let test = report(&truth, &found, threshold);
             figures.extend(named("test", &test));
             results.mistakes = self.mistakes(&truth, &found, threshold);

@@ -159,6 +159,9 @@ pub fn classify_parts(
         ..config.model.clone()
     };
     session.fit_to_machine(&model, &decoder)?;
+    let cached = |name: &str, rows: Vec<Vec<u32>>| session.prefix_cache(name, &model.lm, &rows);
+    let train_prefix = cached("train", rows.cached_rows())?;
+    let valid_prefix = cached("valid", reading.cached_rows(&valid.rows))?;
 
     let config = &session.config;
     let preview = Preview {
@@ -174,6 +177,7 @@ pub fn classify_parts(
         labels,
         reading,
         valid,
+        valid_prefix,
         test,
         train_texts,
         train_classes,
@@ -182,9 +186,12 @@ pub fn classify_parts(
         choose_threshold: config.classes.choose_threshold,
         threshold: chosen,
     };
-    let objective = Classes::new(rows, &config.trainer, Seed(config.seed), &device)
+    let mut objective = Classes::new(rows, &config.trainer, Seed(config.seed), &device)
         .with_label_smoothing(config.classes.label_smoothing)
         .untrained(is_new);
+    if let Some(cache) = train_prefix {
+        objective = objective.with_prefix(cache)?;
+    }
     let (files, sections) = passport_files(&prepared);
     let metrics = scoring.metrics();
     let (evaluate, summarise) = scoring.hooks();

@@ -117,6 +117,16 @@ pub fn instruct_parts(
     };
     session.fit_to_machine(&model, &decoder)?;
 
+    let rows = sets.iter().flat_map(|(_, set)| set.rows());
+    let rows: Vec<Vec<u32>> = rows.map(|row| row.ids.to_vec()).collect();
+    let prefix = session.prefix_cache("train", &model, &rows)?;
+    let firsts = sets.iter().scan(0, |next, (_, set)| {
+        let first = *next;
+        *next += set.rows().len();
+        Some(first)
+    });
+    let firsts: Vec<usize> = firsts.collect();
+
     let config = &session.config;
     let seed = Seed(config.seed);
     let trainer = &config.trainer;
@@ -193,7 +203,10 @@ pub fn instruct_parts(
     };
     let prompts = sample_prompts(&prepared, &config.eval.prompts, &prompter)?;
     let sample = sampler(answering, config, prompts);
-    let objective = NextToken::new(train, trainer, &host.device.clone().autodiff());
+    let mut objective = NextToken::new(train, trainer, &host.device.clone().autodiff());
+    if let Some(cache) = prefix {
+        objective = objective.with_prefix(cache, firsts);
+    }
     let (files, sections) = passport_files(&prepared);
     let metrics = scoring.metrics();
     let (evaluate, summarise) = scoring.hooks();

@@ -57,6 +57,7 @@ impl<C: RunConfig> Session<C> {
             model: ModelRef::of(&self.dir.model_dir())?,
             summary,
         };
+        self.remove_prefixes()?;
         self.end(&RunEnd::Finished)?;
         self.tell_results(outcome);
         Ok(End::Done(stage))

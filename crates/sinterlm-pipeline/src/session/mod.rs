@@ -248,6 +248,7 @@ impl<C: RunConfig> Drop for Session<C> {
         }
         // Only an empty folder can be removed: whatever a run wrote stays.
         if !self.dir.config_path().exists() {
+            let _ = self.remove_prefixes();
             let _ = std::fs::remove_file(self.dir.path().join(".lock"));
             let _ = std::fs::remove_dir(self.dir.path());
         }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 use sinterlm_config::Seed;
-use sinterlm_data::{Batch, TokenStore, Tokenizer, TrainWindows, ValidWindows};
+use sinterlm_data::{RowBatch, TokenStore, Tokenizer, TrainWindows, ValidWindows};
 use sinterlm_eval::loss_over;
 use sinterlm_formats::remove_stale_staging;
 use sinterlm_losses::Counts;
@@ -101,7 +101,7 @@ pub(crate) struct Struck {
 }
 
 impl Objective<Gpt> for Struck {
-    type Batch = Batch;
+    type Batch = RowBatch;
 
     fn prepare(
         &mut self,
@@ -115,18 +115,18 @@ impl Objective<Gpt> for Struck {
         Ok(())
     }
 
-    fn batch(&self, at: At) -> Result<Batch, TrainError> {
+    fn batch(&self, at: At) -> Result<RowBatch, TrainError> {
         Objective::<Gpt>::batch(&self.inner, at)
     }
 
-    fn counts(&self, batch: &Batch) -> Counts {
+    fn counts(&self, batch: &RowBatch) -> Counts {
         Objective::<Gpt>::counts(&self.inner, batch)
     }
 
     fn loss(
         &self,
         model: &Gpt,
-        batch: &Batch,
+        batch: &RowBatch,
         step: &Counts,
         ctx: &ForwardCtx,
         figures: &mut Figures,

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use burn::tensor::Tensor;
-use sinterlm_data::Batch;
+use sinterlm_data::RowBatch;
 use sinterlm_losses::Counts;
 
 use sinterlm_formats::FormatError;
@@ -192,7 +192,7 @@ struct Poisoned {
 }
 
 impl Objective<Gpt> for Poisoned {
-    type Batch = Batch;
+    type Batch = RowBatch;
 
     fn prepare(
         &mut self,
@@ -205,18 +205,18 @@ impl Objective<Gpt> for Poisoned {
         self.inner.prepare(model, step, figures, samples)
     }
 
-    fn batch(&self, at: At) -> Result<Batch, TrainError> {
+    fn batch(&self, at: At) -> Result<RowBatch, TrainError> {
         self.inner.batch(at)
     }
 
-    fn counts(&self, batch: &Batch) -> Counts {
+    fn counts(&self, batch: &RowBatch) -> Counts {
         self.inner.counts(batch)
     }
 
     fn loss(
         &self,
         model: &Gpt,
-        batch: &Batch,
+        batch: &RowBatch,
         step: &Counts,
         ctx: &ForwardCtx,
         figures: &mut Figures,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use burn::tensor::{Device, Tensor};
 use sinterlm_config::Seed;
-use sinterlm_data::{Batch, TokenStore, Tokenizer, TrainWindows};
+use sinterlm_data::{RowBatch, TokenStore, Tokenizer, TrainWindows};
 use sinterlm_losses::Counts;
 use sinterlm_model::{CausalLm, ForwardCtx, Gpt, GptConfig, NamedValues, Precision, named_values};
 use sinterlm_run::{Observers, PostMortem, RowFacts, RunError};
@@ -49,7 +49,7 @@ struct Poisoned {
 }
 
 impl Objective<Gpt> for Poisoned {
-    type Batch = (At, Batch);
+    type Batch = (At, RowBatch);
 
     fn batch(&self, at: At) -> Result<Self::Batch, TrainError> {
         Ok((at, Objective::<Gpt>::batch(&self.inner, at)?))
