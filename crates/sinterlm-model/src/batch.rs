@@ -17,6 +17,7 @@ pub struct TokenBatch {
     /// `positions` on the host, where rotations are computed.
     host_positions: Arc<[u32]>,
     prefix: Option<Prefix>,
+    noise: Option<Tensor<3>>,
 }
 
 /// What the first blocks of a decoder made of a batch.
@@ -77,7 +78,25 @@ impl TokenBatch {
             layout,
             host_positions: positions.into(),
             prefix: None,
+            noise: None,
         }
+    }
+
+    /// The batch with `noise`, `[batch, seq, d_model]`, which is added to the embeddings of its tokens.
+    ///
+    /// # Panics
+    /// If `noise` is not as long as the batch.
+    #[must_use]
+    pub fn with_noise(self, noise: Tensor<3>) -> Self {
+        let [rows, seq, _] = noise.dims();
+        assert_eq!([rows, seq], self.dims(), "noise must fill [batch, seq]");
+        let noise = Some(noise);
+        Self { noise, ..self }
+    }
+
+    /// What is added to the embeddings.
+    pub(crate) fn noise(&self) -> Option<&Tensor<3>> {
+        self.noise.as_ref()
     }
 
     /// The batch with the activations behind the first `blocks` blocks of the decoder that will read
@@ -122,6 +141,7 @@ impl TokenBatch {
             layout: RowLayout::dense(rows, seq),
             host_positions: positions.into(),
             prefix: self.prefix.clone(),
+            noise: self.noise.clone(),
         }
     }
 

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
-use sinterlm_data::{RowBatch, TrainWindows};
+use burn::tensor::{Device, Tensor, TensorData};
+use sinterlm_config::{KeyRng, stable_hash};
+use sinterlm_data::{Batch, RowBatch, TrainWindows};
 use sinterlm_losses::{Counts, CrossEntropyOptions};
 use sinterlm_model::{CausalLm, ForwardCtx, PrefixCache};
 use sinterlm_run::RowFacts;
@@ -24,6 +25,7 @@ pub struct NextToken<S = TrainWindows> {
     rows: usize,
     micro_batches: u64,
     options: CrossEntropyOptions,
+    neftune_alpha: f64,
     is_untrained: bool,
     prefix: Option<Prefix>,
     device: Device,
@@ -44,6 +46,7 @@ impl<S: TokenBatches> NextToken<S> {
             rows: config.micro_rows(),
             micro_batches: config.grad_accum_steps,
             options: CrossEntropyOptions::default(),
+            neftune_alpha: 0.0,
             is_untrained: false,
             prefix: None,
             device: device.clone(),
@@ -54,6 +57,7 @@ impl<S: TokenBatches> NextToken<S> {
     #[must_use]
     pub fn with_loss(mut self, loss: &LossConfig) -> Self {
         self.options = loss.options();
+        self.neftune_alpha = loss.neftune_alpha;
         self
     }
 
@@ -124,6 +128,13 @@ impl<M: CausalLm, S: TokenBatches> Objective<M> for NextToken<S> {
             });
             on_device.tokens = cache.attach(on_device.tokens, rows);
         }
+        if let Some(key) = ctx.dropout_key.filter(|_| self.neftune_alpha > 0.0) {
+            let [_, d_model] = model.head().linear.weight.dims();
+            let noise = neftune_noise(&batch.batch, d_model, self.neftune_alpha, key);
+            let shape = [batch.batch.rows, batch.batch.seq, d_model];
+            let noise = Tensor::from_data(TensorData::new(noise, shape), &self.device);
+            on_device.tokens = on_device.tokens.with_noise(noise);
+        }
         on_device
             .loss(model, &self.options, ctx)
             .share_of(step.tokens)
@@ -138,5 +149,52 @@ impl<M: CausalLm, S: TokenBatches> Objective<M> for NextToken<S> {
     fn epochs(&self, steps: u64) -> Option<f64> {
         let rows = steps * self.micro_batches * self.rows as u64;
         Some(self.source.epochs(rows))
+    }
+}
+
+/// Uniform noise from `-alpha / √(L·d_model)` to its negative, `L` being the tokens of a row of data:
+/// of each segment of a packed row its own. `[rows, seq, d_model]`, 0 at padding.
+fn neftune_noise(batch: &Batch, d_model: usize, alpha: f64, key: u64) -> Vec<f32> {
+    let mut rng = KeyRng::new(key ^ stable_hash(b"neftune"));
+    let mut noise = vec![0.0; batch.rows * batch.seq * d_model];
+    for row in 0..batch.rows {
+        let tokens = batch.lengths[row] as usize;
+        let segments = &batch.segments[row * batch.seq..][..tokens];
+        let mut at = row * batch.seq;
+        for segment in segments.chunk_by(|a, b| a == b) {
+            let most = alpha / ((segment.len() * d_model) as f64).sqrt();
+            let values = &mut noise[at * d_model..(at + segment.len()) * d_model];
+            values.fill_with(|| (most * (2.0 * f64::from(rng.next_f32()) - 1.0)) as f32);
+            at += segment.len();
+        }
+    }
+    noise
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_is_scaled_by_the_tokens_of_each_segment_and_leaves_padding_alone() {
+        let mut batch = Batch::padded(2, 6, 0);
+        batch.lengths = vec![6, 3];
+        batch.segments[2..6].fill(1);
+        let noise = neftune_noise(&batch, 16, 4.0, 7);
+        let largest = |tokens: std::ops::Range<usize>| {
+            let values = noise[16 * tokens.start..16 * tokens.end].iter();
+            f64::from(values.fold(0.0_f32, |most, value| most.max(value.abs())))
+        };
+        for (tokens, len) in [(0..2, 2.0), (2..6, 4.0), (6..9, 3.0)] {
+            let bound = 4.0 / f64::sqrt(16.0 * len);
+            let found = largest(tokens.clone());
+            assert!(
+                found <= bound && found > 0.7 * bound,
+                "{tokens:?}: {found} of {bound}"
+            );
+        }
+        assert!(largest(9..12) < 1e-9, "padding");
+        assert_eq!(noise, neftune_noise(&batch, 16, 4.0, 7));
+        assert_ne!(noise, neftune_noise(&batch, 16, 4.0, 8));
     }
 }

@@ -15,4 +15,5 @@ mod other_files;
 mod paths;
 mod poison;
 mod runs;
+mod tuning;
 mod watching;

@@ -215,7 +215,11 @@ impl Gpt {
         } else {
             // Dropout sites are numbered through the model: 0 for the embeddings, three per block.
             let p = dropout_if(is_training && self.trains_embeddings());
-            let x = dropout(self.embed(tokens), p, ctx.site_key(0));
+            let x = match tokens.noise() {
+                Some(noise) => self.embed(tokens) + noise.clone(),
+                None => self.embed(tokens),
+            };
+            let x = dropout(x, p, ctx.site_key(0));
             ctx.see(|| "embeddings".to_owned(), &x);
             x
         };

@@ -119,7 +119,12 @@ pub fn instruct_parts(
 
     let rows = sets.iter().flat_map(|(_, set)| set.rows());
     let rows: Vec<Vec<u32>> = rows.map(|row| row.ids.to_vec()).collect();
-    let prefix = session.prefix_cache("train", &model, &rows)?;
+    // Noise on the embeddings goes through the frozen blocks, too.
+    let prefix = if config.loss.neftune_alpha > 0.0 {
+        None
+    } else {
+        session.prefix_cache("train", &model, &rows)?
+    };
     let firsts = sets.iter().scan(0, |next, (_, set)| {
         let first = *next;
         *next += set.rows().len();

@@ -15,6 +15,10 @@ pub struct LossConfig {
     /// Weight of the squared log of the softmax denominator; PaLM: 1e-4.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub z_loss: f64,
+    /// NEFTune: uniform noise on the embeddings of training rows, of at most this over the root of tokens
+    /// times width (Jain et al. 2023, <https://arxiv.org/abs/2310.05914>, who take 5 to 15); 0 = none.
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub neftune_alpha: f64,
 }
 
 impl LossConfig {
