@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "unwrap is for tests"))]
 
 mod base;
+mod class_model;
 mod data_files;
 mod error;
 mod export_place;
@@ -22,6 +23,7 @@ mod stage;
 mod weights;
 
 pub use base::trained_base;
+pub use class_model::{ClassModel, Classified};
 pub use error::PipelineError;
 pub use exporting::{Destination, ExportFormat, export};
 pub use gates::GateConfig;
