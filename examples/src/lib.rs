@@ -1,6 +1,7 @@
 //! What belongs to a terminal in the examples: options that turn into values of the library, printing,
 //! progress bars, the choice of a device and exit statuses.
 
+mod classifying;
 mod clock;
 mod device;
 mod exit;
@@ -15,6 +16,7 @@ mod talking;
 mod terminal;
 mod training;
 
+pub use classifying::Classifying;
 pub use device::choose_device;
 pub use exit::{Failure, OrFailure, main_with, say};
 pub use exporting::{Exporting, FormatChoice};

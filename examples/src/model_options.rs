@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use sinterlm::burn::tensor::{DType, Device};
 use sinterlm::kernels::Route;
 use sinterlm::model::WeightsAs;
-use sinterlm::pipeline::{Host, open_model};
+use sinterlm::pipeline::{ClassModel, Host, open_model};
 use sinterlm::run::thread_count;
 use sinterlm::text::{OpenOptions, TextModel};
 
@@ -52,6 +52,15 @@ impl ModelOptions {
     /// Where there is none, or its parts do not belong together.
     pub fn open(&self, weights: WeightsAs, host: &Host) -> Result<TextModel, Failure> {
         self.open_other(&self.model, weights, host)
+    }
+
+    /// The classifier of `--model`.
+    ///
+    /// # Errors
+    /// Where there is none, or its parts do not belong together.
+    pub fn open_classes(&self, host: &Host) -> Result<ClassModel, Failure> {
+        let tokenizer = self.tokenizer.as_deref();
+        Ok(ClassModel::open(&self.model, tokenizer, host)?)
     }
 
     /// Another model beside it, with the same tokenizer.

@@ -529,6 +529,18 @@ pub enum DataError {
         /// What is wrong with it.
         fault: String,
     },
+    /// A record holds no text to classify.
+    #[error("{path}, {place}, {field}: {fault}", path = path.display())]
+    TextRecord {
+        /// The file.
+        path: PathBuf,
+        /// Where the record stands.
+        place: RecordPlace,
+        /// The field at fault, or `record` for the record as a whole.
+        field: String,
+        /// What is wrong and the remedy.
+        fault: String,
+    },
 }
 
 fn left_none(given: u64, steps: &str) -> String {

@@ -38,8 +38,8 @@ pub use prepare_records::{PreparedRecords, RecordPlan, TrainSet, prepare_records
 pub use progress::{Progress, Stage};
 pub use records::{
     BadRecords, Body, FieldNames, LabelColumn, LoadedSet, Origin, Record, RecordForm,
-    RecordOptions, RecordSet, RecordsConfig, RecordsSource, SetConfig, TableHeader, load_records,
-    read_records, records_hash,
+    RecordOptions, RecordSet, RecordsConfig, RecordsSource, SetConfig, TableHeader, TextRecord,
+    load_records, read_records, read_texts, read_texts_from, records_hash,
 };
 pub use rows::{
     BatchFigures, BatchesConfig, Field, LabelsConfig, Layout, MaskPolicy, Mixture, PromptTemplate,

@@ -75,6 +75,7 @@ fn head_of(labels: &[&str]) -> ClassHead {
     ClassHead {
         labels: labels.iter().map(|&label| label.to_owned()).collect(),
         reading: Reading::default(),
+        threshold: None,
     }
 }
 
@@ -245,4 +246,50 @@ fn a_folder_keeps_its_reading_and_a_projection_that_is_there() {
             assert_eq!(projection, model.head().linear.weight.val().into_data());
         }
     }
+}
+
+#[test]
+fn a_threshold_between_two_classes_is_kept_and_decides() {
+    let two = |threshold| ClassHead {
+        threshold,
+        ..head_of(&["no", "yes"])
+    };
+    let model = classifier(&small(), 2);
+    let folder = tempfile::tempdir().unwrap();
+    let save = |head: &ClassHead| {
+        save_with_head(folder.path(), &model, head, &SaveOptions::new(0)).map_err(|e| e.to_string())
+    };
+    let config = || std::fs::read_to_string(folder.path().join("config.json")).unwrap();
+    save(&two(None)).unwrap();
+    assert!(!config().contains("sinterlm_reading"));
+    let head = two(Some(0.1));
+    save(&head).unwrap();
+    assert_eq!(loaded(folder.path()).1, head, "to the bit");
+    assert_eq!([0.099, 0.1].map(|p| head.class_of(&[1.0 - p, p])), [0, 1]);
+    assert_eq!(two(None).class_of(&[0.5, 0.5]), 0);
+    assert_eq!(head_of(&["a", "b", "c"]).class_of(&[0.2, 0.3, 0.5]), 2);
+
+    let written = config();
+    for (found, words) in [
+        (
+            "\"high\"",
+            "sinterlm_reading.threshold is \"high\", not a number",
+        ),
+        ("1.5", "the threshold 1.5 is no probability"),
+    ] {
+        let mut config: Value = serde_json::from_str(&written).unwrap();
+        config["sinterlm_reading"]["threshold"] = serde_json::from_str(found).unwrap();
+        write_config(folder.path(), &config);
+        let refused = fault(folder.path());
+        assert!(refused.contains(words), "{refused}");
+    }
+    let refused = save(&two(Some(f32::NAN))).unwrap_err();
+    assert!(refused.contains("NaN is no probability"), "{refused}");
+    let three = ClassHead {
+        threshold: Some(0.5),
+        ..head_of(&["a", "b", "c"])
+    };
+    let model = classifier(&small(), 3);
+    let refused = save_with_head(folder.path(), &model, &three, &SaveOptions::new(0)).unwrap_err();
+    assert!(refused.to_string().contains("a threshold for 3 classes"));
 }

@@ -237,6 +237,21 @@ pub enum PipelineError {
         #[source]
         source: std::io::Error,
     },
+    /// The model has no classes.
+    #[error(
+        "{}: the model has no class head of two classes or more; give one that was tuned for classes, or write texts with it by `generate`",
+        path.display()
+    )]
+    NoClassHead {
+        /// The model folder or file.
+        path: PathBuf,
+    },
+    /// A classifier gave a score that is no number.
+    #[error("{}: the scores of a text are no finite numbers; the weights are damaged", path.display())]
+    ScoresNotFinite {
+        /// The model folder.
+        path: PathBuf,
+    },
 }
 
 impl PipelineError {
@@ -250,6 +265,7 @@ impl PipelineError {
             Self::Text(TextError::Model(ModelError::LogitsNotFinite { .. }))
             | Self::Train(_)
             | Self::ReadBack(_)
+            | Self::ScoresNotFinite { .. }
             | Self::Compare(_)
             | Self::WriteModel(_)
             | Self::WriteText(_)

@@ -3,6 +3,7 @@
 
 mod base;
 mod classify;
+mod class_model;
 mod data_files;
 mod error;
 mod export_place;
@@ -28,6 +29,7 @@ mod weights;
 
 pub use base::trained_base;
 pub use classify::{ClassWeighting, ClassesConfig, ClassifyConfig, classify, classify_parts};
+pub use class_model::{ClassModel, Classified};
 pub use error::PipelineError;
 pub use exporting::{Destination, ExportFormat, export};
 pub use gates::GateConfig;

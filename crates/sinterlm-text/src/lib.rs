@@ -19,4 +19,4 @@ pub use device_batch::DeviceBatch;
 pub use error::TextError;
 pub use prompt_records::{PromptRecord, PromptRecords};
 pub use text_files::text_files_of;
-pub use text_model::{OpenOptions, TextModel};
+pub use text_model::{OpenOptions, TextModel, begin_of};

@@ -80,7 +80,7 @@ impl TextModel {
         ends.extend(marks.iter().filter_map(|mark| tokenizer.special(mark)));
         ends.extend(read_end_ids(&path)?);
         Ok(Self {
-            is_published: path.is_file() || TextMarks::are_named(&path, &tokenizer),
+            is_published: is_published(&path, &tokenizer),
             path,
             model,
             tokenizer,
@@ -105,11 +105,7 @@ impl TextModel {
     /// What stands before a text that this model reads: the end of the text before for models of ours,
     /// what the tokenizer puts there, which may be nothing, for others.
     pub fn begin(&self) -> Vec<u32> {
-        if self.is_published {
-            self.tokenizer.beginning()
-        } else {
-            vec![self.tokenizer.end_of_text()]
-        }
+        begin(self.is_published, &self.tokenizer)
     }
 
     /// How this model continues texts where nothing else is said: drawn one token after another, up
@@ -138,6 +134,23 @@ impl TextModel {
         let continuing = self.continuing(config, seed);
         continuing.texts(&self.model, prompts, |_, piece| text.push_str(piece))?;
         Ok(text)
+    }
+}
+
+/// What stands before a text that the model folder or file at `path` reads: see [`TextModel::begin`].
+pub fn begin_of(path: &Path, tokenizer: &Tokenizer) -> Vec<u32> {
+    begin(is_published(path, tokenizer), tokenizer)
+}
+
+fn is_published(path: &Path, tokenizer: &Tokenizer) -> bool {
+    path.is_file() || TextMarks::are_named(path, tokenizer)
+}
+
+fn begin(is_published: bool, tokenizer: &Tokenizer) -> Vec<u32> {
+    if is_published {
+        tokenizer.beginning()
+    } else {
+        vec![tokenizer.end_of_text()]
     }
 }
 

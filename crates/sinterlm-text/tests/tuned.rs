@@ -216,6 +216,7 @@ fn a_classifier_is_refused_with_the_program_that_reads_it() {
     let head = ClassHead {
         labels: vec!["ham".to_owned(), "spam".to_owned()],
         reading: Reading::default(),
+        threshold: None,
     };
     save_with_head(folder.path(), &model, &head, &SaveOptions::new(0)).unwrap();
     let refused = open(folder.path()).unwrap_err();
@@ -254,7 +255,7 @@ fn with_tables(folder: &Path) {
     let path = folder.join("tokenizer.json");
     let json: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     let merges = json["model"]["merges"].as_array().unwrap().iter();
-    let merges: String = merges
+    let merges: Vec<String> = merges
         .map(|pair| {
             let [left, right] = [0, 1].map(|at| pair[at].as_str().unwrap());
             format!("{left} {right}\n")
@@ -262,7 +263,7 @@ fn with_tables(folder: &Path) {
         .collect();
     let vocab = json["model"]["vocab"].to_string();
     fs::write(folder.join("vocab.json"), vocab).unwrap();
-    fs::write(folder.join("merges.txt"), merges).unwrap();
+    fs::write(folder.join("merges.txt"), merges.concat()).unwrap();
     fs::remove_file(path).unwrap();
 }
 
@@ -303,6 +304,9 @@ fn run_from(path: &Path) -> TempDir {
     run
 }
 
+/// Changes a folder.
+type Change = Box<dyn Fn(&Path)>;
+
 #[test]
 fn a_run_marks_texts_as_the_base_that_it_was_tuned_from() {
     let template =
@@ -310,7 +314,6 @@ fn a_run_marks_texts_as_the_base_that_it_was_tuned_from() {
     let put = |name: &'static str, text: &'static str| {
         move |folder: &Path| fs::write(folder.join(name), text).unwrap()
     };
-    type Change<'a> = Box<dyn Fn(&Path) + 'a>;
     let cases: [(&str, bool, Vec<Change>); 8] = [
         ("ours", false, vec![]),
         (

@@ -127,6 +127,7 @@ fn a_resumed_run_equals_the_unbroken_one() {
     let head = ClassHead {
         labels: vec!["without".to_owned(), "with".to_owned()],
         reading: reading(Pool::Last),
+        threshold: None,
     };
     let save = move |folder: &std::path::Path, model: &WithHead<Gpt>| {
         Ok(save_with_head(folder, model, &head, &SaveOptions::new(0))?)

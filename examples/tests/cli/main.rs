@@ -4,6 +4,7 @@
 
 mod answering;
 mod bad_input;
+mod classifying;
 mod continued;
 mod damage;
 mod exporting;

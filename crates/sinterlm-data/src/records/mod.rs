@@ -15,6 +15,7 @@ mod row_fault;
 mod rows;
 mod sets;
 mod table;
+mod texts;
 
 use std::fmt;
 use std::path::Path;
@@ -30,6 +31,7 @@ pub use fingerprint::records_hash;
 pub use options::RecordOptions;
 pub use read::{RecordSet, read_records};
 pub use sets::{LoadedSet, load_records};
+pub use texts::{TextRecord, read_texts, read_texts_from};
 
 /// One example of a supervised or preference data set.
 #[derive(Clone, Debug, PartialEq)]

@@ -120,7 +120,7 @@ impl Rows {
     }
 
     /// Where the last row begins.
-    fn place(&self) -> RecordPlace {
+    pub(super) fn place(&self) -> RecordPlace {
         match self {
             Self::Json(records) => records.last_place(),
             Self::Table(rows) => rows.last_place(),

@@ -85,7 +85,8 @@ impl OpenText {
         Self::new(path, compression, bytes)
     }
 
-    pub(super) fn new(
+    /// Text that is read already open; errors call it `path`.
+    pub(crate) fn new(
         path: PathBuf,
         compression: Option<&'static str>,
         bytes: Box<dyn BufRead + Send>,

@@ -35,12 +35,37 @@ const HEADS: [&str; 5] = [
 const READING: &str = "sinterlm_reading";
 
 /// What the outputs of a class head mean, and what it reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ClassHead {
     /// Names of the classes, in the order of the head's outputs.
     pub labels: Vec<String>,
     /// How rows are padded and read.
     pub reading: Reading,
+    /// Of two classes, the probability from which a row is of the second one; the likelier class where
+    /// absent.
+    pub threshold: Option<f32>,
+}
+
+impl ClassHead {
+    /// The class of a row with these probabilities, one for each class: of two the one that the threshold
+    /// decides for, else the likeliest, the first of equal ones.
+    ///
+    /// # Panics
+    /// If there is not one probability for each class.
+    pub fn class_of(&self, probabilities: &[f32]) -> usize {
+        let (given, labels) = (probabilities.len(), self.labels.len());
+        assert_eq!(given, labels, "class_of: a probability for each class");
+        if let (Some(threshold), [_, second]) = (self.threshold, probabilities) {
+            return usize::from(*second >= threshold);
+        }
+        let mut likeliest = 0;
+        for (class, probability) in probabilities.iter().enumerate() {
+            if *probability > probabilities[likeliest] {
+                likeliest = class;
+            }
+        }
+        likeliest
+    }
 }
 
 /// Writes a decoder with its class head into `folder`, which must exist: what
@@ -69,6 +94,7 @@ pub fn save_with_head(
     if let Some(twice) = repeated(labels) {
         return Err(fault(format!("two classes are called {twice:?}")));
     }
+    check_threshold(head).map_err(fault)?;
     let mut score = None;
     for values in lazy_values(&model.score) {
         if values.path != "weight" {
@@ -151,9 +177,24 @@ fn repeated(labels: &[String]) -> Option<&String> {
     labels.iter().find(|label| !seen.insert(*label))
 }
 
+fn check_threshold(head: &ClassHead) -> Result<(), String> {
+    let count = head.labels.len();
+    match head.threshold {
+        Some(_) if count != 2 => Err(format!("a threshold for {count} classes, and not for two")),
+        Some(threshold) if !(0.0..=1.0).contains(&threshold) => {
+            Err(format!("the threshold {threshold} is no probability"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Puts a head into a `config.json`.
 fn describe(head: &ClassHead, config: &mut Value) {
-    let ClassHead { labels, reading } = head;
+    let ClassHead {
+        labels,
+        reading,
+        threshold,
+    } = head;
     let names: Map<String, Value> = (labels.iter().enumerate())
         .map(|(class, label)| (class.to_string(), label.as_str().into()))
         .collect();
@@ -169,8 +210,11 @@ fn describe(head: &ClassHead, config: &mut Value) {
         "regression".into()
     };
     config["pad_token_id"] = reading.pad_id.into();
-    if (reading.pool, reading.min_seq) != (Pool::Last, 0) {
+    if (reading.pool, reading.min_seq) != (Pool::Last, 0) || threshold.is_some() {
         config[READING] = json!({"pool": reading.pool, "min_seq": reading.min_seq});
+    }
+    if let Some(threshold) = threshold {
+        config[READING]["threshold"] = json!(threshold);
     }
 }
 
@@ -202,20 +246,33 @@ fn read_head(json: &Value) -> Result<ClassHead, String> {
         }
     };
     let pad_id = keys.get("pad_token_id").and_then(Value::as_u64);
-    let (pool, min_seq) = match keys.get(READING) {
+    let (pool, min_seq, threshold) = match keys.get(READING) {
         Some(own) => {
             let fault = |error| format!("{READING}.pool: {error}");
             let pool = serde_json::from_value(own["pool"].clone()).map_err(fault)?;
-            (pool, Keys(own).count("min_seq", 0)?)
+            let threshold = match Keys(own).get("threshold") {
+                None => None,
+                Some(Value::Number(number)) => number.as_f64().map(|number| number as f32),
+                Some(other) => {
+                    return Err(format!("{READING}.threshold is {other}, not a number"));
+                }
+            };
+            (pool, Keys(own).count("min_seq", 0)?, threshold)
         }
-        None => (Pool::Last, 0),
+        None => (Pool::Last, 0, None),
     };
     let reading = Reading {
         pool,
         pad_id: pad_id.map_or(0, |id| id as u32),
         min_seq,
     };
-    Ok(ClassHead { labels, reading })
+    let head = ClassHead {
+        labels,
+        reading,
+        threshold,
+    };
+    check_threshold(&head)?;
+    Ok(head)
 }
 
 /// The labels in the order of their numbers.
