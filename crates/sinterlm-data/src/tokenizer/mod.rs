@@ -289,6 +289,18 @@ impl Tokenizer {
         found.map(|(content, _)| content.as_str())
     }
 
+    /// The names of special tokens as a text has them, the longest first: also as a normalizer would
+    /// change them.
+    pub(crate) fn special_names_in(&self, text: &str) -> Vec<String> {
+        let own = self.special_names().filter(|name| text.contains(name));
+        let mut names: Vec<String> = own.map(str::to_owned).collect();
+        names.extend(self.added.spellings(text, self.inner.get_normalizer()));
+        names.retain(|name| !name.is_empty());
+        names.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        names.dedup();
+        names
+    }
+
     /// Names of the special tokens, the longest first.
     pub(crate) fn special_names(&self) -> impl Iterator<Item = &str> {
         self.specials.iter().map(|(content, _)| content.as_str())
