@@ -173,6 +173,20 @@ fn only_the_template_makes_special_tokens_however_messages_are_written() {
 }
 
 #[test]
+fn a_template_may_spell_a_token_as_the_normalizer_leaves_it() {
+    let fixture = Fixture::read();
+    let tokenizer = fixture.tokenizer("lowercase", "mixed");
+    let source = "{% for m in messages %}ab{{ m.content }}ＡＢ{% endfor %}";
+    let template = ChatTemplate::new("test", source).unwrap();
+    let ids = template.ids(&[ChatMessage::new("user", "ab AB")], false, &tokenizer);
+    let special = tokenizer.special("AB").unwrap();
+    let ids = ids.unwrap();
+    assert_eq!((ids.first(), ids.last()), (Some(&special), Some(&special)));
+    let found = ids.iter().filter(|id| **id == special).count();
+    assert_eq!(found, 2, "those of the message stay text");
+}
+
+#[test]
 fn an_answer_begins_and_ends_where_it_does_in_the_text() {
     let fixture = Fixture::read();
     let source = "{% for m in messages %}{% if m.role == 'user' %}<s>[0] {{ m.content }} [/0]{% else %} {{ m.content }}</s>{% endif %}{% endfor %}";
@@ -393,11 +407,11 @@ proptest! {
 
     #[test]
     fn marked_text_without_ordinary_parts_is_trusted_text(
-        parts in prop::collection::vec(prop_oneof!["<s>", "</s>", "<s", "AB", "the", " ", "\n", "in the", "there", "b", "é"], 0..12),
+        parts in prop::collection::vec(prop_oneof!["<s>", "</s>", "<s", "AB", "the", " ", "\n", "in the", "there", "b", "é", "ab", "THERE"], 0..12),
     ) {
         let fixture = Fixture::read();
         let template = ChatTemplate::new("test", "{{ text }}").unwrap();
-        for base in ["first", "prepend", "bytes prefixed", "strip"] {
+        for base in ["first", "prepend", "bytes prefixed", "strip", "lowercase"] {
             let tokenizer = fixture.tokenizer(base, "mixed");
             let mut template = template.clone();
             template.variables.insert("text".into(), parts.concat().into());

@@ -1,8 +1,11 @@
 //! The wanted fields of one JSON object, written as Python and its like write JSON. Where an object
 //! begins and ends is found by `json_records`.
 
+use std::borrow::Cow;
+
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::whole_numbers::{may_be_whole, put_back, spelt_out};
 use crate::{InvalidUtf8, Json, JsonMap};
 
 /// What a text holds.
@@ -40,11 +43,11 @@ pub(super) fn parse(
 ) -> Result<Parsed, Fault> {
     // Nearly every text is JSON as it stands; only the others are gone through again.
     if let Ok(parsed) = read(text, wanted) {
-        return Ok(parsed);
+        return with_whole_numbers(parsed, text, wanted);
     }
     let numbers = mended(text, false);
     let error = match read(&numbers.text, wanted) {
-        Ok(parsed) => return Ok(parsed),
+        Ok(parsed) => return with_whole_numbers(parsed, &numbers.text, wanted),
         Err(error) => error,
     };
     let all = mended(text, true);
@@ -52,10 +55,46 @@ pub(super) fn parse(
         return Err(syntax(&error));
     }
     match (read(&all.text, wanted), invalid_utf8) {
-        (Ok(parsed), InvalidUtf8::Replace) => Ok(parsed),
+        (Ok(parsed), InvalidUtf8::Replace) => with_whole_numbers(parsed, &all.text, wanted),
         (Ok(_), InvalidUtf8::Error) => Err(surrogate_fault(text, &all.lone_surrogates, &error)),
         (Err(error), _) => Err(syntax(&error)),
     }
+}
+
+/// What was read of a text, with all digits of its whole numbers.
+fn with_whole_numbers(parsed: Parsed, text: &str, wanted: &[String]) -> Result<Parsed, Fault> {
+    let Parsed::Object(fields, _) = &parsed else {
+        return Ok(parsed);
+    };
+    if !fields.iter().any(|(_, value)| may_be_whole(value)) {
+        return Ok(parsed);
+    }
+    let spelt = match spelt_out(text) {
+        Cow::Owned(spelt) => spelt,
+        Cow::Borrowed(_) => return Ok(parsed),
+    };
+    let Ok(Parsed::Object(mut fields, others)) = read(&spelt, wanted) else {
+        return Ok(parsed);
+    };
+    match put_back(&mut fields) {
+        Ok(()) => Ok(Parsed::Object(fields, others)),
+        Err(number) => {
+            let at = text.find(&number).unwrap_or(0);
+            let (line, column) = place(text, at);
+            let digits = number.len();
+            let what = What::Syntax(format!(
+                "a whole number of {digits} digits needs more than 127 bits; write it as a string"
+            ));
+            Err(Fault { line, column, what })
+        }
+    }
+}
+
+/// Line and byte of the line of a byte, both from 1.
+fn place(text: &str, at: usize) -> (u64, u64) {
+    let line_start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let line = 1 + text[..at].matches('\n').count();
+    (line as u64, (at - line_start) as u64 + 1)
 }
 
 /// The fault of the surrogate that the parser stopped behind: those of other fields are no fault.
@@ -64,10 +103,10 @@ fn surrogate_fault(text: &str, surrogates: &[usize], error: &serde_json::Error) 
     let reached = lines.map(str::len).sum::<usize>() + error.column();
     let before = surrogates.iter().rfind(|&&at| at < reached);
     let at = *before.unwrap_or(&surrogates[0]);
-    let line_start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let (line, column) = place(text, at);
     Fault {
-        line: 1 + text[..at].matches('\n').count() as u64,
-        column: (at - line_start) as u64 + 1,
+        line,
+        column,
         what: What::LoneSurrogate(text[at..at + 6].to_owned()),
     }
 }
@@ -83,6 +122,11 @@ fn syntax(error: &serde_json::Error) -> Fault {
         column: column.max(1) as u64,
         what: What::Syntax(text.to_owned()),
     }
+}
+
+/// JSON with null in place of `NaN`, `Infinity` and `-Infinity`, which Python reads and writes.
+pub(crate) fn without_nan(text: &str) -> String {
+    mended(text, false).text
 }
 
 /// A text in which what is not JSON was replaced.
@@ -257,6 +301,26 @@ mod tests {
         }
         let twice = r#"{"text": "a", "text": "b"}"#;
         assert_eq!(text(twice, InvalidUtf8::Error), "b");
+    }
+
+    #[test]
+    fn long_whole_numbers_keep_their_digits_where_they_are_wanted() {
+        let read = |json: &str| parsed(json, InvalidUtf8::Error);
+        let number = |json: &str| match read(json) {
+            Ok(Parsed::Object(fields, _)) => fields["text"].clone(),
+            other => panic!("{other:?}"),
+        };
+        let json = r#"{"x": NaN, "text": [18446744073709551616, 2]}"#;
+        let expected = [1 << 64, 2].map(Json::Int).to_vec();
+        assert_eq!(number(json), Json::List(expected));
+        let least = r#"{"text": -9223372036854775809}"#;
+        assert_eq!(number(least), Json::Int(i128::from(i64::MIN) - 1));
+        let long = "9".repeat(40);
+        let others = format!(r#"{{"a": {long}, "text": 1}}"#);
+        assert_eq!(number(&others), Json::Int(1));
+        let fault = read(&format!("{{\"a\": 1,\n \"text\": {long}}}")).unwrap_err();
+        assert_eq!((fault.line, fault.column), (2, 10));
+        assert!(matches!(fault.what, What::Syntax(words) if words.contains("40 digits")));
     }
 
     #[test]

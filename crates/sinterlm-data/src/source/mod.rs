@@ -11,6 +11,7 @@ mod reader;
 mod record_place;
 mod text_field;
 mod text_source;
+mod whole_numbers;
 mod zstd;
 
 use crate::DataError;
@@ -20,6 +21,7 @@ use reader::FileDocuments;
 
 pub use fingerprint::fingerprint;
 pub(crate) use fingerprint::hex;
+pub(crate) use json_object::without_nan;
 pub use json_records::{JsonRecord, JsonRecords};
 pub(crate) use opening::{BYTE_ORDER_MARK, OpenText, decode};
 pub use record_place::RecordPlace;

@@ -6,6 +6,7 @@ use std::path::Path;
 use sinterlm_formats::{GgufFile, GgufMetadata, TensorSource, refuse_lfs_pointer};
 
 use super::{ChatTemplate, Json};
+use crate::source::without_nan;
 use crate::{DataError, TextMarks};
 
 /// The template's key in the metadata of a GGUF file.
@@ -188,7 +189,8 @@ fn read_json(path: &Path) -> Result<Json, DataError> {
         line,
         fault,
     };
-    match serde_json::from_str(&text) {
+    let json = serde_json::from_str(&text).or_else(|_| serde_json::from_str(&without_nan(&text)));
+    match json {
         Ok(object @ Json::Map(_)) => Ok(object),
         Ok(_) => Err(fault(1, "is no JSON object".into())),
         Err(e) => Err(fault(e.line(), e.to_string())),

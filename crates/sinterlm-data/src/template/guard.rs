@@ -34,8 +34,8 @@ impl ChatTemplate {
         };
         let mut texts = TextsOf::default();
         texts.take_messages(&mut messages.to_vec());
-        let names = tokenizer.special_names();
-        let names: Vec<&str> = names.filter(|name| texts.0.contains(*name)).collect();
+        let names = tokenizer.special_names_in(&texts.0);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         if names.is_empty() {
             return Ok(rendered(Vec::new()));
         }

@@ -20,8 +20,7 @@ pub(super) enum Specials<'a> {
     AsText,
     /// Special tokens, wherever they match.
     Everywhere,
-    /// Special tokens where they are spelt as in the vocabulary and lie outside these byte ranges,
-    /// which are ascending and apart.
+    /// Special tokens where they match outside these byte ranges, which are ascending and apart.
     Outside(&'a [Range<usize>]),
 }
 
@@ -64,6 +63,28 @@ impl Added {
         })
     }
 
+    /// How a text spells special tokens that match what the normalizer leaves of it.
+    pub(super) fn spellings(
+        &self,
+        text: &str,
+        normalizer: Option<&NormalizerWrapper>,
+    ) -> Vec<String> {
+        let Matcher { automaton, tokens } = &self.normalized;
+        let Some(normalizer) = normalizer.filter(|_| tokens.iter().any(|(token, _)| token.special))
+        else {
+            return Vec::new();
+        };
+        let mut text = NormalizedString::from(text);
+        let _ = normalizer.normalize(&mut text); // as in `extract`
+        let found = automaton.find_iter(text.get());
+        let special = found.filter(|found| tokens[found.pattern()].0.special);
+        let original = special.filter_map(|found| {
+            let range = Of::Normalized(found.start()..found.end());
+            text.get_range_original(range).map(str::to_owned)
+        });
+        original.collect()
+    }
+
     /// The text in pieces: tokens that were found, and what lies between them, normalized.
     pub(super) fn extract(
         &self,
@@ -90,16 +111,22 @@ impl Added {
             if self.normalized.tokens.is_empty() {
                 return Ok(vec![(piece, None)]);
             }
-            let ordinary = within(&piece, ordinary);
             let counts = |token: &AddedToken, at: Range<usize>| {
-                let spelt_out = || {
-                    let original = piece.get_range_original(Of::Normalized(at));
-                    original.is_some_and(|original| original.contains(&token.content))
+                // A normalizer may make one character of two, one of them ordinary.
+                let is_outside = || {
+                    let begin = piece.offsets_original().0;
+                    let original = piece.convert_offsets(Of::Normalized(at));
+                    original.is_some_and(|own| {
+                        let own = begin + own.start..begin + own.end;
+                        let apart =
+                            |range: &Range<usize>| range.end <= own.start || own.end <= range.start;
+                        ordinary.iter().all(apart)
+                    })
                 };
-                let loosely = token.special && matches!(specials, Specials::Outside(_));
-                counts(token) && (!loosely || spelt_out())
+                counts(token) && (!token.special || ordinary.is_empty() || is_outside())
             };
-            let found = self.normalized.find(piece.get(), &ordinary, counts);
+            let inside = within(&piece, ordinary);
+            let found = self.normalized.find(piece.get(), &inside, counts);
             Ok(cut(&piece, &found))
         })?;
         Ok(pieces)

@@ -14,6 +14,7 @@ use tokenizers::{
 };
 
 use super::added::{Added, Specials};
+use super::beside::FolderMarks;
 use super::{END_OF_TEXT, Tokenizer, charsmap, fault};
 use crate::DataError;
 
@@ -47,11 +48,11 @@ struct Entry {
     token: AddedToken,
 }
 
-/// A `tokenizer.json`; `end` finds the token that ends a text, where the file's folder names one.
+/// A `tokenizer.json`, with what the files beside it name.
 pub(super) fn from_json(
     json: &str,
     path: &Path,
-    end: impl FnOnce(&Inner) -> Option<u32>,
+    marks: Option<&FolderMarks>,
 ) -> Result<Tokenizer, DataError> {
     #[derive(Deserialize)]
     struct Listed {
@@ -78,8 +79,12 @@ pub(super) fn from_json(
         }
     }
     check_ids(&tokens, &inner).map_err(|reason| fault(path, reason, OTHER_IDS))?;
-    keep_ids(&tokens, &mut inner);
-    let end = end(&inner);
+    if let Some(marks) = marks {
+        marks.complete(&mut tokens, &inner)?;
+        check_ids(&tokens, &inner).map_err(|reason| marks.fault_of_ids(reason))?;
+    }
+    keep_tokens(&tokens, &mut inner);
+    let end = marks.and_then(|marks| marks.end(&inner));
     wrap(inner, Some(tokens), end, path, NO_END)
 }
 
@@ -113,12 +118,11 @@ fn check_ids(tokens: &[(AddedToken, u32)], inner: &Inner) -> Result<(), String> 
     Ok(())
 }
 
-/// Puts the ids of a file in place of those that crate `tokenizers` counted up, which differ where the
-/// file's leave gaps or are out of order.
-fn keep_ids(tokens: &[(AddedToken, u32)], inner: &mut Inner) {
-    let as_listed =
-        |(token, id): &(AddedToken, u32)| inner.token_to_id(&token.content) == Some(*id);
-    if tokens.iter().all(as_listed) {
+/// Puts these tokens in place of those that crate `tokenizers` read from a file, with ids counted up
+/// where the file's leave gaps or are out of order.
+fn keep_tokens(tokens: &[(AddedToken, u32)], inner: &mut Inner) {
+    let own = inner.get_added_tokens_decoder();
+    if tokens.iter().all(|(token, id)| own.get(id) == Some(token)) {
         return;
     }
     let ids = tokens

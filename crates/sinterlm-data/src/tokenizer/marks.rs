@@ -2,23 +2,15 @@
 
 use std::path::Path;
 
-use serde_json::Value;
-use sinterlm_formats::{GgufFile, GgufMetadata, TensorSource, refuse_lfs_pointer};
-use tokenizers::Tokenizer as Inner;
+use sinterlm_formats::{GgufFile, GgufMetadata, TensorSource};
 
+use super::beside::{CONFIG, FolderMarks, MAP};
 use super::pre::Cut;
 use super::{TOKENIZER, Tokenizer, fault};
 use crate::DataError;
 
-/// What a folder says about its tokenizer.
-const CONFIG: &str = "tokenizer_config.json";
-/// The names of the marks, in older folders and beside tokenizers of ours.
-pub(super) const MAP: &str = "special_tokens_map.json";
-/// The model's description, which names marks by their ids.
-const MODEL: &str = "config.json";
 /// The remedy for what is not known here.
 pub(super) const OTHER_KIND: &str = "name the model's tokenizer.json as its tokenizer";
-const NO_JSON: &str = "mend the file or take it out of the folder";
 
 /// The tokens that mark texts, and which of them are put around a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,8 +70,9 @@ impl TextMarks {
             || tokenizer.encode_with_template("a").len() > tokenizer.encode("a").len()
     }
 
-    /// The marks of a model folder: named by `tokenizer_config.json`, else by
-    /// `special_tokens_map.json`, and put around a text as its tokenizer does;
+    /// The marks of a model folder: named by `tokenizer_config.json` and `special_tokens_map.json`, of
+    /// which the latter counts unless the former has `added_tokens_decoder`, and put around a text as its
+    /// tokenizer does;
     /// [`of_training`](Self::of_training) where they are not [named](Self::are_named).
     ///
     /// `ends` are the ids that end a text by the model's own description, which count where neither
@@ -173,83 +166,5 @@ impl TextMarks {
         for (name, added) in [("bos", self.add_bos), ("eos", self.add_eos)] {
             metadata.insert(format!("tokenizer.ggml.add_{name}_token"), added.into());
         }
-    }
-}
-
-/// The files of a folder that name marks.
-#[derive(Debug)]
-pub(super) struct FolderMarks {
-    config: Value,
-    map: Value,
-    model: Value,
-}
-
-impl FolderMarks {
-    pub(super) fn read(folder: &Path) -> Result<Self, DataError> {
-        Ok(Self {
-            config: read_json(&folder.join(CONFIG))?,
-            map: read_json(&folder.join(MAP))?,
-            model: read_json(&folder.join(MODEL))?,
-        })
-    }
-
-    /// `tokenizer_config.json`, null where there is none.
-    pub(super) fn config(&self) -> &Value {
-        &self.config
-    }
-
-    /// `config.json`, null where there is none.
-    pub(super) fn model(&self) -> &Value {
-        &self.model
-    }
-
-    /// The texts that a mark such as `eos_token` has, that of `tokenizer_config.json` first.
-    pub(super) fn texts(&self, mark: &str) -> impl Iterator<Item = &str> {
-        let entries = [&self.config, &self.map].map(|file| &file[mark]);
-        let texts = entries.map(|entry| entry.get("content").unwrap_or(entry).as_str());
-        texts.into_iter().flatten()
-    }
-
-    /// The texts of `additional_special_tokens`.
-    pub(super) fn additional(&self) -> impl Iterator<Item = &str> {
-        let lists = [&self.config, &self.map].map(|file| &file["additional_special_tokens"]);
-        let entries = lists.into_iter().filter_map(Value::as_array).flatten();
-        entries.filter_map(|entry| entry.get("content").unwrap_or(entry).as_str())
-    }
-
-    /// The token of a mark, the first that the vocabulary holds.
-    fn named(&self, mark: &str, inner: &Inner) -> Option<u32> {
-        self.texts(mark).find_map(|text| inner.token_to_id(text))
-    }
-
-    /// The token that ends a text: by its name, else by the id in the model's description, where that
-    /// is a special token's.
-    pub(super) fn end(&self, inner: &Inner) -> Option<u32> {
-        let id = match &self.model["eos_token_id"] {
-            Value::Array(ids) => ids.first().and_then(Value::as_u64),
-            id => id.as_u64(),
-        };
-        let added = inner.get_added_vocabulary().get_added_tokens_decoder();
-        let is_special = |id: &u32| added.get(id).is_some_and(|token| token.special);
-        let described = id.and_then(|id| u32::try_from(id).ok()).filter(is_special);
-        self.named("eos_token", inner).or(described)
-    }
-}
-
-/// A file's content, null where there is no such file.
-pub(super) fn read_json(path: &Path) -> Result<Value, DataError> {
-    if !path.is_file() {
-        return Ok(Value::Null);
-    }
-    let text = std::fs::read_to_string(path).map_err(|source| DataError::Io {
-        path: path.to_owned(),
-        action: "read the tokenizer's marks",
-        source,
-    })?;
-    refuse_lfs_pointer(path, text.as_bytes())?;
-    match serde_json::from_str(&text) {
-        Ok(object @ Value::Object(_)) => Ok(object),
-        Ok(_) => Err(fault(path, "is no JSON object", NO_JSON)),
-        Err(e) => Err(fault(path, format!("is no JSON ({e})"), NO_JSON)),
     }
 }

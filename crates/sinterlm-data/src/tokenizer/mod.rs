@@ -3,6 +3,7 @@
 //! streaming have files of their own.
 
 mod added;
+mod beside;
 mod charsmap;
 mod gguf;
 mod gpt2;
@@ -70,14 +71,18 @@ impl Tokenizer {
     /// (known by its extension), or that of a folder: `tokenizer.json`, else one made of `vocab.json`
     /// and `merges.txt`.
     ///
+    /// Tokens that only the files beside a `tokenizer.json` name (`tokenizer_config.json`,
+    /// `special_tokens_map.json`, `added_tokens.json`) are added, as `transformers` adds them, as far as
+    /// the vocabulary of a `config.json` beside them reaches.
+    ///
     /// The end-of-text token is the one that `tokenizer_config.json`, `special_tokens_map.json` or
     /// `config.json` beside a `tokenizer.json` name, else the one with a usual name. Truncation and
     /// padding saved in a `tokenizer.json` are switched off: they would silently lose text.
     ///
     /// # Errors
     /// [`DataError::Io`] where the file cannot be read, [`DataError::Tokenizer`] where it is no
-    /// tokenizer, gives two tokens one id, cannot encode unknown characters or has no end-of-text
-    /// token; as [`from_gguf`](Self::from_gguf).
+    /// tokenizer, gives two tokens one id, cannot encode unknown characters, has no end-of-text token or
+    /// is to split special tokens; as [`from_gguf`](Self::from_gguf).
     pub fn from_file(path: &Path) -> Result<Self, DataError> {
         open::from_file(path)
     }
@@ -136,7 +141,7 @@ impl Tokenizer {
     /// As [`from_file`](Self::from_file), from the content of a `tokenizer.json` alone; `path` only
     /// names it in errors.
     pub fn from_json(json: &str, path: &Path) -> Result<Self, DataError> {
-        made::from_json(json, path, |_| None)
+        made::from_json(json, path, None)
     }
 
     /// The ids of ordinary text. No text can produce a special token: `<|endoftext|>` in it is
@@ -299,6 +304,18 @@ impl Tokenizer {
         found.map(|(content, _)| content.as_str())
     }
 
+    /// The names of special tokens as a text has them, the longest first: also as a normalizer would
+    /// change them.
+    pub(crate) fn special_names_in(&self, text: &str) -> Vec<String> {
+        let own = self.special_names().filter(|name| text.contains(name));
+        let mut names: Vec<String> = own.map(str::to_owned).collect();
+        names.extend(self.added.spellings(text, self.inner.get_normalizer()));
+        names.retain(|name| !name.is_empty());
+        names.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        names.dedup();
+        names
+    }
+
     /// Names of the special tokens, the longest first.
     pub(crate) fn special_names(&self) -> impl Iterator<Item = &str> {
         self.specials.iter().map(|(content, _)| content.as_str())
@@ -362,7 +379,7 @@ impl Tokenizer {
         if self.usual_end != Some(self.end_of_text) {
             let name = self.decode(&[self.end_of_text]);
             let map = serde_json::json!({ "eos_token": name });
-            write(&path.with_file_name(marks::MAP), &format!("{map:#}\n"))?;
+            write(&path.with_file_name(beside::MAP), &format!("{map:#}\n"))?;
         }
         write(path, &self.to_json())?;
         Ok(())

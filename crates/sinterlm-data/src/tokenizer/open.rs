@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use sinterlm_formats::{GgufFile, refuse_lfs_pointer};
 
+use super::beside::FolderMarks;
 use super::made::from_json;
-use super::marks::FolderMarks;
 use super::{TOKENIZER, Tokenizer, sentencepiece, tables};
 use crate::DataError;
 
@@ -49,7 +49,7 @@ pub(super) fn from_file(path: &Path) -> Result<Tokenizer, DataError> {
     refuse_lfs_pointer(path, json.as_bytes())?;
     let folder = path.parent().filter(|_| path.ends_with(TOKENIZER));
     let marks = folder.map(FolderMarks::read).transpose()?;
-    from_json(&json, path, |inner| marks?.end(inner))
+    from_json(&json, path, marks.as_ref())
 }
 
 fn unreadable(path: &Path, source: std::io::Error) -> DataError {

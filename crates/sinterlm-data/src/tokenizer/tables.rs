@@ -6,22 +6,15 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use sinterlm_formats::refuse_lfs_pointer;
 
+use super::beside::{FolderMarks, read_json};
 use super::gpt2::byte_symbols;
 use super::made;
-use super::marks::{FolderMarks, read_json};
 use super::pre::Cut;
 use super::{END_OF_TEXT, Tokenizer, fault};
-use crate::DataError;
+use crate::{DataError, Json};
 
 const VOCAB: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
-/// Names of marks, with what GPT-2 and Qwen2 call theirs where the folder does not say.
-const MARKS: [(&str, Option<&str>); 4] = [
-    ("unk_token", Some(END_OF_TEXT)),
-    ("bos_token", None),
-    ("eos_token", Some(END_OF_TEXT)),
-    ("pad_token", None),
-];
 const MAKE_JSON: &str = "make a tokenizer.json in it: transformers' AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)";
 const DAMAGED: &str = "fetch vocab.json and merges.txt again, from one and the same model";
 
@@ -47,7 +40,7 @@ pub(super) fn from_folder(folder: &Path) -> Result<Tokenizer, DataError> {
     }
     let marks = FolderMarks::read(folder)?;
     let (name, byte_level) = cut(&marks).map_err(refuse)?;
-    let vocab = read_json(&folder.join(VOCAB))?;
+    let vocab = read_json(&folder.join(VOCAB), Value::is_object)?;
     let spelt = byte_symbols();
     let is_byte_level = |vocab: &Map<String, Value>| {
         let mut symbol = [0; 4];
@@ -68,7 +61,7 @@ pub(super) fn from_folder(folder: &Path) -> Result<Tokenizer, DataError> {
     })?;
     refuse_lfs_pointer(&path, text.as_bytes())?;
     let merges = merges(&text).map_err(|reason| fault(&path, reason, DAMAGED))?;
-    let added = added_tokens(folder, &marks, &vocab)?;
+    let added = usual_marks(&marks, &vocab);
     let mut whole = json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
         "normalizer": null, "pre_tokenizer": null, "post_processor": null,
@@ -80,15 +73,16 @@ pub(super) fn from_folder(folder: &Path) -> Result<Tokenizer, DataError> {
     for (key, value) in byte_level {
         whole[key] = value;
     }
-    made::from_json(&whole.to_string(), folder, |inner| marks.end(inner))
+    made::from_json(&whole.to_string(), folder, Some(&marks))
 }
 
 /// How the tokenizer that the folder names treats text before merging, by keys of a `tokenizer.json`.
 fn cut(marks: &FolderMarks) -> Result<(String, Map<String, Value>), String> {
     let config = marks.config();
-    let named = config["tokenizer_class"].as_str();
-    let described = marks.model()["model_type"].as_str();
-    let name = named.or(described).unwrap_or("gpt2");
+    let text = |file: &Json, key: &str| file.get(key)?.as_str().map(str::to_owned);
+    let named = text(config, "tokenizer_class");
+    let described = text(marks.model(), "model_type");
+    let name = named.or(described).unwrap_or_else(|| "gpt2".to_owned());
     let mut parts = Map::new();
     let cut = match name.trim_end_matches("Fast") {
         "GPT2Tokenizer" | "gpt2" => "gpt-2",
@@ -103,13 +97,13 @@ fn cut(marks: &FolderMarks) -> Result<(String, Map<String, Value>), String> {
         }
     };
     for option in ["add_bos_token", "add_prefix_space"] {
-        if config[option] == true {
+        if config.get(option) == Some(&Json::Bool(true)) {
             return Err(format!("has `{option}` set and no tokenizer.json"));
         }
     }
     let cut = Cut::named(cut).expect("both names are known, as a test shows");
     parts.insert("pre_tokenizer".to_owned(), cut.to_json());
-    Ok((name.to_owned(), parts))
+    Ok((name, parts))
 }
 
 /// The pairs of a `merges.txt`: two tokens a line, behind a line with the version.
@@ -132,47 +126,16 @@ fn merges(text: &str) -> Result<Vec<[&str; 2]>, String> {
     Ok(pairs)
 }
 
-/// What the folder lists as added, and its marks, as in a `tokenizer.json`.
-fn added_tokens(
-    folder: &Path,
-    marks: &FolderMarks,
-    vocab: &Value,
-) -> Result<Vec<Value>, DataError> {
-    let mut found: Vec<Value> = Vec::new();
-    let mut put = |id: u64, content: &str, flags: &Value, special: bool| {
-        if found.iter().any(|other| other["content"] == content) {
-            return;
-        }
-        let flag = |name: &str, default: bool| flags[name].as_bool().unwrap_or(default);
-        found.push(json!({
-            "id": id, "content": content,
-            "single_word": flag("single_word", false), "lstrip": flag("lstrip", false),
-            "rstrip": flag("rstrip", false), "normalized": flag("normalized", !special),
-            "special": special || flag("special", false),
-        }));
+/// The marks that GPT-2 and Qwen2 have where the folder does not name them, as in a `tokenizer.json`.
+fn usual_marks(marks: &FolderMarks, vocab: &Value) -> Vec<Value> {
+    let is_unnamed = |mark: &&str| marks.texts(mark).next().is_none();
+    let any = ["unk_token", "eos_token"].iter().any(is_unnamed);
+    let id = vocab[END_OF_TEXT].as_u64().filter(|_| any);
+    let entry = |id: u64| {
+        json!({
+            "id": id, "content": END_OF_TEXT, "special": true, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false,
+        })
     };
-    let named: Vec<&str> = MARKS
-        .iter()
-        .filter_map(|(mark, default)| marks.texts(mark).next().or(*default))
-        .chain(marks.additional())
-        .collect();
-    let path = folder.join("added_tokens.json");
-    let listed = read_json(&path)?;
-    let decoder = marks.config()["added_tokens_decoder"].as_object();
-    for (id, token) in decoder.into_iter().flatten() {
-        if let (Ok(id), Some(content)) = (id.parse(), token["content"].as_str()) {
-            put(id, content, token, named.contains(&content));
-        }
-    }
-    for (content, id) in listed.as_object().into_iter().flatten() {
-        if let Some(id) = id.as_u64() {
-            put(id, content, &Value::Null, named.contains(&content.as_str()));
-        }
-    }
-    for content in named {
-        if let Some(id) = vocab[content].as_u64() {
-            put(id, content, &Value::Null, true);
-        }
-    }
-    Ok(found)
+    id.map(entry).into_iter().collect()
 }
