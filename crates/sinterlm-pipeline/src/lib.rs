@@ -2,8 +2,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "unwrap is for tests"))]
 
 mod base;
-mod classify;
 mod class_model;
+mod classify;
 mod data_files;
 mod error;
 mod export_place;
@@ -28,8 +28,8 @@ mod tuning;
 mod weights;
 
 pub use base::trained_base;
-pub use classify::{ClassWeighting, ClassesConfig, ClassifyConfig, classify, classify_parts};
 pub use class_model::{ClassModel, Classified};
+pub use classify::{ClassWeighting, ClassesConfig, ClassifyConfig, classify, classify_parts};
 pub use error::PipelineError;
 pub use exporting::{Destination, ExportFormat, export};
 pub use gates::GateConfig;

@@ -45,7 +45,8 @@ pub struct BatchFigures {
 /// The sequence of batch rows depends on the seed, the sets and the config alone: batch `n` of `r` rows
 /// is the rows from `n * r` on, whichever batches were read before, and batches of another size cut
 /// the same sequence elsewhere. Epochs follow each other without a gap, each row of a set once in
-/// each of its passes. Finding a batch costs the work of one group of 4,096 rows.
+/// each of its passes. Finding a batch costs the work of one group of 4,096 rows, in the packed layout
+/// once that of all epochs before it, too.
 ///
 /// # Example
 /// ```
@@ -262,7 +263,9 @@ impl RowBatches {
     }
 
     /// The index of an epoch. A packed epoch's first row depends on the epochs before, each of which
-    /// is packed once.
+    /// is packed once: other rows share a group in each, which takes a few more batch rows or fewer.
+    /// 52,000 rows of Alpaca take 6 ms an epoch on two cores, so that the first batch of a resumed run
+    /// waits 0.6 s in epoch 100.
     fn epoch(&self, number: u64) -> Arc<Epoch> {
         let groups = self.order.groups();
         let index = |first: u64, counts: Vec<u64>| {

@@ -93,15 +93,10 @@ impl Added {
         specials: Specials<'_>,
     ) -> tokenizers::Result<PreTokenizedString> {
         let mut pieces = PreTokenizedString::from(text);
-        let ordinary = match specials {
-            Specials::Outside(ranges) => ranges,
-            _ => &[],
-        };
-        let counts = |token: &AddedToken| !(token.special && matches!(specials, Specials::AsText));
+        let ordinary = specials.ordinary();
         pieces.split(|_, piece| {
-            let found = self
-                .raw
-                .find(piece.get(), ordinary, |token, _| counts(token));
+            let counts = |token: &AddedToken, _| specials.count(token);
+            let found = self.raw.find(piece.get(), ordinary, counts);
             Ok(cut(&piece, &found))
         })?;
         pieces.split(|_, mut piece| {
@@ -123,13 +118,58 @@ impl Added {
                         ordinary.iter().all(apart)
                     })
                 };
-                counts(token) && (!token.special || ordinary.is_empty() || is_outside())
+                let needs_place = token.special && !ordinary.is_empty();
+                specials.count(token) && (!needs_place || is_outside())
             };
             let inside = within(&piece, ordinary);
             let found = self.normalized.find(piece.get(), &inside, counts);
             Ok(cut(&piece, &found))
         })?;
         Ok(pieces)
+    }
+
+    /// As [`extract`](Self::extract), of a text that the normalizer leaves as it is: the bytes of each
+    /// piece, with the token that was found there.
+    pub(super) fn places(
+        &self,
+        text: &str,
+        specials: Specials<'_>,
+    ) -> Vec<(Range<usize>, Option<u32>)> {
+        let ordinary = specials.ordinary();
+        let counts = |token: &AddedToken, _| specials.count(token);
+        let raw = self.raw.find(text, ordinary, counts);
+        let mut places = Vec::with_capacity(2 * raw.len() + 1);
+        for (piece, token) in between(&raw, text.len()) {
+            if token.is_some() || self.normalized.tokens.is_empty() {
+                places.push((piece, token));
+                continue;
+            }
+            let (begin, text) = (piece.start, &text[piece.clone()]);
+            let ordinary = ordinary.iter().filter(|range| range.start < piece.end);
+            let ordinary = ordinary.filter(|range| piece.start < range.end);
+            let ordinary: Vec<Range<usize>> = ordinary
+                .map(|range| range.start.saturating_sub(begin)..range.end.min(piece.end) - begin)
+                .collect();
+            let counts = |token: &AddedToken, _| specials.count(token);
+            let found = self.normalized.find(text, &ordinary, counts);
+            let found = between(&found, text.len()).into_iter();
+            places.extend(found.map(|(at, token)| (at.start + begin..at.end + begin, token)));
+        }
+        places
+    }
+}
+
+impl<'a> Specials<'a> {
+    /// Where special tokens' names are characters like others.
+    fn ordinary(self) -> &'a [Range<usize>] {
+        match self {
+            Self::Outside(ranges) => ranges,
+            Self::AsText | Self::Everywhere => &[],
+        }
+    }
+
+    fn count(self, token: &AddedToken) -> bool {
+        !(token.special && matches!(self, Self::AsText))
     }
 }
 
@@ -259,22 +299,34 @@ fn cut(
             .slice(Of::Normalized(at))
             .expect("places of tokens lie on whole characters of the text")
     };
-    let mut pieces = Vec::with_capacity(2 * found.len() + 1);
+    let pieces = between(found, piece.len()).into_iter();
+    let pieces = pieces.map(|(at, id)| {
+        let part = slice(at);
+        let token = id.map(|id| {
+            let text = part.get().to_owned();
+            let len = text.len();
+            vec![Token::new(id, text, (0, len))]
+        });
+        (part, token)
+    });
+    pieces.collect()
+}
+
+/// The places that were found, in a text of `len` bytes, and what lies between them.
+fn between(found: &[(u32, Range<usize>)], len: usize) -> Vec<(Range<usize>, Option<u32>)> {
+    let mut places = Vec::with_capacity(2 * found.len() + 1);
     let mut done = 0;
     for (id, at) in found {
         if done < at.start {
-            pieces.push((slice(done..at.start), None));
+            places.push((done..at.start, None));
         }
-        let part = slice(at.clone());
-        let text = part.get().to_owned();
-        let token = Token::new(*id, text, (0, at.len()));
-        pieces.push((part, Some(vec![token])));
+        places.push((at.clone(), Some(*id)));
         done = at.end;
     }
-    if done < piece.len() {
-        pieces.push((slice(done..piece.len()), None));
+    if done < len {
+        places.push((done..len, None));
     }
-    pieces
+    places
 }
 
 /// Byte ranges of a whole text as ranges of what was made of a piece of it.

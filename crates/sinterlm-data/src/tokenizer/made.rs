@@ -15,6 +15,7 @@ use tokenizers::{
 
 use super::added::{Added, Specials};
 use super::beside::FolderMarks;
+use super::words::Words;
 use super::{END_OF_TEXT, Tokenizer, charsmap, fault};
 use crate::DataError;
 
@@ -212,6 +213,7 @@ pub(super) fn wrap(
     let mut specials: Vec<_> = specials.map(|(token, id)| (token.content, id)).collect();
     specials.sort_by_key(|(content, id)| (Reverse(content.len()), *id));
     let mut tokenizer = Tokenizer {
+        words: Words::new(&inner).map(Arc::new),
         inner: Arc::new(inner),
         added: Arc::new(added),
         vocab_size,

@@ -17,6 +17,7 @@ mod stream;
 mod tables;
 mod train;
 mod vocabulary;
+mod words;
 
 pub use marks::TextMarks;
 pub use open::tokenizer_of;
@@ -28,9 +29,12 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use sinterlm_formats::{GgufFile, GgufMetadata};
-use tokenizers::{Encoding, Model, OffsetType, PreTokenizer};
+use tokenizers::{
+    Encoding, Model, OffsetType, PreTokenizedString, PreTokenizer, Tokenizer as Inner,
+};
 
 use self::added::{Added, Specials};
+use self::words::Words;
 use crate::DataError;
 use crate::digest::sha256_hex;
 
@@ -43,8 +47,10 @@ pub const END_OF_TEXT: &str = "<|endoftext|>";
 /// Text to token ids and back. Cheap to clone; safe to share between threads.
 #[derive(Clone)]
 pub struct Tokenizer {
-    inner: Arc<tokenizers::Tokenizer>,
+    inner: Arc<Inner>,
     added: Arc<Added>,
+    /// None where text can only be encoded as a whole.
+    words: Option<Arc<Words>>,
     vocab_size: usize,
     end_of_text: u32,
     /// The token with the first of the usual names that the vocabulary holds.
@@ -147,8 +153,7 @@ impl Tokenizer {
     /// The ids of ordinary text. No text can produce a special token: `<|endoftext|>` in it is
     /// encoded as the characters it consists of.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        let encoding = self.encoding(text, Specials::AsText, OffsetType::None, false, None);
-        encoding.get_ids().to_vec()
+        self.ids(text, Specials::AsText)
     }
 
     /// The ids of ordinary text with the special tokens that the tokenizer's own template puts
@@ -172,8 +177,7 @@ impl Tokenizer {
     /// of two that match at one place the longer counts, and a token may take the spaces beside it.
     /// Never use it on text from users or data sets.
     pub fn encode_with_special(&self, text: &str) -> Vec<u32> {
-        let encoding = self.encoding(text, Specials::Everywhere, OffsetType::None, false, None);
-        encoding.get_ids().to_vec()
+        self.ids(text, Specials::Everywhere)
     }
 
     /// As [`encode_with_special`](Self::encode_with_special), but within the `ordinary` byte ranges
@@ -185,9 +189,17 @@ impl Tokenizer {
         ordinary: &[Range<usize>],
     ) -> Vec<(u32, usize)> {
         let specials = Specials::Outside(ordinary);
+        let mut tokens = Vec::with_capacity(text.len() / 4 + 1);
+        let mut last = 0;
+        if self.by_words(text, specials, |id, start| {
+            last = start.max(last); // tokens that want the same spaces overlap
+            tokens.push((id, last));
+        }) {
+            return tokens;
+        }
         let encoding = self.encoding(text, specials, OffsetType::Byte, false, None);
         let starts = encoding.get_offsets().iter().scan(0, |last, (start, _)| {
-            *last = (*start).max(*last); // tokens that want the same spaces overlap
+            *last = (*start).max(*last);
             Some(*last)
         });
         encoding.get_ids().iter().copied().zip(starts).collect()
@@ -236,7 +248,14 @@ impl Tokenizer {
             let tokens = self.encode_behind(before, text, ordinary);
             return tokens.into_iter().map(|(id, _)| id).collect();
         }
-        let specials = Specials::Outside(ordinary);
+        self.ids(text, Specials::Outside(ordinary))
+    }
+
+    fn ids(&self, text: &str, specials: Specials<'_>) -> Vec<u32> {
+        let mut ids = Vec::with_capacity(text.len() / 4 + 1);
+        if self.by_words(text, specials, |id, _| ids.push(id)) {
+            return ids;
+        }
         let encoding = self.encoding(text, specials, OffsetType::None, false, None);
         encoding.get_ids().to_vec()
     }
@@ -283,8 +302,19 @@ impl Tokenizer {
         if let Some(pre_tokenizer) = inner.get_pre_tokenizer() {
             pre_tokenizer.pre_tokenize(&mut pieces)?;
         }
-        pieces.tokenize(|piece| inner.get_model().tokenize(piece.get()))?;
-        inner.post_process(pieces.into_encoding(None, 0, offsets)?, None, with_template)
+        self.merged(pieces, offsets, with_template)
+    }
+
+    /// The tokens of pieces that a text was cut into.
+    fn merged(
+        &self,
+        mut pieces: PreTokenizedString,
+        offsets: OffsetType,
+        with_template: bool,
+    ) -> tokenizers::Result<Encoding> {
+        pieces.tokenize(|piece| self.inner.get_model().tokenize(piece.get()))?;
+        let encoding = pieces.into_encoding(None, 0, offsets)?;
+        self.inner.post_process(encoding, None, with_template)
     }
 
     /// Whether `id` is a special token: a mark such as the end of a text, and no part of it.

@@ -24,7 +24,7 @@ const WHOLE: [&str; 5] = [GPT2, LLAMA3, QWEN2, TEKKEN, GPT4O];
 pub(super) struct Cut {
     /// Values of `tokenizer.ggml.pre`; the first is the one written.
     names: &'static [&'static str],
-    patterns: &'static [&'static str],
+    pub(super) patterns: &'static [&'static str],
     /// A piece that is a token as it stands is taken, without merging.
     pub(super) ignores_merges: bool,
     /// Whether a text begins with its mark where the file does not say.
@@ -32,7 +32,7 @@ pub(super) struct Cut {
 }
 
 /// After llama.cpp's `llama-vocab.cpp`.
-const CUTS: [Cut; 10] = [
+pub(super) const CUTS: [Cut; 10] = [
     Cut::new(
         &[
             "gpt-2",
@@ -177,6 +177,23 @@ impl Cut {
         parts.push(byte_level);
         json!({ "type": "Sequence", "pretokenizers": parts })
     }
+}
+
+/// Whether a pre-tokenizer of a `tokenizer.json` always cuts in front of a space that something else
+/// than white space stands before, and cuts the parts before and behind as if each were a whole text.
+///
+/// All known cuts do. None of their patterns matches a space behind something else; none looks at what
+/// stands before a match, and behind one only `\s+(?!\S)` does, which ends in white space.
+pub(super) fn cuts_at_spaces(json: &Value) -> bool {
+    let parts = json["pretokenizers"].as_array();
+    let parts = parts.map_or(std::slice::from_ref(json), Vec::as_slice);
+    // Behind it no pattern sees a space.
+    let Some((last, before)) = parts.split_last() else {
+        return false;
+    };
+    last["type"] == "ByteLevel"
+        && !before.iter().any(is_byte_level)
+        && patterns_of(json).is_ok_and(|patterns| CUTS.iter().any(|cut| cut.patterns == patterns))
 }
 
 /// Whether a pre-tokenizer of a `tokenizer.json` makes bytes of the text.
