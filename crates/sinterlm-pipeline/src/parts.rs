@@ -142,12 +142,15 @@ impl ModelStore<Gpt> {
 }
 
 impl ModelStore<WithHead<Gpt>> {
-    /// All of a decoder with its class head, in the Hugging Face layout, described by `head`;
-    /// `end_of_text` is named as the token that ends a text.
-    pub fn with_head(head: ClassHead, end_of_text: u32) -> Self {
+    /// All of a decoder with its class head, in the Hugging Face layout, described by what `head` gives at
+    /// the time; `end_of_text` is named as the token that ends a text.
+    pub fn with_head(
+        head: impl Fn() -> ClassHead + Send + Sync + 'static,
+        end_of_text: u32,
+    ) -> Self {
         let options = SaveOptions::new(end_of_text);
         Self::new(
-            move |folder, model| Ok(save_with_head(folder, model, &head, &options)?),
+            move |folder, model| Ok(save_with_head(folder, model, &head(), &options)?),
             |folder, device| load_with_head(folder, device).map(|(model, _)| model),
         )
     }

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use sinterlm_data::{
     ChatTemplate, DataError, Hub, HygieneStep, Passport, PreparedRecords, RecordPlan,
-    RecordsConfig, SplitConfig, TextMarks, Tokenizer, prepare_records, tokenizer_of,
+    RecordsConfig, SplitConfig, Tokenizer, prepare_records, tokenizer_of,
 };
 use sinterlm_formats::WeightFile;
 use sinterlm_model::{GptConfig, read_config, read_end_ids};
 use sinterlm_run::Section;
-use sinterlm_text::{TextError, text_files_of};
+use sinterlm_text::{TextError, begin_of, text_files_of};
 
 use crate::base::trained_base;
 use crate::error::PipelineError;
@@ -81,14 +81,8 @@ impl TextParts {
         } else {
             None
         };
-        // As a TextModel of this folder reads texts.
-        let begin = if path.is_file() || TextMarks::are_named(path, &tokenizer) {
-            tokenizer.beginning()
-        } else {
-            vec![tokenizer.end_of_text()]
-        };
         Ok(Self {
-            begin,
+            begin: begin_of(path, &tokenizer),
             tokenizer,
             ends,
             chat,

@@ -42,7 +42,7 @@ pub(super) struct ClassScoring {
     pub max_rows: usize,
     pub choose_threshold: bool,
     /// The threshold of the last full evaluation, which is saved with the model.
-    pub threshold: Arc<Mutex<Option<f64>>>,
+    pub threshold: Arc<Mutex<Option<f32>>>,
 }
 
 /// The figures of the end.
@@ -118,7 +118,8 @@ impl ClassScoring {
         *self
             .threshold
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = threshold.map(|threshold| threshold.value);
+            .unwrap_or_else(PoisonError::into_inner) =
+            threshold.map(|threshold| threshold.value as f32);
         let report = |truth: &[usize], found: &[f32], threshold: Option<Threshold>| match threshold
         {
             Some(threshold) => ClassReport::at(threshold, &self.labels, truth, found),

@@ -6,7 +6,7 @@ mod figures;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sinterlm_config::Seed;
 use sinterlm_data::{Batch, Body, Record};
@@ -135,11 +135,16 @@ pub fn classify_parts(
     }
 
     let host = session.host().clone();
-    let head = ClassHead {
-        labels: labels.clone(),
-        reading: reading.clone(),
+    let chosen: Arc<Mutex<Option<f32>>> = Arc::default();
+    let head = {
+        let (labels, reading) = (labels.clone(), reading.clone());
+        let chosen = Arc::clone(&chosen);
+        move || ClassHead {
+            labels: labels.clone(),
+            reading: reading.clone(),
+            threshold: *chosen.lock().unwrap_or_else(PoisonError::into_inner),
+        }
     };
-    let chosen = Arc::new(Mutex::new(None));
     let store = ModelStore::with_head(head, text.tokenizer.end_of_text());
     let store = store.with_files(side_files(&start, &text.tokenizer, &prepared.passport)?);
     let device = host.device.clone().autodiff();
