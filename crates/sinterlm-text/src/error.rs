@@ -1,6 +1,7 @@
 //! The crate's error type.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use sinterlm_data::{DataError, RecordPlace};
 use sinterlm_formats::FormatError;
@@ -60,4 +61,7 @@ pub enum TextError {
         /// The byte found there.
         byte: u8,
     },
+    /// The chat template cannot be used.
+    #[error(transparent)]
+    Template(Arc<DataError>),
 }
