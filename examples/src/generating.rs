@@ -30,7 +30,8 @@ pub struct Generating {
     /// numbers); stored on the CPU where absent.
     #[arg(long, value_enum, value_name = "AS")]
     weights: Option<WeightsChoice>,
-    /// Beginning of a text, repeatable; read from stdin where absent.
+    /// Beginning of a text, repeatable; read from stdin where absent. Names of special tokens in it are
+    /// text like other text; the model's own marks are put around it.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Vec<String>,
     /// Prompts as JSON, one object a line: prompt, instruction with input, or messages. They go through
