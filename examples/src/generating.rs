@@ -31,7 +31,8 @@ pub struct Generating {
     #[arg(long, value_enum, value_name = "AS")]
     weights: Option<WeightsChoice>,
     /// Beginning of a text, repeatable; read from stdin where absent. It is continued as it stands, also
-    /// by a model that was tuned on instructions or conversations.
+    /// by a model that was tuned on instructions or conversations. Names of special tokens in it are text
+    /// like other text; the model's own marks are put around it.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Vec<String>,
     /// Prompts as JSON, one object a line: prompt, instruction with input, or messages. They are written

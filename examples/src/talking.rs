@@ -44,10 +44,12 @@ impl Talking {
     /// The model of `--model`.
     ///
     /// # Errors
-    /// Where there is none, or its parts do not belong together.
+    /// Where there is none, its parts do not belong together, or its template is faulty.
     pub fn open(&self, host: &Host) -> Result<TextModel, Failure> {
         let form = WeightsChoice::on(self.weights, &host.device);
-        self.from.open(form, host)
+        let model = self.from.open(form, host)?;
+        model.chat_template().map_err(PipelineError::from)?;
+        Ok(model)
     }
 
     /// Says which model answers, and in which format.

@@ -6,7 +6,7 @@ use sinterlm::data::{RecordsConfig, RecordsSource, SourceConfig};
 use sinterlm::pipeline::{
     ClassifyConfig, Host, InstructConfig, Mode, PretrainConfig, RunAt, RunConfig, ShowProgress,
 };
-use sinterlm::run::{Options, StopFlag};
+use sinterlm::run::{Options, StopFlag, shell_word};
 
 use crate::exit::{Failure, OrFailure, say};
 use crate::terminal::host_on;
@@ -20,6 +20,14 @@ pub fn training_host(options: &Options) -> Result<Host, Failure> {
     let mut host = host_on(&options.device, !options.quiet)?;
     host.stop = StopFlag::install()?;
     say(format!("device: {}", host.device_name));
+    if let Some(program) = &mut host.program {
+        if let Some(threads) = options.threads {
+            program.push_str(&format!(" --threads {threads}"));
+        }
+        if options.device != "auto" {
+            program.push_str(&format!(" --device {}", shell_word(&options.device)));
+        }
+    }
     host.offline = options.offline;
     host.accept_changed_data = options.accept_changed_data;
     host.mode = match (options.replay_step, options.plan) {

@@ -94,6 +94,14 @@ pub enum ModelError {
         /// What is wrong with it.
         fault: String,
     },
+    /// What is to be the id of a token that ends texts is none.
+    #[error("{path}: eos_token_id: {found} is no id; write a whole number, or a list of them")]
+    EndIds {
+        /// The file at fault.
+        path: PathBuf,
+        /// What stands there, as JSON.
+        found: String,
+    },
 }
 
 /// Everything in which a weights file and a model do not match, in one report.

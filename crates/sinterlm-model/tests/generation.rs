@@ -201,6 +201,39 @@ fn log_probabilities_are_the_models_own() {
 }
 
 #[test]
+fn log_probabilities_count_the_padding_of_a_vocabulary() {
+    let model = model();
+    let limited = Request {
+        vocab_size: Some(7),
+        ..request(ids(3, 0).iter().map(|id| id % 7).collect(), 0)
+    };
+    let on_token = |_| ControlFlow::Continue(());
+    let plain = SampleConfig::plain(5);
+    let drawn = run(&model, std::slice::from_ref(&limited), &plain, 1);
+    let drafted = speculative((&model, &model), &limited, 2, &plain, Seed(1), on_token);
+    let beams = BeamConfig {
+        beams: 2,
+        length_penalty: 1.0,
+        max_new_tokens: 5,
+    };
+    let searched = beam_search(&model, &limited, &beams).unwrap();
+    for generated in [
+        &drawn[0],
+        &drafted.unwrap().generated,
+        &searched[0].generated,
+    ] {
+        let mut text = limited.prompt.clone();
+        for token in &generated.tokens {
+            let logits = uncached(&model, &text);
+            let total: f64 = logits.iter().map(|&x| f64::from(x).exp()).sum();
+            let expected = f64::from(logits[token.id as usize]) - total.ln();
+            assert!((f64::from(token.logprob) - expected).abs() < 1e-3);
+            text.push(token.id);
+        }
+    }
+}
+
+#[test]
 fn generation_slides_past_the_context_and_is_repeatable() {
     let config = GptConfig {
         max_seq_len: 24,

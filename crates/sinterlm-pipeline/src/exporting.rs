@@ -289,25 +289,37 @@ pub fn export(
 ) -> Result<Receipt, PipelineError> {
     destination.check()?;
     destination.refuse_source(&source.path)?;
+    source.chat_template()?;
     let (to, device) = (&destination.to, &source.device);
     let name = to
         .file_name()
         .expect("`check` refuses a path without a name");
     // A folder beside the place: renaming within one file system is one step.
     let staged = StagedDir::create(beside(to, ".new")).map_err(PipelineError::Unwritable)?;
+    let is_gguf = destination.format() == ExportFormat::Gguf;
     let written = match destination.format() {
         ExportFormat::Hf => staged.path().to_owned(),
         ExportFormat::Gguf => staged.path().join(name),
     };
     let marks = marks(source, tokenizer)?;
     destination.write(source, &marks, tokenizer.is_some(), &written)?;
-    let copy = TextModel::open(&written, &OpenOptions::default(), device)
-        .map_err(PipelineError::ReadBack)?;
+    let copy = TextModel::open(&written, &OpenOptions::default(), device);
+    let copy = copy.map_err(|error| match error {
+        TextError::Data(error) if is_gguf => no_gguf_form(format!("read back, {error}")),
+        other => PipelineError::ReadBack(other),
+    })?;
     let fidelity = match destination.dtype {
         TensorType::Plain(Dtype::F32) => Fidelity::Exact,
         _ => Fidelity::Rounded,
     };
     let pairs = prompts(source, &copy, &marks).map_err(|e| PipelineError::ReadBack(e.into()))?;
+    let differs = |pair: &&PromptPair| pair.source_ids != pair.copy_ids;
+    if is_gguf && let Some(pair) = pairs.iter().find(differs) {
+        let text = &pair.text;
+        return Err(no_gguf_form(format!(
+            "{text:?} has other ids when it is read back"
+        )));
+    }
     let (from, to) = (&source.model, &copy.model);
     let by = Comparison {
         prompts: &pairs,
@@ -327,6 +339,11 @@ pub fn export(
         destination.publish(staged, &written)?;
     }
     Ok(receipt)
+}
+
+/// A tokenizer that a GGUF file does not say as it is.
+fn no_gguf_form(reason: String) -> PipelineError {
+    DataError::TokenizerExport { reason }.into()
 }
 
 fn size_of_folder(folder: &Path) -> std::io::Result<u64> {

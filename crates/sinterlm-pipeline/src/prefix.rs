@@ -15,7 +15,7 @@ use crate::run_config::RunConfig;
 use crate::session::Session;
 
 /// Folder of the caches in a run directory.
-const FOLDER: &str = "prefix";
+pub(crate) const PREFIXES: &str = "prefix";
 
 impl<C: RunConfig> Session<C> {
     /// The activations behind the frozen first blocks of `model`, of all `rows`; none where none are
@@ -73,6 +73,6 @@ impl<C: RunConfig> Session<C> {
     }
 
     fn prefix_folder(&self) -> PathBuf {
-        self.dir().join(FOLDER)
+        self.dir().join(PREFIXES)
     }
 }

@@ -32,7 +32,8 @@ pub(crate) fn check_changes<C: RunConfig>(
     let (pieces, mut faults): (Vec<_>, Vec<_>) = changes
         .into_iter()
         .partition(|change| same_rows && PIECES.contains(&change.key.as_str()));
-    let mut faults: Vec<String> = faults.drain(..).map(|change| change.to_string()).collect();
+    let length = new.trainer.max_steps;
+    let mut faults: Vec<String> = faults.drain(..).map(|change| change.told(length)).collect();
 
     let (before, after) = (old.trainer.max_steps, new.trainer.max_steps);
     // As bits: the past has to stay exactly what it was.
@@ -79,9 +80,26 @@ struct Change {
     new: Value,
 }
 
+impl Change {
+    /// Why it is refused in a run of so many steps.
+    fn told(&self, max_steps: u64) -> String {
+        if self.key == "trainer.budget_minutes" {
+            return format!(
+                "{}={}: time is turned into steps where a run begins, and this one has trainer.max_steps = {max_steps}; set that",
+                self.key, self.new
+            );
+        }
+        self.to_string()
+    }
+}
+
 impl std::fmt::Display for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}={}: the run has {}", self.key, self.new, self.old)
+        write!(f, "{}={}: the run has ", self.key, self.new)?;
+        match &self.old {
+            Value::Null => f.write_str("none"),
+            old => write!(f, "{old}"),
+        }
     }
 }
 
@@ -135,6 +153,24 @@ mod tests {
             assert!(refused.contains(change), "{refused}");
         }
         assert_eq!(refused.lines().count(), 3, "{refused}");
+    }
+
+    #[test]
+    fn a_budget_is_refused_with_what_to_set_instead() {
+        let old = PretrainConfig::default();
+        let mut new = old.clone();
+        new.trainer.budget_minutes = Some(5.0);
+        new.weights = Some("other".into());
+        let refused = check_changes(&old, &new, 10).unwrap_err().to_string();
+        let steps = old.trainer.max_steps;
+        let told = format!(
+            "trainer.budget_minutes=5.0: time is turned into steps where a run begins, and this one has trainer.max_steps = {steps}; set that"
+        );
+        assert!(refused.contains(&told), "{refused}");
+        assert!(
+            refused.contains("weights=\"other\": the run has none"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub use run_dir::{RunDir, default_out};
 pub use samples::SampleFile;
 pub use section::Section;
 pub use shell::{shell_path, shell_word};
-pub use stop::{Held, StopFlag, StopReason};
+pub use stop::{Held, StopFlag, StopReason, Undoing};
 pub use summary::{Gate, Summary, ValidFigures};
 #[cfg(feature = "tensorboard")]
 pub use tensorboard::TensorBoard;

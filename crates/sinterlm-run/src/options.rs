@@ -15,7 +15,8 @@ pub struct Options {
     /// The run's TOML file [default: configs/NAME.toml]
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     pub config: Option<PathBuf>,
-    /// Override a key of the config, repeatable; checked like the file
+    /// Override a key of the config, repeatable; checked like the file. How long a run takes:
+    /// trainer.budget_minutes=5, or trainer.max_steps=2000 in place of a budget
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Local training data in place of the configured source, repeatable

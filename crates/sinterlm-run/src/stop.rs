@@ -1,13 +1,17 @@
 //! Ending a run early without losing work: a flag that Ctrl-C, SIGTERM or a callback raises.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
 };
 
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
-    flag,
+    flag, low_level,
 };
 
 use crate::{ExitStatus, RunError};
@@ -49,9 +53,16 @@ pub struct StopFlag {
     reason: Arc<AtomicUsize>,
     /// How many runs have work that would be lost.
     held: Arc<AtomicUsize>,
-    /// Whether there is none, for the signal handlers.
+    /// How many have begun something that is to be undone.
+    undoing: Arc<AtomicUsize>,
+    /// Whether there is neither, for the signal handlers.
     is_idle: Arc<AtomicBool>,
+    /// Whether signals raise the flag.
+    is_installed: bool,
 }
+
+/// How long a signal waits for what is undone before the process ends.
+const POLL: Duration = Duration::from_millis(20);
 
 /// A run that has work to save; see [`StopFlag::hold`].
 #[derive(Debug)]
@@ -60,9 +71,28 @@ pub struct Held(StopFlag);
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if self.0.held.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.is_idle.store(true, Ordering::SeqCst);
+        self.0.held.fetch_sub(1, Ordering::SeqCst);
+        self.0.settle();
+    }
+}
+
+/// Something that a signal undoes before it ends the process; see [`StopFlag::undo_if_stopped`].
+#[derive(Debug)]
+#[must_use = "dropped, it lets what was begun stand"]
+pub struct Undoing {
+    flag: StopFlag,
+    is_over: Arc<Mutex<bool>>,
+}
+
+impl Drop for Undoing {
+    fn drop(&mut self) {
+        // A signal that came is heeded: the watch is about to end the process.
+        while self.flag.ends_at_once().is_some() {
+            thread::sleep(POLL);
         }
+        *self.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.flag.undoing.fetch_sub(1, Ordering::SeqCst);
+        self.flag.settle();
     }
 }
 
@@ -79,7 +109,10 @@ impl StopFlag {
     /// # Errors
     /// [`RunError::Signals`] if the system refuses the handlers.
     pub fn install() -> Result<Self, RunError> {
-        let stop = Self::new();
+        let stop = Self {
+            is_installed: true,
+            ..Self::default()
+        };
         stop.is_idle.store(true, Ordering::SeqCst);
         let interrupted = Arc::new(AtomicBool::new(false));
         // Handlers run in this order: the first Ctrl-C finds `interrupted` unset and sets it.
@@ -104,8 +137,52 @@ impl StopFlag {
     /// and no longer end the process.
     pub fn hold(&self) -> Held {
         self.held.fetch_add(1, Ordering::SeqCst);
-        self.is_idle.store(false, Ordering::SeqCst);
+        self.settle();
         Held(self.clone())
+    }
+
+    /// Has `undo` called if a signal ends the process before the result is dropped and while no run
+    /// [holds](Self::hold) the flag: what was begun is to leave nothing behind. The process then ends with
+    /// the signal's status. A flag that is not [installed](Self::install) calls nothing.
+    pub fn undo_if_stopped(&self, undo: impl FnOnce() + Send + 'static) -> Undoing {
+        self.undoing.fetch_add(1, Ordering::SeqCst);
+        self.settle();
+        let is_over = Arc::new(Mutex::new(false));
+        let (flag, over) = (self.clone(), Arc::clone(&is_over));
+        let watch = move || {
+            loop {
+                thread::sleep(POLL);
+                let over = over.lock().unwrap_or_else(PoisonError::into_inner);
+                if *over {
+                    return;
+                }
+                if let Some(reason) = flag.ends_at_once() {
+                    undo();
+                    low_level::exit(reason.exit_status().code().into());
+                }
+            }
+        };
+        if self.is_installed {
+            thread::spawn(watch);
+        }
+        Undoing {
+            flag: self.clone(),
+            is_over,
+        }
+    }
+
+    /// The signal that came, where no run has work to save.
+    fn ends_at_once(&self) -> Option<StopReason> {
+        let reason = self.requested()?;
+        let is_signal = self.is_installed && reason != StopReason::Request;
+        (is_signal && self.held.load(Ordering::SeqCst) == 0).then_some(reason)
+    }
+
+    /// Tells the handlers whether signals end the process by themselves.
+    fn settle(&self) {
+        let has = |count: &AtomicUsize| count.load(Ordering::SeqCst) > 0;
+        let is_idle = !has(&self.held) && !has(&self.undoing);
+        self.is_idle.store(is_idle, Ordering::SeqCst);
     }
 
     /// Asks the run to end after the step in hand.

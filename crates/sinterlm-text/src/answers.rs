@@ -37,7 +37,7 @@ impl TextModel {
     /// template is told.
     ///
     /// # Errors
-    /// [`TextError::Record`] for a prompt that the template refuses or that does not fit into the
+    /// [`TextError::Template`] for a faulty template; [`TextError::Record`] for a prompt that the template refuses or that does not fit into the
     /// context under [`Overflow::Error`], before anything is generated; then as
     /// [`Continuing::texts`].
     pub fn answer(
@@ -47,7 +47,8 @@ impl TextModel {
         unix_seconds: u64,
         mut on_answer: impl FnMut(Answer),
     ) -> Result<(), TextError> {
-        let template = self.template.clone().map(|own| own.with_date(unix_seconds));
+        let template = self.chat_template()?.cloned();
+        let template = template.map(|own| own.with_date(unix_seconds));
         let mut ids = Vec::with_capacity(prompts.records.len());
         for record in &prompts.records {
             let read = self.ask_by(template.as_ref(), &record.body);

@@ -63,9 +63,11 @@ impl<'a> Conversation<'a> {
     /// Adds a message and the model's answer, of which pieces are handed out as they come.
     ///
     /// # Errors
-    /// [`TextError::Data`] where the template refuses the conversation, [`TextError::Model`] where
-    /// the model cannot read or continue it. The message is then taken back.
+    /// [`TextError::Template`] for a faulty template, [`TextError::Data`] where it refuses the
+    /// conversation, [`TextError::Model`] where the model cannot read or continue it. The message is then
+    /// taken back.
     pub fn answer(&mut self, message: &str, on_text: impl FnMut(&str)) -> Result<(), TextError> {
+        self.model.chat_template()?;
         self.messages.push(ChatMessage::new("user", message));
         let body = Body::Chat {
             messages: self.messages.clone(),

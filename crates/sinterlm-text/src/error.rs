@@ -1,6 +1,7 @@
 //! The crate's error type.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use sinterlm_data::{DataError, RecordPlace};
 use sinterlm_formats::FormatError;
@@ -72,4 +73,7 @@ pub enum TextError {
         /// The file of the form.
         path: PathBuf,
     },
+    /// The chat template cannot be used.
+    #[error(transparent)]
+    Template(Arc<DataError>),
 }

@@ -1,10 +1,11 @@
 //! A model with its tokenizer and template. How texts are continued is in `continuing`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use sinterlm_config::Seed;
-use sinterlm_data::{ChatTemplate, PromptTemplate, TextMarks, Tokenizer, tokenizer_of};
+use sinterlm_data::{ChatTemplate, DataError, PromptTemplate, TextMarks, Tokenizer, tokenizer_of};
 use sinterlm_formats::WeightFile;
 use sinterlm_model::{
     Gpt, LoadOptions, SampleConfig, WeightsAs, find_model, has_class_head, load_model_with,
@@ -32,10 +33,12 @@ pub struct TextModel {
     pub model: Gpt,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
-    /// Its chat template.
+    /// Its chat template, none where it is faulty; see [`chat_template`](Self::chat_template).
     pub template: Option<ChatTemplate>,
     /// The form that its instructions were written in when it was tuned on them.
     pub form: Option<PromptTemplate>,
+    /// Why the template cannot be used.
+    template_fault: Option<Arc<DataError>>,
     /// Tokens that end a text: the tokenizer's, and those that the model's description names.
     pub ends: Vec<u32>,
     /// Where the model computes.
@@ -51,7 +54,8 @@ impl TextModel {
     ///
     /// # Errors
     /// Where there is no model or no tokenizer, or they do not belong together;
-    /// [`TextError::HasClassHead`] for a classifier.
+    /// [`TextError::HasClassHead`] for a classifier. A faulty chat template is an error only where it is
+    /// [needed](Self::chat_template).
     pub fn open(path: &Path, options: &OpenOptions, device: &Device) -> Result<Self, TextError> {
         let path = find_model(path)?;
         if has_class_head(&path)? {
@@ -67,7 +71,7 @@ impl TextModel {
             || load_model_with(&path, device, &load),
         );
         let ((tokenizer, template), (model, _)) = (parts?, model?);
-        if form == Some(PromptTemplate::Chat) && template.is_none() {
+        if form == Some(PromptTemplate::Chat) && matches!(template, Ok(None)) {
             let path = path.join(PromptTemplate::FILE);
             return Err(TextError::FormWithoutTemplate { path });
         }
@@ -84,11 +88,23 @@ impl TextModel {
             path,
             model,
             tokenizer,
-            template,
+            template_fault: template.as_ref().err().cloned(),
+            template: template.unwrap_or_default(),
             form,
             ends,
             device: device.clone(),
         })
+    }
+
+    /// The chat template, if there is one.
+    ///
+    /// # Errors
+    /// [`TextError::Template`] where it is faulty, or not named among several.
+    pub fn chat_template(&self) -> Result<Option<&ChatTemplate>, TextError> {
+        match &self.template_fault {
+            Some(fault) => Err(TextError::Template(Arc::clone(fault))),
+            None => Ok(self.template.as_ref()),
+        }
     }
 
     /// The ids of a prompt at the start of a text.
@@ -153,21 +169,20 @@ fn begin(is_published: bool, tokenizer: &Tokenizer) -> Vec<u32> {
         vec![tokenizer.end_of_text()]
     }
 }
+/// A chat template, or why it cannot be used.
+type Template = Result<Option<ChatTemplate>, Arc<DataError>>;
 
 /// Tokenizer and chat template of a model folder or file.
-fn text_parts(
-    path: &Path,
-    other: Option<&Path>,
-) -> Result<(Tokenizer, Option<ChatTemplate>), TextError> {
+fn text_parts(path: &Path, other: Option<&Path>) -> Result<(Tokenizer, Template), TextError> {
     let other = other.map(Tokenizer::from_file).transpose()?;
     if path.is_dir() {
-        let template = ChatTemplate::from_folder(path)?;
+        let template = ChatTemplate::from_folder(path).map_err(Arc::new);
         let own = || Tokenizer::from_file(path);
         return Ok((other.map_or_else(own, Ok)?, template));
     }
     let template = match WeightFile::open(path)? {
-        WeightFile::Gguf(file) => ChatTemplate::from_gguf(&file)?,
-        _ => None,
+        WeightFile::Gguf(file) => ChatTemplate::from_gguf(&file).map_err(Arc::new),
+        _ => Ok(None),
     };
     let own = match tokenizer_of(path)? {
         Some(own) if other.is_none() => Some(Tokenizer::from_file(&own)?),

@@ -129,6 +129,34 @@ fn a_message_that_is_refused_is_taken_back() {
     assert_eq!(chat.messages.len(), 2);
 }
 
+#[test]
+fn a_faulty_template_stops_only_what_uses_it() {
+    let run = Run::made(272);
+    let named =
+        r#"{"chat_template": [{"name": "a", "template": "x"}, {"name": "b", "template": "y"}]}"#;
+    for (file, text) in [
+        ("chat_template.jinja", "{% if %}"),
+        ("tokenizer_config.json", named),
+    ] {
+        let path = run.model().join(file);
+        fs::write(&path, text).unwrap();
+        let model = run.open().unwrap();
+        model.continue_text("the cat", &config(), Seed(1)).unwrap();
+        let mut chat = Conversation::new(&model, &ConversationConfig::default());
+        let refused = chat.answer("Hello", |_| ()).unwrap_err();
+        assert!(matches!(refused, TextError::Template(_)), "{refused}");
+        assert!(refused.to_string().contains(file), "{refused}");
+        let prompts = PromptRecords {
+            path: "prompts.jsonl".into(),
+            records: Vec::new(),
+        };
+        let continuing = model.continuing(&config(), Seed(3));
+        let refused = model.answer(&prompts, &continuing, 0, |_| ()).unwrap_err();
+        assert!(matches!(refused, TextError::Template(_)), "{refused}");
+        fs::remove_file(path).unwrap();
+    }
+}
+
 /// Adds a special token to the run's tokenizer, which the model has a row for.
 fn with_special_token(run: &Run, id: u32, name: &str) {
     let path = run.model().join("tokenizer.json");

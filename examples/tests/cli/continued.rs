@@ -1,8 +1,11 @@
 //! Runs that go on: after a signal, longer than planned, from the weights of another run.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
 
 use sinterlm::data::Tokenizer;
 
@@ -28,7 +31,8 @@ fn a_run_stopped_by_sigterm_goes_on_as_if_unbroken_and_may_be_lengthened() {
     let mut command = smoke(&run);
     command
         .args(CONSTANT)
-        .args(["--set", "trainer.max_steps=100000"]);
+        .args(["--set", "trainer.max_steps=100000"])
+        .args(["--threads", "2", "--device", "flex"]);
     let child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -89,7 +93,9 @@ fn a_run_directory_in_use_is_refused_and_ctrl_c_ends_the_run_in_it() {
     signal(child.id(), "INT");
     let ended = Ended::from(child.wait_with_output().unwrap());
     assert_eq!(ended.status, 130, "{}", ended.out);
-    assert!(ended.out.contains("--resume"), "{}", ended.out);
+    // The steps to come are the same ones only with as many threads.
+    let way_on = " --threads 2 --device flex --resume ";
+    assert!(ended.out.contains(way_on), "{}", ended.out);
 }
 
 #[test]
@@ -233,29 +239,58 @@ fn a_time_budget_becomes_steps_that_give_the_same_run() {
         .refused(2, &["trainer.budget_minutes", "hold no step", "raise it"]);
     assert!(!none.exists());
     end(resume(&by_time).args(["--set", "trainer.budget_minutes=5"]))
-        .refused(2, &["trainer.budget_minutes"]);
+        .refused(2, &["trainer.budget_minutes=5", "trainer.max_steps = "]);
 }
 
 #[cfg(unix)]
 #[test]
 fn a_signal_before_the_first_step_ends_the_program_at_once() {
-    use std::io::{BufRead, BufReader};
-
     let folder = tempfile::tempdir().unwrap();
     // Nobody writes into it: the text is read for ever.
     let text = folder.path().join("text.txt");
     let made = std::process::Command::new("mkfifo").arg(&text).status();
     assert!(made.unwrap().success());
+    let run = folder.path().join("run");
     for (name, status) in [("TERM", 143), ("INT", 130)] {
-        let mut command = smoke(&folder.path().join("run"));
+        let mut command = smoke(&run);
         command.arg("--train").arg(&text);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut first = String::new();
         let out = child.stdout.take().unwrap();
         BufReader::new(out).read_line(&mut first).unwrap();
         assert!(first.starts_with("device: "), "{first}");
+        while !run.join(".lock").is_file() {
+            sleep(Duration::from_millis(5));
+        }
         signal(child.id(), name);
         assert_eq!(child.wait().unwrap().code(), Some(status), "SIG{name}");
+        assert!(!run.exists(), "nothing is left of it");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_leaves_nothing_of_a_plan_and_of_a_budgets_probe() {
+    let folder = tempfile::tempdir().unwrap();
+    for options in [&["--plan"][..], &[]] {
+        let run = folder.path().join("run");
+        let mut command = smoke(&run);
+        let budget = [
+            "--set",
+            "trainer.budget_minutes=5",
+            "--set",
+            "trainer.grad_accum_steps=500",
+        ];
+        command.args(options).args(budget).stdout(Stdio::null());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let notes = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut notes = notes.map(|line| line.unwrap());
+        assert!(notes.any(|line| line.contains("timing steps")));
+        sleep(Duration::from_millis(100));
+        assert!(run.join(".lock").is_file());
+        signal(child.id(), "TERM");
+        assert_eq!(child.wait().unwrap().code(), Some(143));
+        assert!(!run.exists(), "{options:?}");
     }
 }
 

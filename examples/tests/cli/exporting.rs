@@ -127,6 +127,26 @@ fn template_and_marks_travel() {
 }
 
 #[test]
+fn a_tokenizer_that_a_gguf_does_not_say_is_refused_with_what_to_do() {
+    let (folder, run) = copy_of_finished();
+    let path = run.join("model/tokenizer.json");
+    let mut tokenizer = json(&path);
+    // llama.cpp knows no tokens that take the spaces before them.
+    let id = tokenizer["model"]["vocab"]["e"].clone();
+    let token = serde_json::json!({ "id": id, "content": "e", "lstrip": true, "rstrip": false,
+        "single_word": false, "normalized": false, "special": false });
+    tokenizer["added_tokens"]
+        .as_array_mut()
+        .unwrap()
+        .push(token);
+    fs::write(&path, tokenizer.to_string()).unwrap();
+    let to = folder.path().join("a.gguf");
+    export(&run, &to, &[]).refused(2, &["other ids", "write a Hugging Face folder instead"]);
+    assert!(!to.exists());
+    export(&run, &folder.path().join("a"), &[]).done();
+}
+
+#[test]
 fn a_place_that_is_taken_is_replaced_only_if_it_holds_an_export_and_is_told_to() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);

@@ -16,6 +16,22 @@ fn generate(arguments: &[&str]) -> Ended {
         .args(arguments))
 }
 
+#[test]
+fn help_says_what_sets_the_length_of_a_run_and_what_a_prompt_is() {
+    for (name, words) in [
+        (
+            "pretrain_tinystories",
+            &["trainer.budget_minutes", "trainer.max_steps"][..],
+        ),
+        ("generate", &["Names of special tokens"]),
+    ] {
+        let help = end(program(name).arg("--help")).done().out;
+        for word in words {
+            assert!(help.contains(word), "{name}: {help}");
+        }
+    }
+}
+
 /// The answers to lines typed into `chat`.
 fn chat(command: &mut Command, lines: &str) -> Ended {
     command

@@ -76,10 +76,11 @@ pub fn read_config(path: &Path) -> Result<GptConfig, ModelError> {
 }
 
 /// The ids that end a text, by `generation_config.json` or else `config.json`, or by the metadata of
-/// a GGUF; none where they are not named.
+/// a GGUF; none where they are not named. Ids that the model does not have are left out, with a warning.
 ///
 /// # Errors
-/// [`ModelError::Folder`] for a file that is no JSON, [`ModelError::Format`] for a damaged GGUF.
+/// [`ModelError::Folder`] for a file that is no JSON, [`ModelError::EndIds`] for an `eos_token_id` that is
+/// no id, [`ModelError::Format`] for a damaged GGUF.
 pub fn read_end_ids(path: &Path) -> Result<Vec<u32>, ModelError> {
     if path.is_file() {
         return Ok(match WeightFile::open(path)? {
@@ -87,18 +88,36 @@ pub fn read_end_ids(path: &Path) -> Result<Vec<u32>, ModelError> {
             _ => Vec::new(),
         });
     }
+    let described = Description::read(path).ok();
+    let rows = described.map(|described| described.config.vocab_size);
     for name in [GENERATION_CONFIG, CONFIG] {
         let path = path.join(name);
         if !path.is_file() {
             continue;
         }
-        let ids = description::read_json(&path)?;
-        let ids = match &ids["eos_token_id"] {
-            Value::Array(ids) => ids.iter().filter_map(Value::as_u64).collect(),
-            id => Vec::from_iter(id.as_u64()),
+        let json = description::read_json(&path)?;
+        let listed = match &json["eos_token_id"] {
+            Value::Null => continue,
+            Value::Array(ids) => ids.as_slice(),
+            id => std::slice::from_ref(id),
         };
+        let mut ids = Vec::with_capacity(listed.len());
+        for id in listed {
+            if !(id.is_i64() || id.is_u64()) {
+                let found = id.to_string();
+                return Err(ModelError::EndIds { path, found });
+            }
+            let own = id.as_u64().and_then(|id| u32::try_from(id).ok());
+            match own.filter(|id| rows.is_none_or(|rows| (*id as usize) < rows)) {
+                Some(id) => ids.push(id),
+                None => tracing::warn!(
+                    "{}: eos_token_id: the model has no token {id}, so it ends no text; correct it, or take it out",
+                    path.display()
+                ),
+            }
+        }
         if !ids.is_empty() {
-            return Ok(ids.into_iter().map(|id| id as u32).collect());
+            return Ok(ids);
         }
     }
     Ok(Vec::new())

@@ -73,8 +73,9 @@ pub fn beam_search<M: CausalLm>(
         let logits = decoder.next_logits()?;
         let mut extensions: Vec<(f64, usize, Token)> = Vec::new();
         for (row, live) in live.iter().enumerate() {
-            let logits = allowed(request, logits.row(row));
-            let total = log_sum_exp(logits);
+            let row_logits = logits.row(row);
+            let logits = allowed(request, row_logits);
+            let total = log_sum_exp(row_logits);
             if total.is_nan() {
                 let position = decoder.ids(row).len();
                 return Err(ModelError::LogitsNotFinite { position });

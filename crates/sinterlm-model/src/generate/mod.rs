@@ -17,7 +17,7 @@ use std::ops::ControlFlow;
 
 use rayon::prelude::*;
 use sinterlm_config::{Seed, Stream};
-use sinterlm_kernels::FEW_ROWS;
+use sinterlm_kernels::{FEW_ROWS, log_sum_exp};
 
 use crate::causal_lm::CausalLm;
 use crate::error::ModelError;
@@ -44,7 +44,7 @@ pub struct Token {
     /// Its id.
     pub id: u32,
     /// Its log-probability under the model itself, in nats: at temperature 1, without penalties and
-    /// with nothing cut off.
+    /// with nothing cut off, not even the padding of the vocabulary.
     pub logprob: f32,
 }
 
@@ -155,8 +155,9 @@ pub fn generate<M: CausalLm>(
                     request.number,
                     SITE_TOKEN,
                 );
-                let logits = allowed(request, logits.row(live.source));
-                live.sampler.choose(logits, context, key)
+                let row = logits.row(live.source);
+                let token = live.sampler.choose(allowed(request, row), context, key);
+                token.map(|token| under_model(token, request, row))
             })
             .collect();
         let mut kept = Vec::new();
@@ -211,6 +212,15 @@ const SITE_TOKEN: u64 = 0;
 const SITE_DRAFT: u64 = 1;
 const SITE_ACCEPT: u64 = 2;
 const SITE_INSTEAD: u64 = 3;
+
+/// A token with its log-probability among all that the model knows, whichever may be chosen.
+fn under_model(token: Token, request: &Request, logits: &[f32]) -> Token {
+    if allowed(request, logits).len() == logits.len() {
+        return token;
+    }
+    let logprob = logits[token.id as usize] - log_sum_exp(logits);
+    Token { logprob, ..token }
+}
 
 /// The logits that a request may choose from.
 fn allowed<'a>(request: &Request, logits: &'a [f32]) -> &'a [f32] {

@@ -8,7 +8,7 @@ use sinterlm_kernels::{FEW_ROWS, log_sum_exp};
 
 use super::{
     Context, Decoder, Finish, Generated, Overflow, Request, SITE_ACCEPT, SITE_DRAFT, SITE_INSTEAD,
-    SITE_TOKEN, SampleConfig, Sampler, Token, allowed, sampler::draw,
+    SITE_TOKEN, SampleConfig, Sampler, Token, allowed, sampler::draw, under_model,
 };
 use crate::causal_lm::CausalLm;
 use crate::error::ModelError;
@@ -99,8 +99,8 @@ pub fn speculative<T: CausalLm, D: CausalLm>(
         let mut tokens = Vec::with_capacity(proposals + 1);
         let mut all_kept = true;
         for (at, (id, q)) in proposed.iter().enumerate() {
+            let total = log_sum_exp(logits.row(at));
             let row = allowed(request, logits.row(at));
-            let total = log_sum_exp(row);
             if total.is_nan() {
                 let position = begin + at;
                 return Err(ModelError::LogitsNotFinite { position });
@@ -131,9 +131,11 @@ pub fn speculative<T: CausalLm, D: CausalLm>(
         if all_kept {
             let context = Context { ids, prompt_len };
             let key = key(ids.len(), SITE_TOKEN);
-            let token = sampler.choose(allowed(request, logits.row(proposals)), context, key);
+            let row = logits.row(proposals);
+            let token = sampler.choose(allowed(request, row), context, key);
             let position = ids.len();
-            tokens.push(token.ok_or(ModelError::LogitsNotFinite { position })?);
+            let token = token.ok_or(ModelError::LogitsNotFinite { position })?;
+            tokens.push(under_model(token, request, row));
         }
         done.drafted += proposals;
         target.truncate(0, begin);

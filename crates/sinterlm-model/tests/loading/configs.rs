@@ -270,3 +270,42 @@ fn the_newest_keys_of_rotation_are_read_too() {
     std::fs::write(generation, "{\"eos_token_id\": [4]}").unwrap();
     assert_eq!(read_end_ids(folder.path()).unwrap(), [4]);
 }
+
+#[test]
+fn ids_that_end_no_text_are_left_out_or_refused_by_file_and_key() {
+    let (folder, _) = saved(&llama());
+    let (generation, config) = (
+        folder.path().join("generation_config.json"),
+        folder.path().join("config.json"),
+    );
+    let mut json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&config).unwrap()).unwrap();
+    json["eos_token_id"] = 3.into();
+    std::fs::write(&config, json.to_string()).unwrap();
+    let read = |ids: &str| {
+        std::fs::write(&generation, format!("{{\"eos_token_id\": {ids}}}")).unwrap();
+        read_end_ids(folder.path()).map_err(|error| error.to_string())
+    };
+    let rows = llama().vocab_size;
+    for (ids, expected) in [
+        ("null".to_owned(), vec![3]),
+        ("[]".to_owned(), vec![3]),
+        ("-1".to_owned(), vec![3]),
+        (format!("{rows}"), vec![3]),
+        // Its lower half is an id.
+        ("4294967298".to_owned(), vec![3]),
+        (
+            format!("[4, {rows}, {}]", rows - 1),
+            vec![4, rows as u32 - 1],
+        ),
+    ] {
+        assert_eq!(read(&ids).unwrap(), expected, "{ids}");
+    }
+    for ids in ["\"2\"", "[4, 2.5]", "true", "{}", "[[4]]"] {
+        let refused = read(ids).unwrap_err();
+        assert!(
+            refused.contains("generation_config.json: eos_token_id: "),
+            "{refused}"
+        );
+    }
+}

@@ -7,13 +7,10 @@ use burn::module::Module;
 use sinterlm_config::{ConfigError, check_made};
 use sinterlm_trainer::{Budget, Checkpoints, Hooks, Objective, TrainError, Trainer};
 
-use super::Session;
+use super::{PROBE, Session};
 use crate::error::PipelineError;
 use crate::parts::ModelStore;
 use crate::run_config::RunConfig;
-
-/// Where the probe writes a checkpoint, within the run directory.
-const PROBE: &str = "probe";
 
 impl<C: RunConfig> Session<C> {
     /// Turns `trainer.max_epochs` into `trainer.max_steps`, where a new run has such a length.

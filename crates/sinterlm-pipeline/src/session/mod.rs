@@ -8,17 +8,22 @@ mod train;
 mod watch;
 
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use sinterlm_config::{check_made, load_moved, to_toml};
 use sinterlm_data::Tokenizer;
 use sinterlm_formats::{remove_stale_staging, write_file_atomic};
 use sinterlm_kernels::Isa;
-use sinterlm_run::{MetricsFile, Provenance, RunDir, RunEnd, RunError, SampleFile, Section};
+use sinterlm_run::{
+    MetricsFile, Provenance, RunDir, RunEnd, RunError, SampleFile, Section, Undoing,
+};
 use sinterlm_trainer::{Checkpoint, find_checkpoint, find_checkpoint_until, set_aside_broken};
 
 use crate::BURN_VERSION;
 use crate::error::PipelineError;
 use crate::host::{Host, Mode};
+use crate::prefix::PREFIXES;
 use crate::resume::check_changes;
 use crate::run_config::{RunAt, RunConfig};
 use crate::stage::Stage;
@@ -48,7 +53,12 @@ pub struct Session<C: RunConfig> {
     provenance: Provenance,
     /// From the first file that is written until the end stands in `run.json`.
     is_running: bool,
+    /// Until then a signal leaves no directory of a new run.
+    unbegun: Option<Undoing>,
 }
+
+/// Where the probe of a time budget writes a checkpoint, within the run directory.
+const PROBE: &str = "probe";
 
 impl<C: RunConfig> Session<C> {
     /// Checks the config and takes the run directory: a new one, or that of the run to resume.
@@ -73,14 +83,17 @@ impl<C: RunConfig> Session<C> {
         check_made(&config, "config")?;
         config.resolve(host)?;
         check(&config)?;
+        let dir = RunDir::create(out)?;
+        let folder = dir.path().to_owned();
         Ok(Self {
             config,
             host: host.clone(),
-            dir: RunDir::create(out)?,
+            dir,
             checkpoint: None,
             resumed: None,
             provenance: Provenance::collect(),
             is_running: false,
+            unbegun: Some(host.stop.undo_if_stopped(move || remove_unbegun(&folder))),
         })
     }
 
@@ -126,6 +139,7 @@ impl<C: RunConfig> Session<C> {
             checkpoint,
             resumed: Some(resumed),
             is_running: false,
+            unbegun: None,
         })
     }
 
@@ -246,11 +260,33 @@ impl<C: RunConfig> Drop for Session<C> {
             let why = "the program ended early, see its last message".to_owned();
             let _ = self.end(&RunEnd::Failed(why));
         }
-        // Only an empty folder can be removed: whatever a run wrote stays.
         if !self.dir.config_path().exists() {
             let _ = self.remove_prefixes();
-            let _ = std::fs::remove_file(self.dir.path().join(".lock"));
-            let _ = std::fs::remove_dir(self.dir.path());
+            remove_empty(self.dir.path());
         }
     }
+}
+
+/// Removes what a run leaves before it writes its config. A probe may be writing at the same time.
+fn remove_unbegun(folder: &Path) {
+    for _ in 0..20 {
+        for part in [PROBE, PREFIXES] {
+            let _ = std::fs::remove_dir_all(folder.join(part));
+        }
+        if ![PROBE, PREFIXES]
+            .iter()
+            .any(|part| folder.join(part).exists())
+        {
+            break;
+        }
+        sleep(Duration::from_millis(5));
+    }
+    remove_empty(folder);
+}
+
+/// Removes a folder with nothing but a lock in it. Only an empty folder can be removed: whatever a run
+/// wrote stays.
+fn remove_empty(folder: &Path) {
+    let _ = std::fs::remove_file(folder.join(".lock"));
+    let _ = std::fs::remove_dir(folder);
 }

@@ -67,6 +67,7 @@ impl<C: RunConfig> Session<C> {
             }
         }
         // From here on a signal is heeded between steps; before, nothing would be lost.
+        self.unbegun = None;
         let stop = self.host.stop.clone();
         let _held = stop.hold();
         self.begin(&parts.tokenizer, &parts.files, &parts.sections)?;
