@@ -69,11 +69,123 @@ impl Threshold {
             balanced_accuracy: best.1 as f64 / (2 * positives * negatives) as f64,
         })
     }
+
+    /// The threshold at which both classes are as likely, were they as frequent: that of a logistic curve
+    /// through the scores' log-odds (Platt 1999), with classes of equal weight. Where few items speak it
+    /// stays near 0.5, as half an item of weight stands for the scores being right as they are. On a few
+    /// dozen items of a class it varies less than [`choose`](Self::choose), whose threshold hangs on one.
+    ///
+    /// `None` and panics as [`choose`](Self::choose), whose threshold it is where lower scores speak for
+    /// class 1.
+    ///
+    /// ```
+    /// use sinterlm_eval::Threshold;
+    /// let truth = [0, 0, 0, 0, 1, 1, 1, 1];
+    /// let scores = [0.1, 0.1, 0.2, 0.6, 0.65, 0.9, 0.9, 0.95];
+    /// let chosen = Threshold::calibrated(&truth, &scores).unwrap();
+    /// assert!(chosen.value > 0.45 && chosen.value < 0.65);
+    /// assert_eq!(chosen.balanced_accuracy, 1.0);
+    /// ```
+    pub fn calibrated(truth: &[usize], scores: &[f32]) -> Option<Self> {
+        let chosen = Self::choose(truth, scores)?;
+        let count = truth.len() as f64;
+        let positives = truth.iter().sum::<usize>() as f64;
+        let weights = [
+            count / (2.0 * (count - positives)),
+            count / (2.0 * positives),
+        ];
+        let odds = |score: f32| {
+            let score = f64::from(score).clamp(LEAST, 1.0 - LEAST);
+            (score / (1.0 - score)).ln()
+        };
+        let items: Vec<(f64, usize)> = scores
+            .iter()
+            .map(|&score| odds(score))
+            .zip(truth.iter().copied())
+            .collect();
+        // Newton's method on slope and offset; the prior pulls them to 1 and 0.
+        let (mut slope, mut offset) = (1.0_f64, 0.0_f64);
+        for _ in 0..100 {
+            let mut gradient = [PRIOR * (slope - 1.0), PRIOR * offset];
+            let (mut ss, mut so, mut oo) = (PRIOR, 0.0, PRIOR);
+            for &(x, class) in &items {
+                let p = 1.0 / (1.0 + (-(slope * x + offset)).exp());
+                let (error, spread) = (p - class as f64, p * (1.0 - p));
+                let weight = weights[class];
+                gradient[0] += weight * error * x;
+                gradient[1] += weight * error;
+                ss += weight * spread * x * x;
+                so += weight * spread * x;
+                oo += weight * spread;
+            }
+            let det = ss * oo - so * so;
+            let step = [
+                (oo * gradient[0] - so * gradient[1]) / det,
+                (ss * gradient[1] - so * gradient[0]) / det,
+            ];
+            // Far from the optimum a whole step may overshoot.
+            let scale = 1.0_f64.min(2.0 / step[0].abs().max(step[1].abs()).max(1e-300));
+            slope -= scale * step[0];
+            offset -= scale * step[1];
+            if step[0].abs() + step[1].abs() < 1e-10 {
+                break;
+            }
+        }
+        if slope <= 0.0 || !(offset / slope).is_finite() {
+            return Some(chosen);
+        }
+        let value = 1.0 / (1.0 + (offset / slope).exp());
+        let recall = |class: usize| {
+            let own = scores.iter().zip(truth).filter(|(_, own)| **own == class);
+            let right = own
+                .clone()
+                .filter(|(score, _)| (f64::from(**score) >= value) == (class == 1));
+            right.count() as f64 / own.count() as f64
+        };
+        Some(Self {
+            value,
+            balanced_accuracy: f64::midpoint(recall(0), recall(1)),
+        })
+    }
 }
+
+/// Least distance of a probability from 0 and 1 that counts.
+const LEAST: f64 = 1e-6;
+/// Weight of the prior in items.
+const PRIOR: f64 = 0.5;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_calibrated_threshold_parts_scores_that_are_shifted_and_forgets_none() {
+        // Log-odds of class 0 around -1, of class 1 around 3: they meet at 1.
+        let score = |odds: f32| 1.0 / (1.0 + (-odds).exp());
+        let scores: Vec<f32> = (0..400)
+            .map(|n| score([-1.0, 3.0][n % 2] + 2.0 * ((n / 2) as f32 / 100.0 - 1.0)))
+            .collect();
+        let truth: Vec<usize> = (0..400).map(|n| n % 2).collect();
+        let chosen = Threshold::calibrated(&truth, &scores).unwrap();
+        let odds = (chosen.value / (1.0 - chosen.value)).ln();
+        assert!((odds - 1.0).abs() < 0.1, "{odds}");
+        // Classes of other sizes have the same threshold.
+        let some: Vec<usize> = (0..400).filter(|n| n % 2 == 1 || n % 20 == 0).collect();
+        let pick = |of: &dyn Fn(usize) -> usize| some.iter().map(|n| of(*n)).collect::<Vec<_>>();
+        let fewer: Vec<f32> = some.iter().map(|n| scores[*n]).collect();
+        let rare = Threshold::calibrated(&pick(&|n| truth[n]), &fewer).unwrap();
+        assert!(
+            (rare.value - chosen.value).abs() < 0.05,
+            "{rare:?} {chosen:?}"
+        );
+        // Scores the wrong way round, and one class only.
+        let turned: Vec<usize> = truth.iter().map(|class| 1 - class).collect();
+        assert_eq!(
+            Threshold::calibrated(&turned, &scores),
+            Threshold::choose(&turned, &scores)
+        );
+        assert_eq!(Threshold::calibrated(&[1, 1], &[0.1, 0.2]), None);
+    }
 
     #[test]
     fn the_middle_of_the_gap_that_parts_the_classes_is_chosen() {

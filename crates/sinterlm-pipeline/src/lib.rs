@@ -36,7 +36,7 @@ pub use gates::GateConfig;
 pub use hooks::{Sampling, Scoring, evaluator, sampler};
 pub use host::{Host, Mode, ShowProgress, Told};
 pub use instruct::{AnswersConfig, InstructConfig, instruct, instruct_parts};
-pub use parts::{ModelStore, Parts, Preview, Summarise};
+pub use parts::{ModelStore, Parts, Preview, Results, Summarise};
 pub use pretrain::{pretrain, pretrain_parts};
 pub use recipes::PretrainConfig;
 pub use rows::RowStyle;

@@ -14,8 +14,17 @@ use sinterlm_model::{
 use sinterlm_run::{EvalRecord, Section, Summary};
 use sinterlm_trainer::{Evaluate, Sample, SaveModel, TrainError};
 
-/// Adds the figures of the last evaluation to the summary, and gives what the report shows of them.
-pub type Summarise<'a> = Box<dyn FnOnce(&EvalRecord, &mut Summary) -> Vec<Section> + 'a>;
+/// Adds the figures of the last evaluation to the summary, and gives what else is kept of it.
+pub type Summarise<'a> = Box<dyn FnOnce(&EvalRecord, &mut Summary) -> Results + 'a>;
+
+/// What a run keeps of its last evaluation beside the summary.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Results {
+    /// What the report shows.
+    pub sections: Vec<Section>,
+    /// Files of the run directory, by name: each item with what was said of it.
+    pub files: Vec<(String, Vec<u8>)>,
+}
 
 /// What a session trains. A pipeline makes them; whoever wants another metric or other samples changes
 /// them before [`Session::train`](crate::Session::train).

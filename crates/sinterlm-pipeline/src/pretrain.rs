@@ -9,7 +9,7 @@ use sinterlm_trainer::NextToken;
 use crate::error::PipelineError;
 use crate::hooks::{METRICS, Sampling, Scoring, evaluator, sampler};
 use crate::host::Host;
-use crate::parts::{ModelStore, Parts, Preview};
+use crate::parts::{ModelStore, Parts, Preview, Results};
 use crate::recipes::PretrainConfig;
 use crate::run_config::RunAt;
 use crate::session::Session;
@@ -102,7 +102,7 @@ pub fn pretrain_parts(
         sample: Some(sampler(sampling, tokenizer.clone())),
         summarise: Box::new(move |record, summary| {
             summarise(record, &text, summary);
-            Vec::new()
+            Results::default()
         }),
         store,
         tokenizer,

@@ -81,7 +81,7 @@ pub struct ClassesConfig {
     /// Share of the target probability spread over the classes, 0 to 0.5.
     #[schemars(range(min = 0.0, max = 0.5))]
     pub label_smoothing: f64,
-    /// Of two classes: choose the threshold on validation records, by balanced accuracy, and predict the
+    /// Of two classes: choose the threshold on validation records, for balanced accuracy, and predict the
     /// second class from it on; else the more probable class is predicted.
     pub choose_threshold: bool,
     /// Score a bag of words on the same records beside.

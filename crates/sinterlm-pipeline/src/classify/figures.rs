@@ -1,5 +1,6 @@
 //! What a classifier is measured by: on validation records during the run, on test records at its end.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use sinterlm_model::{ForwardCtx, Gpt, Precision, PrefixCache, Reading, WithHead}
 use sinterlm_run::{EvalRecord, Section, Summary};
 use sinterlm_trainer::{ClassRow, Evaluate, Scope};
 
-use crate::parts::Summarise;
+use crate::parts::{Results, Summarise};
 
 /// Test records that the report shows of those classified wrongly.
 const EXAMPLES: usize = 12;
@@ -46,8 +47,10 @@ pub(super) struct ClassScoring {
 }
 
 /// The figures of the end.
-struct Results {
+struct Last {
     valid: ClassReport,
+    /// Each record with its probabilities, a line each, of validation and test.
+    items: [Vec<u8>; 2],
     test: Option<ClassReport>,
     words: Option<ClassReport>,
     mistakes: Vec<Vec<String>>,
@@ -75,7 +78,7 @@ impl ClassScoring {
 
     /// The hook that scores, and the one that tells of its last figures.
     pub(super) fn hooks(self) -> Hooks {
-        let results: Arc<Mutex<Option<Results>>> = Arc::default();
+        let results: Arc<Mutex<Option<Last>>> = Arc::default();
         let kept = Arc::clone(&results);
         let labels = self.labels.clone();
         let evaluate = Box::new(move |model: &WithHead<Gpt>, scope: Scope| {
@@ -90,12 +93,12 @@ impl ClassScoring {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .take();
-            results.map_or_else(Vec::new, |results| results.tell(&labels, summary))
+            results.map_or_else(Results::default, |last| last.tell(&labels, summary))
         });
         (evaluate, summarise)
     }
 
-    fn score(&self, model: &WithHead<Gpt>, scope: Scope) -> (Vec<(String, f64)>, Option<Results>) {
+    fn score(&self, model: &WithHead<Gpt>, scope: Scope) -> (Vec<(String, f64)>, Option<Last>) {
         let ctx = ForwardCtx::evaluation(self.precision);
         let probabilities = |rows: &[ClassRow], prefix: Option<&PrefixCache>| {
             class_probabilities_behind(model, rows, prefix, &self.reading, &ctx)
@@ -125,7 +128,8 @@ impl ClassScoring {
             Some(threshold) => ClassReport::at(threshold, &self.labels, truth, found),
             None => ClassReport::of(&self.labels, truth, found),
         };
-        let mut results = Results {
+        let mut results = Last {
+            items: [self.items(&self.valid, &found), Vec::new()],
             valid,
             test: None,
             words: None,
@@ -136,6 +140,7 @@ impl ClassScoring {
             let found = probabilities(&self.test.rows, None);
             let test = report(&truth, &found, threshold);
             figures.extend(named("test", &test));
+            results.items[1] = self.items(&self.test, &found);
             results.mistakes = self.mistakes(&truth, &found, threshold);
             results.test = Some(test);
             results.words = self
@@ -145,12 +150,30 @@ impl ClassScoring {
         (figures, Some(results))
     }
 
+    /// The records with their probabilities, as JSON, a line each.
+    fn items(&self, records: &Labelled, probabilities: &[f32]) -> Vec<u8> {
+        let mut lines = Vec::new();
+        let rows = probabilities.chunks_exact(self.labels.len());
+        for (at, row) in rows.enumerate() {
+            let probabilities: BTreeMap<&String, f32> =
+                self.labels.iter().zip(row.iter().copied()).collect();
+            let item = json!({
+                "text": records.texts[at],
+                "label": self.labels[records.rows[at].class as usize],
+                "probabilities": probabilities,
+                "from": records.origins[at],
+            });
+            lines.extend(format!("{item}\n").into_bytes());
+        }
+        lines
+    }
+
     fn threshold_of(&self, truth: &[usize], probabilities: &[f32]) -> Option<Threshold> {
         if !self.choose_threshold || self.labels.len() != 2 {
             return None;
         }
         let scores: Vec<f32> = probabilities.chunks_exact(2).map(|pair| pair[1]).collect();
-        Threshold::choose(truth, &scores)
+        Threshold::calibrated(truth, &scores)
     }
 
     /// What a bag of words says of the test records, with a threshold chosen as for the model.
@@ -225,11 +248,18 @@ fn named(split: &str, report: &ClassReport) -> Vec<(String, f64)> {
         .collect()
 }
 
-impl Results {
+impl Last {
     /// Puts the figures into the summary and into sections.
-    fn tell(self, labels: &[String], summary: &mut Summary) -> Vec<Section> {
+    fn tell(self, labels: &[String], summary: &mut Summary) -> Results {
+        let [valid, test] = self.items;
+        let named = [("valid.jsonl", valid), ("test.jsonl", test)];
+        let named = named.into_iter().filter(|(_, lines)| !lines.is_empty());
+        let files = named
+            .map(|(name, lines)| (name.to_owned(), lines))
+            .collect();
         let Some(test) = self.test else {
-            return vec![report_section("Validation", &self.valid)];
+            let sections = vec![report_section("Validation", &self.valid)];
+            return Results { sections, files };
         };
         let mut value = json!(test);
         if let Some(words) = &self.words {
@@ -257,7 +287,7 @@ impl Results {
                 rows: self.mistakes,
             });
         }
-        sections
+        Results { sections, files }
     }
 }
 

@@ -19,7 +19,7 @@ use sinterlm_trainer::{Evaluate, Scope, TrainError};
 
 use super::answering::{Answering, Question, Written};
 use crate::host::Host;
-use crate::parts::Summarise;
+use crate::parts::{Results, Summarise};
 
 /// Test records that the report shows.
 const EXAMPLES: usize = 12;
@@ -59,7 +59,7 @@ struct Scores {
 }
 
 /// The figures of the end.
-struct Results {
+struct Last {
     valid_tokens: f64,
     test: Option<Scores>,
     held_out: Option<Scores>,
@@ -96,7 +96,7 @@ impl InstructScoring {
 
     /// The hook that scores, and the one that tells of its last figures.
     pub(super) fn hooks(self) -> Hooks {
-        let results: Arc<Mutex<Option<Results>>> = Arc::default();
+        let results: Arc<Mutex<Option<Last>>> = Arc::default();
         let kept = Arc::clone(&results);
         let questions = [self.test.clone(), self.held_out.clone()];
         let evaluate = Box::new(move |model: &Gpt, scope: Scope| {
@@ -111,8 +111,8 @@ impl InstructScoring {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .take();
-            results.map_or_else(Vec::new, |results| {
-                results.tell(&questions, record, summary)
+            results.map_or_else(Results::default, |last| {
+                last.tell(&questions, record, summary)
             })
         });
         (evaluate, summarise)
@@ -122,7 +122,7 @@ impl InstructScoring {
         &self,
         model: &Gpt,
         scope: Scope,
-    ) -> Result<(Vec<(String, f64)>, Option<Results>), TextError> {
+    ) -> Result<(Vec<(String, f64)>, Option<Last>), TextError> {
         let mut figures = Vec::new();
         let mut add = |name: String, value: Option<f64>| {
             figures.extend(value.map(|value| (name, value)));
@@ -167,7 +167,7 @@ impl InstructScoring {
             (Some(before), Some(_)) => self.score_before(before)?,
             _ => None,
         };
-        let results = Results {
+        let results = Last {
             valid_tokens,
             test,
             held_out,
@@ -315,13 +315,13 @@ impl Scores {
     }
 }
 
-impl Results {
+impl Last {
     fn tell(
         self,
         [test, held_out]: &[Vec<Question>; 2],
         record: &EvalRecord,
         summary: &mut Summary,
-    ) -> Vec<Section> {
+    ) -> Results {
         if let Some(loss) = record.figure("valid/loss") {
             summary.valid = Some(ValidFigures {
                 loss,
@@ -332,7 +332,7 @@ impl Results {
         }
         let mut sections = Vec::new();
         let Some(after) = &self.test else {
-            return sections;
+            return Results::default();
         };
         let mut value = after.value();
         if let Some(scores) = &self.held_out {
@@ -369,8 +369,37 @@ impl Results {
                 start,
             ));
         }
-        sections
+        let starts = before.map(|both| (&both.0, both.1.as_ref()));
+        let of_test = items(test, after, starts.map(|both| both.0));
+        let mut files = vec![("answers.jsonl".to_owned(), of_test)];
+        if let Some(scores) = &self.held_out {
+            let start = starts.and_then(|both| both.1);
+            let lines = items(held_out, scores, start);
+            files.push(("answers-held-out.jsonl".to_owned(), lines));
+        }
+        Results { sections, files }
     }
+}
+
+/// The questions with what was wanted and answered, as JSON, a line each.
+fn items(questions: &[Question], after: &Scores, before: Option<&Scores>) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for (at, question) in questions.iter().enumerate() {
+        let mut item = json!({
+            "prompt": question.asked,
+            "reference": question.reference,
+            "text": after.answers[at].text,
+            "ended_by_eos": after.answers[at].ended_by_eos,
+        });
+        if let Some(task) = &question.task {
+            item["task"] = (**task).into();
+        }
+        if let Some(before) = before {
+            item["before"] = json!(before.answers[at].text);
+        }
+        lines.extend(format!("{item}\n").into_bytes());
+    }
+    lines
 }
 
 fn percent(value: Option<f64>) -> String {

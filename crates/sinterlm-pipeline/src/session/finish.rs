@@ -45,9 +45,12 @@ impl<C: RunConfig> Session<C> {
         summary.tokens_per_second = Some(outcome.tokens as f64 / outcome.seconds.max(1e-9));
         summary.peak_memory_bytes = peak_memory_bytes();
         if let Some(record) = &outcome.evaluation {
-            let sections = summarise(record, &mut summary);
-            if !sections.is_empty() {
-                Section::save(self.dir.path(), RESULTS, &sections)?;
+            let results = summarise(record, &mut summary);
+            for (name, bytes) in &results.files {
+                write_file_atomic(self.dir.path().join(name), |out| out.write_all(bytes))?;
+            }
+            if !results.sections.is_empty() {
+                Section::save(self.dir.path(), RESULTS, &results.sections)?;
             }
         }
         self.judge(outcome, &mut summary);
