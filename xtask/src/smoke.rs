@@ -11,6 +11,8 @@ use crate::{metadata, process, repository};
 
 /// The example whose model the others read.
 const PRETRAIN: &str = "pretrain_tinystories";
+/// The example whose classifier `classify` reads.
+const CLASSIFIER: &str = "finetune_classifier";
 
 /// Builds all examples and runs each; those that need a model get the one that pretraining made.
 pub(crate) fn run() -> Result<()> {
@@ -30,7 +32,8 @@ pub(crate) fn run() -> Result<()> {
 
 fn run_all(runs: &Path) -> Result<()> {
     let mut examples = metadata::examples()?;
-    examples.sort_by_key(|name| name != PRETRAIN); // stable: the others stay in order
+    // What trains runs before what reads; the sort is stable, so the others stay in order.
+    examples.sort_by_key(|name| (name != PRETRAIN, !has_config(name)));
     if examples.is_empty() {
         println!("skipped: there are no examples");
     }
@@ -52,10 +55,14 @@ fn run_all(runs: &Path) -> Result<()> {
 /// The command line of one example's smoke run; none if nobody has said what it is.
 fn arguments(name: &str, runs: &Path) -> Option<Vec<String>> {
     let path = |name: &str| runs.join(name).display().to_string();
-    let config = format!("configs/smoke/{name}.toml");
     let model = ["--model".to_owned(), path(PRETRAIN)];
     if name == "chat" {
         return Some([&model[..], &["--device", "flex"].map(str::to_owned)].concat());
+    }
+    if name == "classify" {
+        let text = ["--text", "WIN a prize now", "--device", "flex"].map(str::to_owned);
+        let model = ["--model".to_owned(), path(CLASSIFIER)];
+        return Some(model.into_iter().chain(text).collect());
     }
     let mut arguments = if name == "generate" {
         let prompt = ["--prompt", "Once upon a time", "--max-new-tokens", "20"].map(str::to_owned);
@@ -64,10 +71,12 @@ fn arguments(name: &str, runs: &Path) -> Option<Vec<String>> {
         let to = ["--to".to_owned(), path("exported.gguf")];
         model.into_iter().chain(to).collect()
     } else {
-        fs::exists(&config).ok().filter(|&there| there)?;
+        if !has_config(name) {
+            return None;
+        }
         vec![
             "--config".to_owned(),
-            config,
+            config_of(name),
             "--quiet".to_owned(),
             "--offline".to_owned(),
         ]
@@ -75,4 +84,12 @@ fn arguments(name: &str, runs: &Path) -> Option<Vec<String>> {
     arguments.extend(["--device", "flex", "--out"].map(str::to_owned));
     arguments.push(path(name));
     Some(arguments)
+}
+
+fn config_of(name: &str) -> String {
+    format!("configs/smoke/{name}.toml")
+}
+
+fn has_config(name: &str) -> bool {
+    fs::exists(config_of(name)).is_ok_and(|there| there)
 }
