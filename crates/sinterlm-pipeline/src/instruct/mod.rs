@@ -104,8 +104,12 @@ pub fn instruct_parts(
 
     let host = session.host().clone();
     let mut side = side_files(&start, tokenizer, &prepared.passport)?;
-    let form = serde_json::to_string_pretty(template).expect("a template is plain data");
-    side.push((PromptTemplate::FILE.to_owned(), (form + "\n").into_bytes()));
+    // Completions are trained as they stand, and a model of nothing else is asked so.
+    let mut records = prepared.train.iter().flat_map(|set| &set.records);
+    if !records.all(|record| matches!(record.body, Body::Completion { .. })) {
+        let form = serde_json::to_string_pretty(template).expect("a template is plain data");
+        side.push((PromptTemplate::FILE.to_owned(), (form + "\n").into_bytes()));
+    }
     let store = ModelStore::whole(tokenizer.end_of_text()).with_files(side);
     let decoder = config.model.clone();
     let model = session.starting_model(&decoder, weights.as_deref(), tokenizer, &store)?;
