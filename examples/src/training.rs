@@ -22,10 +22,11 @@ pub fn training_host(options: &Options) -> Result<Host, Failure> {
     say(format!("device: {}", host.device_name));
     if let Some(program) = &mut host.program {
         if let Some(threads) = options.threads {
-            program.push_str(&format!(" --threads {threads}"));
+            *program = format!("{program} --threads {threads}");
         }
         if options.device != "auto" {
-            program.push_str(&format!(" --device {}", shell_word(&options.device)));
+            let device = shell_word(&options.device);
+            *program = format!("{program} --device {device}");
         }
     }
     host.offline = options.offline;

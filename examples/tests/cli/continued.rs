@@ -31,8 +31,7 @@ fn a_run_stopped_by_sigterm_goes_on_as_if_unbroken_and_may_be_lengthened() {
     let mut command = smoke(&run);
     command
         .args(CONSTANT)
-        .args(["--set", "trainer.max_steps=100000"])
-        .args(["--threads", "2", "--device", "flex"]);
+        .args(["--set", "trainer.max_steps=100000"]);
     let child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -78,7 +77,8 @@ fn a_run_directory_in_use_is_refused_and_ctrl_c_ends_the_run_in_it() {
     let mut command = smoke(&run);
     command
         .args(CONSTANT)
-        .args(["--set", "trainer.max_steps=100000"]);
+        .args(["--set", "trainer.max_steps=100000"])
+        .args(["--threads", "2", "--device", "flex"]);
     let child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -262,6 +262,7 @@ fn a_signal_before_the_first_step_ends_the_program_at_once() {
         while !run.join(".lock").is_file() {
             sleep(Duration::from_millis(5));
         }
+        sleep(Duration::from_millis(50));
         signal(child.id(), name);
         assert_eq!(child.wait().unwrap().code(), Some(status), "SIG{name}");
         assert!(!run.exists(), "nothing is left of it");

@@ -108,12 +108,13 @@ pub fn read_end_ids(path: &Path) -> Result<Vec<u32>, ModelError> {
                 return Err(ModelError::EndIds { path, found });
             }
             let own = id.as_u64().and_then(|id| u32::try_from(id).ok());
-            match own.filter(|id| rows.is_none_or(|rows| (*id as usize) < rows)) {
-                Some(id) => ids.push(id),
-                None => tracing::warn!(
+            if let Some(id) = own.filter(|id| rows.is_none_or(|rows| (*id as usize) < rows)) {
+                ids.push(id);
+            } else {
+                tracing::warn!(
                     "{}: eos_token_id: the model has no token {id}, so it ends no text; correct it, or take it out",
                     path.display()
-                ),
+                );
             }
         }
         if !ids.is_empty() {

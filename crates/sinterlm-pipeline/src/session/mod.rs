@@ -85,6 +85,8 @@ impl<C: RunConfig> Session<C> {
         check(&config)?;
         let dir = RunDir::create(out)?;
         let folder = dir.path().to_owned();
+        let undo = move || remove_unbegun(&folder);
+        let unbegun = Some(host.stop.undo_if_stopped(undo));
         Ok(Self {
             config,
             host: host.clone(),
@@ -93,7 +95,7 @@ impl<C: RunConfig> Session<C> {
             resumed: None,
             provenance: Provenance::collect(),
             is_running: false,
-            unbegun: Some(host.stop.undo_if_stopped(move || remove_unbegun(&folder))),
+            unbegun,
         })
     }
 
