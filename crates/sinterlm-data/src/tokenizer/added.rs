@@ -312,7 +312,8 @@ fn cut(
     pieces.collect()
 }
 
-/// The places that were found, in a text of `len` bytes, and what lies between them.
+/// The places that were found, in a text of `len` bytes, and what lies between them, each with a text. A
+/// token may have none: one before it took the spaces that it consists of.
 fn between(found: &[(u32, Range<usize>)], len: usize) -> Vec<(Range<usize>, Option<u32>)> {
     let mut places = Vec::with_capacity(2 * found.len() + 1);
     let mut done = 0;
@@ -320,7 +321,9 @@ fn between(found: &[(u32, Range<usize>)], len: usize) -> Vec<(Range<usize>, Opti
         if done < at.start {
             places.push((done..at.start, None));
         }
-        places.push((at.clone(), Some(*id)));
+        if !at.is_empty() {
+            places.push((at.clone(), Some(*id)));
+        }
         done = at.end;
     }
     if done < len {

@@ -34,7 +34,7 @@ use tokenizers::{
 };
 
 use self::added::{Added, Specials};
-use self::words::Words;
+use self::words::{Tokens, Words};
 use crate::DataError;
 use crate::digest::sha256_hex;
 
@@ -258,6 +258,32 @@ impl Tokenizer {
         }
         let encoding = self.encoding(text, specials, OffsetType::None, false, None);
         encoding.get_ids().to_vec()
+    }
+
+    /// Hands over the tokens of a text, each with the byte at which it starts; false, and none, where the
+    /// text has to be encoded as a whole.
+    fn by_words(&self, text: &str, specials: Specials<'_>, each: impl FnMut(u32, usize)) -> bool {
+        let Some(words) = self.words.as_ref().filter(|words| words.fit(text)) else {
+            return false;
+        };
+        let places = self.added.places(text, specials);
+        words.tokens(text, places, |part| self.tokens_of(part), each);
+        true
+    }
+
+    /// The tokens of a part of a text that no added token is in.
+    fn tokens_of(&self, part: &str) -> Tokens {
+        let encoding = || -> tokenizers::Result<_> {
+            let mut pieces = PreTokenizedString::from(part);
+            if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
+                pre_tokenizer.pre_tokenize(&mut pieces)?;
+            }
+            self.merged(pieces, OffsetType::Byte, false)
+        };
+        let encoding = encoding().expect("unknown characters were probed, as for whole texts");
+        let starts = encoding.get_offsets().iter();
+        let starts = starts.map(|(start, _)| *start as u32);
+        encoding.get_ids().iter().copied().zip(starts).collect()
     }
 
     /// Whether a text that stands alone has other tokens than behind a line's end.

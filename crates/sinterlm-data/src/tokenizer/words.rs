@@ -5,13 +5,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::{DerefMut, Range};
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
-use tokenizers::{NormalizerWrapper, OffsetType, PreTokenizedString, PreTokenizer};
+use tokenizers::{NormalizerWrapper, Tokenizer};
 
-use super::added::Specials;
-use super::{Inner, Tokenizer, pre};
+use super::pre;
 
 /// Longer parts are seldom met twice, in bytes.
 const LONGEST: usize = 64;
@@ -21,19 +21,21 @@ const MOST: usize = 1 << 16;
 const FIRST_COMBINING: char = '\u{300}';
 
 /// The tokens of a part, each with the byte at which it starts.
-type Tokens = Box<[(u32, u32)]>;
+pub(super) type Tokens = Box<[(u32, u32)]>;
 
 /// What is known of words, for a tokenizer that cuts texts at spaces.
 pub(super) struct Words {
     /// Caches, one for each thread that encodes at a time: none waits for another.
     caches: Mutex<Vec<HashMap<Box<str>, Tokens>>>,
+    /// Whether texts are brought into form NFC.
+    normalizes: bool,
     /// Whether a token starts behind the spaces that it begins with.
     trims: bool,
 }
 
 impl Words {
     /// Caches for a tokenizer; none where text cannot be cut at spaces.
-    pub(super) fn new(inner: &Inner) -> Option<Self> {
+    pub(super) fn new(inner: &Tokenizer) -> Option<Self> {
         let json = |part: Result<Value, _>| part.unwrap_or(Value::Null);
         let pre_tokenizer = json(serde_json::to_value(inner.get_pre_tokenizer()));
         let post_processor = json(serde_json::to_value(inner.get_post_processor()));
@@ -42,11 +44,59 @@ impl Words {
             && pre::cuts_at_spaces(&pre_tokenizer);
         Some(Self {
             caches: Mutex::default(),
+            normalizes: normalizer.is_some(),
             trims: trims(&post_processor).filter(|_| is_exact)?,
         })
     }
 
-    fn lock(&self) -> impl std::ops::DerefMut<Target = Vec<HashMap<Box<str>, Tokens>>> {
+    /// Whether a text is tokenised as it is, not as a normalizer leaves it.
+    pub(super) fn fit(&self, text: &str) -> bool {
+        !self.normalizes || !text.contains(|c| c >= FIRST_COMBINING)
+    }
+
+    /// Hands over the tokens of a text, each with the byte at which it starts. `places` are the pieces of
+    /// the text, with the added token that is there; `tokenise` gives the tokens of a part of the others.
+    pub(super) fn tokens(
+        &self,
+        text: &str,
+        places: Vec<(Range<usize>, Option<u32>)>,
+        tokenise: impl Fn(&str) -> Tokens,
+        mut each: impl FnMut(u32, usize),
+    ) {
+        let mut known = self.lock().pop().unwrap_or_default();
+        for (at, token) in places {
+            if let Some(id) = token {
+                let blanks = text[at.clone()].chars();
+                let blanks = blanks.take_while(|c| self.trims && is_blank(*c));
+                each(id, (at.start + blanks.count()).min(at.end));
+                continue;
+            }
+            let mut begin = at.start;
+            for part in parts(&text[at]) {
+                let mut hand_over = |tokens: &[(u32, u32)]| {
+                    for (id, start) in tokens {
+                        each(*id, begin + *start as usize);
+                    }
+                };
+                if let Some(tokens) = known.get(part) {
+                    hand_over(tokens);
+                } else {
+                    let tokens = tokenise(part);
+                    hand_over(&tokens);
+                    if part.len() <= LONGEST {
+                        if known.len() >= MOST {
+                            known.clear();
+                        }
+                        known.insert(part.into(), tokens);
+                    }
+                }
+                begin += part.len();
+            }
+        }
+        self.lock().push(known);
+    }
+
+    fn lock(&self) -> impl DerefMut<Target = Vec<HashMap<Box<str>, Tokens>>> {
         self.caches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,73 +124,6 @@ fn trims(json: &Value) -> Option<bool> {
             (count < 2).then_some(count == 1)
         }
         _ => None,
-    }
-}
-
-impl Tokenizer {
-    /// Hands over the tokens of a text, each with the byte at which it starts; false, and none, where
-    /// the text has to be encoded as a whole.
-    pub(super) fn by_words(
-        &self,
-        text: &str,
-        specials: Specials<'_>,
-        mut each: impl FnMut(u32, usize),
-    ) -> bool {
-        let Some(words) = self.words.as_ref() else {
-            return false;
-        };
-        if self.inner.get_normalizer().is_some() && text.contains(|c| c >= FIRST_COMBINING) {
-            return false;
-        }
-        let mut known = words.lock().pop().unwrap_or_default();
-        for (at, token) in self.added.places(text, specials) {
-            if let Some(id) = token {
-                let blanks = text[at.clone()].chars();
-                let blanks = blanks.take_while(|c| words.trims && is_blank(*c));
-                each(id, (at.start + blanks.count()).min(at.end));
-                continue;
-            }
-            let mut begin = at.start;
-            for part in parts(&text[at]) {
-                let mut hand_over = |tokens: &[(u32, u32)]| {
-                    for (id, start) in tokens {
-                        each(*id, begin + *start as usize);
-                    }
-                };
-                if let Some(tokens) = known.get(part) {
-                    hand_over(tokens);
-                } else {
-                    let tokens = self.tokens_of(part);
-                    hand_over(&tokens);
-                    if part.len() <= LONGEST {
-                        if known.len() >= MOST {
-                            known.clear();
-                        }
-                        known.insert(part.into(), tokens);
-                    }
-                }
-                begin += part.len();
-            }
-        }
-        words.lock().push(known);
-        true
-    }
-
-    /// The tokens of a part that no added token is in.
-    fn tokens_of(&self, part: &str) -> Tokens {
-        let encoding = || -> tokenizers::Result<_> {
-            let mut pieces = PreTokenizedString::from(part);
-            if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
-                pre_tokenizer.pre_tokenize(&mut pieces)?;
-            }
-            self.merged(pieces, OffsetType::Byte, false)
-        };
-        let encoding = encoding().expect("unknown characters were probed, as for whole texts");
-        let starts = encoding
-            .get_offsets()
-            .iter()
-            .map(|(start, _)| *start as u32);
-        encoding.get_ids().iter().copied().zip(starts).collect()
     }
 }
 
