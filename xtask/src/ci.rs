@@ -98,6 +98,8 @@ fn gpu_tests(report: &mut Report) -> Result<()> {
         "burn/wgpu,burn/fusion,burn/autotune",
         "--test",
         "golden",
+        "--test",
+        "packing",
     ];
     if machine::vulkan_driver().is_none() {
         println!(
