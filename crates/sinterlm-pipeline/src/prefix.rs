@@ -12,10 +12,7 @@ use sinterlm_model::{Gpt, PrefixCache, PrefixOf};
 use crate::error::PipelineError;
 use crate::host::Mode;
 use crate::run_config::RunConfig;
-use crate::session::Session;
-
-/// Folder of the caches in a run directory.
-pub(crate) const PREFIXES: &str = "prefix";
+use crate::session::{PREFIXES, Session};
 
 impl<C: RunConfig> Session<C> {
     /// The activations behind the frozen first blocks of `model`, of all `rows`; none where none are

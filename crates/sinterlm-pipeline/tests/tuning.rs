@@ -262,11 +262,7 @@ fn the_config_of_a_run_repeats_it() {
 fn records_that_changed_are_refused_on_resume_unless_that_is_accepted() {
     let folder = tempfile::tempdir().unwrap();
     let train = folder.path().join("train.tsv");
-    let lines = |count: usize| -> String {
-        let line = |n| format!("{}\tmessage number {n} of many\n", ["ham", "spam"][n % 2]);
-        (0..count).map(line).collect()
-    };
-    fs::write(&train, lines(60)).unwrap();
+    fs::write(&train, table(60, "message")).unwrap();
     let mut config = tiny_classifier(folder.path());
     config.data.source = Some(RecordsSource::Files {
         train: vec![train.clone()],
@@ -278,7 +274,7 @@ fn records_that_changed_are_refused_on_resume_unless_that_is_accepted() {
     let at = || RunAt::resume_or_new(&out, config.clone());
     let stopped = classify(at(), &stopping(folder.path(), "classify", 5)).unwrap();
     assert!(matches!(stopped, End::Stopped { .. }));
-    fs::write(&train, lines(62)).unwrap();
+    fs::write(&train, table(62, "message")).unwrap();
     let refused = classify(at(), &host(folder.path())).unwrap_err();
     let text = refused.to_string();
     assert!(
@@ -288,6 +284,12 @@ fn records_that_changed_are_refused_on_resume_unless_that_is_accepted() {
     let mut accepting = host(folder.path());
     accepting.accept_changed_data = true;
     assert!(classify(at(), &accepting).unwrap().stage().is_some());
+}
+
+/// Records of two classes by turns, as a table.
+fn table(count: usize, what: &str) -> String {
+    let line = |n| format!("{}\t{what} {n} of many\n", ["ham", "spam"][n % 2]);
+    (0..count).map(line).collect::<Vec<_>>().concat()
 }
 
 /// What a classifier says of a table of records.
@@ -322,9 +324,7 @@ fn records_that_cannot_be_classified_are_refused_by_name() {
     let one = "ham\tone message here\nham\tanother thing there\nham\tsome third words\n";
     let text = refused(one, |_| ());
     assert!(text.contains("all training records are `ham`"), "{text}");
-    let two: String = (0..20)
-        .map(|n| format!("{}\tmessage {n} of many\n", ["ham", "spam"][n % 2]))
-        .collect();
+    let two = table(20, "message");
     let two = two.as_str();
     let text = refused(two, |config| {
         config.classes.labels = vec!["ham".into(), "eggs".into()];
@@ -349,9 +349,7 @@ fn given_validation_records_take_their_like_out_of_training() {
         fs::write(&path, text).unwrap();
         path
     };
-    let many: String = (0..40)
-        .map(|n| format!("{}\tthing {n} is here\n", ["ham", "spam"][n % 2]))
-        .collect();
+    let many = table(40, "thing");
     let train = write("train.tsv", &(many + "ham\tShared  words\n"));
     let valid = write("valid.tsv", "ham\tshared words\nspam\tother words\n");
     let mut config = tiny_classifier(folder.path());
@@ -366,7 +364,9 @@ fn given_validation_records_take_their_like_out_of_training() {
     let heard = Arc::clone(&notes);
     let mut host = host(folder.path()).with_teller(move |what| {
         if let Told::Note(line) | Told::Result(line) = what {
-            heard.lock().unwrap().push_str(&format!("{line}\n"));
+            let mut heard = heard.lock().unwrap();
+            heard.push_str(line);
+            heard.push('\n');
         }
     });
     let out = folder.path().join("run");

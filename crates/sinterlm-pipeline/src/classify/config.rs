@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinterlm_config::{Check, Seed, Validate};
-use sinterlm_data::{HygieneStep, RecordsConfig, RecordsSource, SplitConfig};
+use sinterlm_data::{HygieneStep, RecordsConfig, RecordsSource, SpamMessages, SplitConfig};
 use sinterlm_model::{GptConfig, Pool};
 use sinterlm_trainer::{
     CheckpointConfig, EvalConfig, LogConfig, OptimizerConfig, ScheduleConfig, TrainerConfig,
@@ -20,7 +20,7 @@ use crate::tuning::{resolve_records, resolve_start};
 
 /// A classification run: labelled records to a decoder with a class head, and its figures on records that
 /// it never saw.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClassifyConfig {
     /// The one seed: head, split, order of data and dropout descend from it.
@@ -127,29 +127,6 @@ impl Validate for ClassesConfig {
     }
 }
 
-impl Default for ClassifyConfig {
-    fn default() -> Self {
-        Self {
-            seed: 0,
-            weights: None,
-            base: None,
-            gates: Vec::new(),
-            data: RecordsConfig::default(),
-            hygiene: Vec::new(),
-            split: SplitConfig::default(),
-            classes: ClassesConfig::default(),
-            trainable: TrainableConfig::default(),
-            model: GptConfig::default(),
-            trainer: TrainerConfig::default(),
-            optimizer: OptimizerConfig::default(),
-            schedule: ScheduleConfig::default(),
-            eval: EvalConfig::default(),
-            checkpoint: CheckpointConfig::default(),
-            log: LogConfig::default(),
-        }
-    }
-}
-
 impl RunConfig for ClassifyConfig {
     const KIND: &'static str = "classify";
     const FREE: &'static [&'static str] = FREE;
@@ -183,7 +160,7 @@ impl RunConfig for ClassifyConfig {
 
     fn resolve(&mut self, host: &Host) -> Result<(), PipelineError> {
         if self.data.sources().next().is_none() {
-            self.data.source = Some(RecordsSource::Messages(Default::default()));
+            self.data.source = Some(RecordsSource::Messages(SpamMessages::default()));
         }
         resolve_records(&mut self.data, host)?;
         resolve_start(&mut self.weights, &mut self.base, &mut self.model, host)?;

@@ -307,10 +307,12 @@ fn percent(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{:.2} %", 100.0 * value))
 }
 
+/// A figure of a report, where it can be measured.
+type Figure = fn(&ClassReport) -> Option<f64>;
+
 fn comparison(test: &ClassReport, words: Option<&ClassReport>) -> Section {
     let mut columns = vec!["figure".to_owned(), "model".to_owned()];
     columns.extend(words.map(|_| "bag of words".to_owned()));
-    type Figure = fn(&ClassReport) -> Option<f64>;
     let figures: [(&str, Figure); 6] = [
         ("accuracy", |r| r.accuracy),
         ("balanced accuracy", |r| r.balanced_accuracy),

@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinterlm_config::{Check, Seed, Validate};
 use sinterlm_data::{
-    BatchesConfig, HygieneStep, RecordsConfig, RecordsSource, RowsConfig, SplitConfig,
+    BatchesConfig, HygieneStep, InstructionTasks, RecordsConfig, RecordsSource, RowsConfig,
+    SplitConfig,
 };
 use sinterlm_eval::Normalisation;
 use sinterlm_model::{GptConfig, SampleConfig};
@@ -174,7 +175,7 @@ impl RunConfig for InstructConfig {
 
     fn resolve(&mut self, host: &Host) -> Result<(), PipelineError> {
         if self.data.sources().next().is_none() {
-            self.data.source = Some(RecordsSource::Instructions(Default::default()));
+            self.data.source = Some(RecordsSource::Instructions(InstructionTasks::default()));
         }
         resolve_records(&mut self.data, host)?;
         resolve_start(&mut self.weights, &mut self.base, &mut self.model, host)?;

@@ -66,6 +66,10 @@ struct Last {
     before: Option<(Scores, Option<Scores>)>,
 }
 
+/// Figures by name, and at the end all that is known.
+type Scored = (Vec<(String, f64)>, Option<Last>);
+/// A figure in words.
+type InWords<'a> = &'a dyn Fn(&Scores) -> String;
 type Hooks = (Evaluate<'static, Gpt>, Summarise<'static>);
 
 impl InstructScoring {
@@ -118,11 +122,7 @@ impl InstructScoring {
         (evaluate, summarise)
     }
 
-    fn score(
-        &self,
-        model: &Gpt,
-        scope: Scope,
-    ) -> Result<(Vec<(String, f64)>, Option<Last>), TextError> {
+    fn score(&self, model: &Gpt, scope: Scope) -> Result<Scored, TextError> {
         let mut figures = Vec::new();
         let mut add = |name: String, value: Option<f64>| {
             figures.extend(value.map(|value| (name, value)));
@@ -427,7 +427,7 @@ fn figures_section(title: &str, after: &Scores, before: Option<&Scores>) -> Sect
     };
     let number =
         |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
-    let figures: [(&str, &dyn Fn(&Scores) -> String); 9] = [
+    let figures: [(&str, InWords<'_>); 9] = [
         ("exact match (Wilson, 95 %)", &exact),
         (
             "of which the most frequent answer of each task gets",
@@ -453,7 +453,7 @@ fn figures_section(title: &str, after: &Scores, before: Option<&Scores>) -> Sect
     ];
     let rows = figures.iter().map(|(name, figure)| {
         let mut row = vec![(*name).to_owned()];
-        row.extend(before.map(|scores| figure(scores)));
+        row.extend(before.map(figure));
         row.push(figure(after));
         row
     });

@@ -23,7 +23,6 @@ use sinterlm_trainer::{Checkpoint, find_checkpoint, find_checkpoint_until, set_a
 use crate::BURN_VERSION;
 use crate::error::PipelineError;
 use crate::host::{Host, Mode};
-use crate::prefix::PREFIXES;
 use crate::resume::check_changes;
 use crate::run_config::{RunAt, RunConfig};
 use crate::stage::Stage;
@@ -59,6 +58,8 @@ pub struct Session<C: RunConfig> {
 
 /// Where the probe of a time budget writes a checkpoint, within the run directory.
 const PROBE: &str = "probe";
+/// Folder in the run directory of what frozen blocks make of each row.
+pub(crate) const PREFIXES: &str = "prefix";
 
 impl<C: RunConfig> Session<C> {
     /// Checks the config and takes the run directory: a new one, or that of the run to resume.
