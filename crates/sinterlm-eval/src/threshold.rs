@@ -80,10 +80,9 @@ impl Threshold {
     ///
     /// ```
     /// use sinterlm_eval::Threshold;
-    /// let truth = [0, 0, 0, 0, 1, 1, 1, 1];
-    /// let scores = [0.1, 0.1, 0.2, 0.6, 0.65, 0.9, 0.9, 0.95];
+    /// let (truth, scores) = ([0, 0, 0, 1, 1, 1], [0.05, 0.1, 0.2, 0.6, 0.7, 0.9]);
     /// let chosen = Threshold::calibrated(&truth, &scores).unwrap();
-    /// assert!(chosen.value > 0.45 && chosen.value < 0.65);
+    /// assert!(chosen.value > 0.2 && chosen.value < 0.6);
     /// assert_eq!(chosen.balanced_accuracy, 1.0);
     /// ```
     pub fn calibrated(truth: &[usize], scores: &[f32]) -> Option<Self> {

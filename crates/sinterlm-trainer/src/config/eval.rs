@@ -33,6 +33,7 @@ pub struct EvalConfig {
     /// loss fell; 0 = never.
     pub overfit_patience: u64,
     /// Rows of one validation batch; 0 = as in training.
+    #[schemars(range(max = 1_000_000))]
     pub micro_batch_size: u64,
     /// Most rows scored during the run (the end scores all of them); 0 = all.
     pub max_rows: u64,

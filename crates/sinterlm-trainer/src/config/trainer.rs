@@ -15,6 +15,9 @@ use crate::trainable::Trainable;
 /// No budget is longer: a year.
 const MOST_MINUTES: f64 = 525_600.0;
 
+/// No machine holds more rows at once, and no step needs more.
+const MOST_ROWS: u64 = 1_000_000;
+
 /// More passes over the data teach nothing new.
 const MOST_EPOCHS: f64 = 1e6;
 
@@ -55,9 +58,10 @@ pub struct TrainerConfig {
     /// Rows of one forward and backward pass; `"auto"` fits the memory and needs `rows_per_step`.
     pub micro_batch_size: MicroBatch,
     /// Micro-batches of one optimizer step; exact by tokens. With `"auto"` it follows.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub grad_accum_steps: u64,
     /// Rows of one optimizer step, for `micro_batch_size = "auto"`; 0 otherwise.
+    #[schemars(range(max = 1_000_000))]
     pub rows_per_step: u64,
     /// Number format of the matrix products, `f32`, `bf16`, `f16`, or `auto`: `bf16` where that is
     /// known to be faster on the device, else `f32`. Weights and sums stay in f32. `f16` is for
@@ -140,7 +144,10 @@ impl Validate for TrainerConfig {
                 check.require(rows > 0, "micro_batch_size", || {
                     "0 rows train nothing; use at least 1 or \"auto\"".to_owned()
                 });
-                let wanted = rows * self.grad_accum_steps;
+                check.require(rows <= MOST_ROWS, "micro_batch_size", || {
+                    format!("{rows} rows fit into no memory; use {MOST_ROWS} at most")
+                });
+                let wanted = rows.saturating_mul(self.grad_accum_steps);
                 let given = self.rows_per_step;
                 check.require(given == 0 || given == wanted, "rows_per_step", || {
                     format!(
@@ -263,6 +270,20 @@ mod tests {
             micro_batch_size: MicroBatch::Auto(Auto::Auto),
             rows_per_step,
             ..TrainerConfig::default()
+        }
+    }
+
+    #[test]
+    fn rows_that_fit_into_no_memory_are_refused() {
+        for rows in [0, MOST_ROWS + 1, u64::MAX] {
+            let config = TrainerConfig {
+                micro_batch_size: MicroBatch::Rows(rows),
+                grad_accum_steps: 3,
+                ..TrainerConfig::default()
+            };
+            let faults = Check::of(&config);
+            assert_eq!(faults.len(), 1, "{faults:?}");
+            assert_eq!(faults[0].path, "micro_batch_size");
         }
     }
 
