@@ -513,6 +513,23 @@ pub enum DataError {
         /// What was read now.
         sources: Vec<String>,
     },
+    /// Two sets of a mixture have a file in common.
+    #[error(
+        "data.sets.{second}: reads what data.sets.{first} reads, too ({place}); a record belongs to one set"
+    )]
+    SetsShare {
+        /// Number of the set, from 0.
+        first: usize,
+        /// Number of the other set.
+        second: usize,
+        /// A record that both have.
+        place: String,
+    },
+    /// Validation and test records are the same.
+    #[error(
+        "every validation record is nearly the same as a test record, or asks the same; give other ones"
+    )]
+    ValidIsTest,
     /// Every training record stands together with one that is held out.
     #[error(
         "no training record is left: {leaked} of them are validation or test records, too; give other ones"

@@ -93,7 +93,15 @@ pub fn prepare_records(
     for (number, set) in sets.into_iter().enumerate() {
         names.push((set.name, set.weight));
         for record in &set.train.records {
-            set_of.entry(Place::of(record)).or_insert(number);
+            let first = *set_of.entry(Place::of(record)).or_insert(number);
+            if first != number {
+                let place = record.origin.to_string();
+                return Err(DataError::SetsShare {
+                    first,
+                    second: number,
+                    place,
+                });
+            }
         }
         train.extend(set.train.records);
         let further = [
@@ -112,8 +120,25 @@ pub fn prepare_records(
         tokenizer: plan.tokenizer,
         ..CleanContext::default()
     };
+    let mut emptied = 0;
     for own in [&mut valid, &mut test, &mut held_out] {
         edit(own, plan.hygiene, &context)?;
+        let count = own.len();
+        own.retain(|record| {
+            record
+                .texts()
+                .last()
+                .is_some_and(|text| !text.trim().is_empty())
+        });
+        emptied += count - own.len();
+    }
+    // What decides about a model must not be what measures it.
+    let mut seen = 0;
+    if !is_made && !valid.is_empty() && !test.is_empty() {
+        (valid, seen) = without_leaks(valid, &test, plan.split);
+        if valid.is_empty() {
+            return Err(DataError::ValidIsTest);
+        }
     }
     let evaluation: Vec<Record> = [valid.as_slice(), &test, &held_out].concat();
     let context = CleanContext {
@@ -127,12 +152,23 @@ pub fn prepare_records(
     }
     let mut passport = Passport::new(sources, conflicts, &cleaned);
     passport.warnings.extend(notes);
+    if emptied > 0 {
+        passport.warnings.push(format!(
+            "{emptied} validation or test records have no text left and were left out"
+        ));
+    }
+    if seen > 0 {
+        passport.warnings.push(format!("{seen} validation records are nearly the same as test records, or ask the same, and were left out"));
+    }
     if leaked > 0 {
         passport.warnings.push(format!(
             "{leaked} training records are nearly the same as given validation or test records, or ask the same, and were left out"
         ));
     }
 
+    if cleaned.records.is_empty() {
+        return Err(DataError::NothingToTrain { leaked });
+    }
     let split = SplitConfig {
         valid_fraction: if valid.is_empty() {
             plan.split.valid_fraction

@@ -36,6 +36,8 @@ pub struct Reading {
     /// Columns of a batch whose rows are shorter; 0 pads to the longest row only. For
     /// [`Pool::LastColumn`], the longest row of all that are to be read alike.
     pub min_seq: usize,
+    /// Tokens of a text that are read at most, as in training; 0 = as many as the model reads.
+    pub max_tokens: usize,
 }
 
 /// Tokens of a batch of rows that are only read, padding included.

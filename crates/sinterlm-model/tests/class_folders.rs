@@ -231,6 +231,7 @@ fn a_folder_keeps_its_reading_and_a_projection_that_is_there() {
                     pool: Pool::LastColumn,
                     pad_id: 7,
                     min_seq: 12,
+                    max_tokens: 0,
                 },
                 ..head_of(&["no", "yes"])
             };

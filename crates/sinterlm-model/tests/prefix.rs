@@ -162,7 +162,7 @@ proptest! {
         let model = model(&if is_llama { llama() } else { gpt2() }, blocks);
         let device = Device::flex().autodiff();
         let min_seq = rows.iter().map(Vec::len).max().unwrap() + extra;
-        let reading = Reading { pool, pad_id: 9, min_seq };
+        let reading = Reading { pool, pad_id: 9, min_seq, max_tokens: 0 };
         let tokens = reading.batch(&rows, &device);
         let cached = reading.batch(&reading.cached_rows(&rows), &device);
         let hidden = model.lm.prefix(&cached, blocks, &ForwardCtx::default());

@@ -83,11 +83,10 @@ impl ClassModel {
     /// The most tokens of a text that are read. A head that reads the last column was trained on rows of
     /// one length, and reads no more than that.
     pub fn max_tokens(&self) -> usize {
-        let context = self.model.max_seq_len();
-        match self.head.reading.min_seq {
-            0 => context,
-            columns => columns.min(context),
-        }
+        let reading = &self.head.reading;
+        let limits = [reading.min_seq, reading.max_tokens];
+        let limits = limits.into_iter().filter(|limit| *limit > 0);
+        limits.fold(self.model.max_seq_len(), usize::min)
     }
 
     /// The class of each text, in their order; as many are read side by side as fit.

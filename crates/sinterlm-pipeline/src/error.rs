@@ -197,6 +197,19 @@ pub enum PipelineError {
         "weights: fine-tuning starts from a model; name one with --model, or a pretraining config as `base`"
     )]
     NoStart,
+    /// There is nothing to validate on.
+    #[error(
+        "there are no validation records, by which evaluations are compared; give --valid, or a split.valid_fraction above 0"
+    )]
+    NoValidation,
+    /// A record has no answer to learn.
+    #[error(
+        "{origin}: is a text with a class and has no answer to learn; classes are learnt by finetune_classifier"
+    )]
+    NoAnswer {
+        /// Where the record is from.
+        origin: String,
+    },
     /// The records cannot be classified.
     #[error("{0}")]
     Classes(String),

@@ -10,12 +10,12 @@ use serde_json::Value;
 use sinterlm_config::to_toml;
 use sinterlm_data::{
     HygieneStep, InstructionTasks, Layout, NearDuplicatesStep, PromptTemplate, RecordsSource,
-    SourceConfig, SpamMessages, TokenizerConfig,
+    SetConfig, SourceConfig, SpamMessages, TokenizerConfig,
 };
 use sinterlm_model::{GptConfig, load_with_head};
 use sinterlm_pipeline::{
-    ClassifyConfig, End, GateConfig, Host, InstructConfig, Mode, PipelineError, PretrainConfig,
-    RunAt, RunConfig, Stage, Told, TrainableParts, classify, instruct,
+    ClassModel, ClassifyConfig, End, GateConfig, Host, InstructConfig, Mode, PipelineError,
+    PretrainConfig, RunAt, RunConfig, Stage, Told, TrainableParts, classify, instruct,
 };
 use sinterlm_run::{Event, ExitStatus, Observer, RunError, StopFlag, StopReason};
 
@@ -398,4 +398,135 @@ fn given_validation_records_take_their_like_out_of_training() {
     .unwrap();
     assert_eq!(end, End::Shown);
     assert!(!out.exists());
+}
+
+#[test]
+fn a_saved_classifier_says_what_its_run_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = tiny_classifier(folder.path());
+    config.classes.max_tokens = 6;
+    let host = host(folder.path());
+    let out = folder.path().join("run");
+    let end = classify(RunAt::New { config, out }, &host).unwrap();
+    let stage = end.stage().unwrap();
+    let lines = fs::read_to_string(stage.dir.join("test.jsonl")).unwrap();
+    let items: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let texts: Vec<&str> = items
+        .iter()
+        .map(|item| item["text"].as_str().unwrap())
+        .collect();
+    let model = ClassModel::open(&stage.dir, None, &host).unwrap();
+    let said = model.classify(&texts).unwrap();
+    for (item, said) in items.iter().zip(&said) {
+        for (label, probability) in &said.probabilities {
+            let run = item["probabilities"][label].as_f64().unwrap();
+            assert!(
+                (run - f64::from(*probability)).abs() < 1e-6,
+                "{item}: {said:?}"
+            );
+        }
+    }
+    assert!(said.iter().any(|said| said.is_cut), "the limit is kept");
+    let predicted = |class: usize| {
+        said.iter()
+            .filter(|s| s.label == ["ham", "spam"][class])
+            .count() as u64
+    };
+    let confusion = &stage.summary.test.as_ref().unwrap()["confusion"];
+    let of_run = |class: usize| {
+        confusion[0][class].as_u64().unwrap() + confusion[1][class].as_u64().unwrap()
+    };
+    assert_eq!(
+        [predicted(0), predicted(1)],
+        [of_run(0), of_run(1)],
+        "the threshold is kept"
+    );
+}
+
+#[test]
+fn what_decides_about_a_model_is_not_what_measures_it() {
+    let text = refused(&table(40, "message"), |config| {
+        config.eval.best = "test/loss".to_owned();
+    });
+    assert!(
+        text.contains("eval.best") && !text.contains("use test/"),
+        "{text}"
+    );
+    let text = refused(&table(40, "message"), |config| {
+        config.split.valid_fraction = 0.0;
+    });
+    assert!(text.contains("no validation records"), "{text}");
+    let text = refused(&table(40, "message"), |config| {
+        if let Some(RecordsSource::Files { train, valid, test }) = &mut config.data.source {
+            let held_out = train[0].with_file_name("held_out.tsv");
+            fs::write(&held_out, table(6, "another text")).unwrap();
+            (*valid, *test) = (vec![held_out.clone()], vec![held_out]);
+        }
+    });
+    assert!(
+        text.contains("every validation record is nearly the same as a test record"),
+        "{text}"
+    );
+    let text = refused(&table(40, "message"), |config| {
+        if let Some(RecordsSource::Files { train, test, .. }) = &mut config.data.source {
+            test.clone_from(train);
+        }
+    });
+    assert!(
+        text.contains("no training record is left: 40 of them"),
+        "{text}"
+    );
+}
+
+#[test]
+fn records_without_an_answer_and_classifiers_are_refused_by_instruction_tuning() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = folder.path().join("train.tsv");
+    fs::write(&train, table(40, "message")).unwrap();
+    let out = folder.path().join("run");
+    let run = |config: InstructConfig| {
+        let out = out.clone();
+        let error = instruct(RunAt::New { config, out }, &host(folder.path())).unwrap_err();
+        assert_eq!(error.exit_status(), ExitStatus::Unusable, "{error}");
+        error.to_string()
+    };
+    let mut config = tiny_instructions(folder.path());
+    config.split.near_threshold = 1.0;
+    let files = RecordsSource::Files {
+        train: vec![train],
+        valid: Vec::new(),
+        test: Vec::new(),
+    };
+    config.data.source = Some(files.clone());
+    let text = run(config.clone());
+    assert!(
+        text.contains("train.tsv") && text.contains("finetune_classifier"),
+        "{text}"
+    );
+    // One file in two sets would be one set.
+    config.data.source = None;
+    let set = |name: &str| -> SetConfig {
+        let source = serde_json::to_value(&files).unwrap();
+        serde_json::from_value(serde_json::json!({"name": name, "source": source})).unwrap()
+    };
+    config.data.sets = vec![set("a"), set("b")];
+    let text = run(config);
+    assert!(
+        text.contains("data.sets.1: reads what data.sets.0 reads"),
+        "{text}"
+    );
+    let classifier = classify(
+        RunAt::resume_or_new(
+            folder.path().join("classifier"),
+            tiny_classifier(folder.path()),
+        ),
+        &host(folder.path()),
+    );
+    let mut config = tiny_instructions(folder.path());
+    config.weights = Some(classifier.unwrap().stage().unwrap().model.path.clone());
+    let text = run(config);
+    assert!(text.contains("class head"), "{text}");
 }

@@ -150,7 +150,7 @@ proptest! {
         is_llama: bool,
     ) {
         let min_seq = if pool == Pool::LastColumn { 24 } else { 0 };
-        let reading = Reading { pool, pad_id: 9, min_seq };
+        let reading = Reading { pool, pad_id: 9, min_seq, max_tokens: 0 };
         let rows = ClassRows::new(rows(lengths), 2, reading).unwrap();
         // Dropout would draw other masks for a last block that is computed whole.
         let config = GptConfig { dropout: 0.0, ..if is_llama { llama() } else { gpt2() } };
@@ -190,6 +190,7 @@ fn evaluation_with_a_cache_has_the_bits_of_that_without() {
                 pool,
                 pad_id: 9,
                 min_seq,
+                max_tokens: 0,
             };
             let folder = tempfile::tempdir().unwrap();
             let cache = cache_of(&folder, &of, &reading.cached_rows(&rows));

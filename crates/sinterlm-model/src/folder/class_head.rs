@@ -210,8 +210,12 @@ fn describe(head: &ClassHead, config: &mut Value) {
         "regression".into()
     };
     config["pad_token_id"] = reading.pad_id.into();
-    if (reading.pool, reading.min_seq) != (Pool::Last, 0) || threshold.is_some() {
+    let is_plain = (reading.pool, reading.min_seq, reading.max_tokens) == (Pool::Last, 0, 0);
+    if !is_plain || threshold.is_some() {
         config[READING] = json!({"pool": reading.pool, "min_seq": reading.min_seq});
+    }
+    if reading.max_tokens > 0 {
+        config[READING]["max_tokens"] = json!(reading.max_tokens);
     }
     if let Some(threshold) = threshold {
         config[READING]["threshold"] = json!(threshold);
@@ -246,7 +250,7 @@ fn read_head(json: &Value) -> Result<ClassHead, String> {
         }
     };
     let pad_id = keys.get("pad_token_id").and_then(Value::as_u64);
-    let (pool, min_seq, threshold) = match keys.get(READING) {
+    let (pool, min_seq, max_tokens, threshold) = match keys.get(READING) {
         Some(own) => {
             let fault = |error| format!("{READING}.pool: {error}");
             let pool = serde_json::from_value(own["pool"].clone()).map_err(fault)?;
@@ -257,14 +261,17 @@ fn read_head(json: &Value) -> Result<ClassHead, String> {
                     return Err(format!("{READING}.threshold is {other}, not a number"));
                 }
             };
-            (pool, Keys(own).count("min_seq", 0)?, threshold)
+            let own = Keys(own);
+            let (min_seq, most) = (own.count("min_seq", 0)?, own.count("max_tokens", 0)?);
+            (pool, min_seq, most, threshold)
         }
-        None => (Pool::Last, 0, None),
+        None => (Pool::Last, 0, 0, None),
     };
     let reading = Reading {
         pool,
         pad_id: pad_id.map_or(0, |id| id as u32),
         min_seq,
+        max_tokens,
     };
     let head = ClassHead {
         labels,

@@ -71,6 +71,9 @@ pub fn classify_parts(
         &text.tokenizer,
     )?;
     session.config.data.fingerprint = Some(prepared.fingerprint.clone());
+    if prepared.valid.is_empty() {
+        return Err(PipelineError::NoValidation);
+    }
     let train: Vec<&Record> = prepared.train.iter().flat_map(|set| &set.records).collect();
     let labels = labels_of(&train, &config.classes.labels)?;
     session.config.classes.labels.clone_from(&labels);
@@ -114,6 +117,7 @@ pub fn classify_parts(
             sinterlm_model::Pool::LastColumn => longest,
             _ => 0,
         },
+        max_tokens: config.classes.max_tokens,
     };
     let texts = |records: &[&Record]| -> Vec<String> {
         records

@@ -10,7 +10,8 @@ use sinterlm_data::{
     SplitConfig,
 };
 use sinterlm_eval::Normalisation;
-use sinterlm_model::{GptConfig, SampleConfig};
+use sinterlm_model::{GptConfig, SampleConfig, has_class_head};
+use sinterlm_text::TextError;
 use sinterlm_trainer::{
     CheckpointConfig, EvalConfig, LogConfig, LossConfig, OptimizerConfig, ScheduleConfig,
     TrainerConfig,
@@ -179,6 +180,12 @@ impl RunConfig for InstructConfig {
         }
         resolve_records(&mut self.data, host)?;
         resolve_start(&mut self.weights, &mut self.base, &mut self.model, host)?;
+        if let Some(path) = &self.weights
+            && has_class_head(path)?
+        {
+            let path = path.clone();
+            return Err(TextError::HasClassHead { path }.into());
+        }
         let context = self.model.max_seq_len;
         if self.rows.max_seq_len > context {
             host.note(format!(
@@ -220,6 +227,11 @@ impl Validate for InstructConfig {
         check.section("sample", &self.sample);
         check.section("checkpoint", &self.checkpoint);
         check.section("log", &self.log);
+        check.require(
+            self.batches.max_epochs.is_none(),
+            "batches.max_epochs",
+            || "a run's length is said by trainer.max_epochs; use that".to_owned(),
+        );
         check_warmup(&self.tables(), check);
     }
 }

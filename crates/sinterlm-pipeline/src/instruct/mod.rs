@@ -78,6 +78,22 @@ pub fn instruct_parts(
         &text.tokenizer,
     )?;
     session.config.data.fingerprint = Some(prepared.fingerprint.clone());
+    if prepared.valid.is_empty() {
+        return Err(PipelineError::NoValidation);
+    }
+    let train = prepared.train.iter().flat_map(|set| &set.records);
+    let mut all = train.chain(&prepared.valid).chain(&prepared.test);
+    if let Some(record) = all.find(|record| record.label().is_some()) {
+        let origin = record.origin.to_string();
+        return Err(PipelineError::NoAnswer { origin });
+    }
+    if let Some(form) = PromptTemplate::of_folder(&start)?
+        && form != config.rows.template
+    {
+        session.host().note(
+            "rows.template: the model was tuned in another form before; it is asked in the new one from here on",
+        );
+    }
     let (template, tokenizer) = (&config.rows.template, &text.tokenizer);
     let prompter = Prompter::new(template, tokenizer, text.chat.as_ref(), &text.begin)?;
     let sets = row_sets(&prepared.train, &prompter, &config.rows, session.host())?;
@@ -281,6 +297,10 @@ fn mixture(train: &[TrainSet], sets: &[(usize, Arc<RowSet>)], given: &Mixture) -
         .windows(2)
         .all(|pair| (pair[0] - pair[1]).abs() < 1e-12);
     match given {
+        // Sets that hygiene left empty are drawn from no more.
+        Mixture::Weights(all) if all.len() == train.len() => {
+            Mixture::Weights(sets.iter().map(|(number, _)| all[*number]).collect())
+        }
         Mixture::Weights(_) => given.clone(),
         Mixture::BySize if are_equal => Mixture::BySize,
         Mixture::BySize => {
